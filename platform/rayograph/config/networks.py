@@ -1,0 +1,86 @@
+"""Declarations of the networks and of the diffusion they serve, in diffusers' own words."""
+
+from typing import Literal
+
+from pydantic import Field, PositiveInt, model_validator
+
+from rayograph.config.base import Declaration
+
+
+class Autoencoder(Declaration):
+    """diffusers' `AutoencoderKL`: the first stage (Rombach et al. 2022, sec. 3.1, tab. 8).
+
+    Every entry of `block_out_channels` but the first halves the grid: three entries are f = 4.
+    """
+
+    image_channels: PositiveInt = 3
+    latent_channels: PositiveInt = 3
+    block_out_channels: tuple[PositiveInt, ...] = (128, 256, 512)
+    layers_per_block: PositiveInt = 2
+    norm_num_groups: PositiveInt = 32
+    mid_block_add_attention: bool = True
+
+    @property
+    def downsampling_factor(self) -> int:
+        """Pixels a side of one latent cell: the paper's f."""
+        return 2 ** (len(self.block_out_channels) - 1)
+
+
+class Discriminator(Declaration):
+    """The patch discriminator (Isola et al. 2017): each logit judges one patch."""
+
+    base_channels: PositiveInt = 64
+    num_layers: PositiveInt = 3
+
+
+class PerceptualNetwork(Declaration):
+    """The network whose features the perceptual loss compares.
+
+    Without `weights_uri` it is a small convolutional network, initialised from `seed` and never trained: random
+    features still see edges and texture, and need no download. The log says which one is in use.
+    """
+
+    weights_uri: str | None = None
+    channels: tuple[PositiveInt, ...] = (16, 32, 64)
+    seed: int = 0
+
+
+class Denoiser(Declaration):
+    """diffusers' `UNet2DModel`, conditioned on a class through its time embedding.
+
+    `attention_levels` counts from the finest level, 0. The condition `num_classes` itself is the null condition.
+    """
+
+    num_classes: int = Field(0, ge=0)
+    block_out_channels: tuple[PositiveInt, ...] = (224, 448, 672, 896)
+    layers_per_block: PositiveInt = 2
+    attention_levels: tuple[int, ...] = ()
+    mid_block_attention: bool = True
+    attention_head_dim: PositiveInt = 32
+    norm_num_groups: PositiveInt = 32
+    resnet_time_scale_shift: Literal["default", "scale_shift"] = "default"
+
+    @model_validator(mode="after")
+    def _levels_exist(self) -> "Denoiser":
+        for level in self.attention_levels:
+            if not 0 <= level < len(self.block_out_channels):
+                raise ValueError(f"attention_levels: expected 0 to {len(self.block_out_channels) - 1}, got {level}")
+        return self
+
+
+class NoiseSchedule(Declaration):
+    """How noise is added in training (Ho et al. 2020, sec. 2), the same for every sampler afterwards."""
+
+    num_train_timesteps: PositiveInt = 1000
+    beta_schedule: Literal["linear", "scaled_linear", "squaredcos_cap_v2"] = "scaled_linear"
+    beta_start: float = Field(0.0015, gt=0, lt=1)
+    beta_end: float = Field(0.0195, gt=0, lt=1)
+    prediction_type: Literal["epsilon", "v_prediction"] = "epsilon"
+
+
+class Sampler(Declaration):
+    """How the denoiser is walked from noise to latents. `guidance_scale` 1 is no guidance (Ho & Salimans 2022)."""
+
+    scheduler: Literal["ddim", "dpmsolver++"] = "dpmsolver++"
+    num_inference_steps: PositiveInt = 20
+    guidance_scale: float = Field(1.5, ge=0)

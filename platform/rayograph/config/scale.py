@@ -1,0 +1,84 @@
+"""Scale profiles: where a job runs. Another profile changes speed, never samples, batches or draws."""
+
+from typing import Literal
+
+from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt
+
+from rayograph.config.base import Declaration
+
+
+class RayCluster(Declaration):
+    """Which cluster to join.
+
+    `address` "local" starts one on this machine for the length of the command, unless the command already runs inside
+    a cluster's job; "auto" joins the one on this machine. `local_cpus` is what a started one may hand out: None is the
+    machine's number of cores.
+    """
+
+    address: str = "local"
+    local_cpus: PositiveInt | None = None
+    autoscaling: bool = False
+    """Whether the cluster grows on demand: what it lacks now is then no reason to refuse."""
+
+
+class TrainingScale(Declaration):
+    """One training's workers. Their number must divide the recipe's lanes."""
+
+    workers: PositiveInt = 2
+    cpus_per_worker: PositiveFloat = 0.5
+    threads_per_worker: PositiveInt = 1
+    micro_batch_size: PositiveInt = 32
+    zero_stage: Literal[0, 1, 2, 3] = 2
+    precision: Literal["fp32", "bf16"] = "fp32"
+    max_failures: NonNegativeInt = 3
+    """Worker groups started again after a lost worker, before the stage gives up."""
+
+
+class IngestScale(Declaration):
+    """Tasks that read and decode, for packing and for each training worker's own stream."""
+
+    cpus_per_task: PositiveFloat = 0.25
+    tasks: PositiveInt = 2
+    """At once: in all for packing, for each worker's stream in training."""
+    window_steps: PositiveInt = 64
+    """Training steps that one task reads, as far as `window_bytes` of decoded rows allow."""
+    window_bytes: PositiveInt = 64_000_000
+
+
+class ActorScale(Declaration):
+    """A pool of like actors."""
+
+    actors: PositiveInt = 2
+    cpus_per_actor: PositiveFloat = 0.5
+    threads_per_actor: PositiveInt = 1
+
+
+class SamplingScale(Declaration):
+    """Replicas of the sampler under Ray Serve."""
+
+    replicas: PositiveInt = 2
+    cpus_per_replica: PositiveFloat = 0.5
+    threads_per_replica: PositiveInt = 1
+    max_attempts: PositiveInt = 4
+    """Times a unit is tried before the job gives up."""
+
+
+class Scale(Declaration):
+    """The whole profile. `device` "cuda" gives every training worker, encoder and sampler one GPU."""
+
+    store: str = "~/rayograph"
+    endpoint_url: str | None = None
+    """Of an S3-compatible server; None leaves it to the standard settings (AWS_ENDPOINT_URL and such)."""
+    device: Literal["cpu", "cuda"] = "cpu"
+    ray: RayCluster = RayCluster()
+    training: TrainingScale = TrainingScale()
+    ingest: IngestScale = IngestScale()
+    encode: ActorScale = ActorScale()
+    sampling: SamplingScale = SamplingScale()
+    wandb_project: str | None = Field(None, min_length=1)
+    """None is "rayograph"."""
+
+    @property
+    def gpus(self) -> int:
+        """GPUs of each worker, actor or replica that runs a network."""
+        return 1 if self.device == "cuda" else 0

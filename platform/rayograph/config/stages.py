@@ -1,0 +1,166 @@
+"""The six kinds of stage. A stage names its inputs: another stage of the job, or the URI of a committed artifact."""
+
+import re
+from typing import Annotated, ClassVar, Literal, Union
+
+from pydantic import Field, PositiveInt, model_validator
+
+from rayograph.config.base import Declaration, StageBase
+from rayograph.config.networks import (
+    Autoencoder,
+    Denoiser,
+    Discriminator,
+    NoiseSchedule,
+    PerceptualNetwork,
+    Sampler,
+)
+from rayograph.config.training import Training
+
+ArtifactRef = str
+
+
+class SklearnDigits(Declaration):
+    """scikit-learn's 1,797 handwritten digits of 8×8 pixels (Alpaydin & Kaynak 1998), shipped with the package."""
+
+    kind: Literal["sklearn_digits"] = "sklearn_digits"
+
+
+class ImageFolder(Declaration):
+    """Image files below `uri`; with `class_per_folder`, the folders right below it name the classes, sorted.
+
+    A folder that changed keeps its artifact: raise `revision` to pack it anew.
+    """
+
+    kind: Literal["image_folder"] = "image_folder"
+    uri: str
+    class_per_folder: bool = False
+    revision: int = 0
+
+
+Source = Annotated[Union[SklearnDigits, ImageFolder], Field(discriminator="kind")]  # noqa: UP007 - pydantic wants it
+
+
+class Pack(StageBase):
+    """Checks and decodes a source once, and writes it as WebDataset shards of square images."""
+
+    kind: Literal["pack"] = "pack"
+    source: Source
+    image_size: PositiveInt
+    held_out_fraction: float = Field(0.1, gt=0, lt=1)
+    samples_per_shard: PositiveInt = 1024
+    bad_sample_limit: int = Field(0, ge=0)
+
+
+class AutoencoderLoss(Declaration):
+    """Weights of the first stage's losses (Rombach et al. 2022, app. G; Esser et al. 2021, eq. 6-7)."""
+
+    perceptual_weight: float = Field(1.0, ge=0)
+    kl_weight: float = Field(1e-6, ge=0)
+    discriminator_weight: float = Field(0.5, ge=0)
+    discriminator_start_images: int = Field(0, ge=0)
+
+
+class TrainAutoencoder(Training):
+    """Trains the first stage; commits it as a diffusers folder."""
+
+    inputs: ClassVar[dict[str, str]] = {"images": "pack"}
+    kind: Literal["train_autoencoder"] = "train_autoencoder"
+    images: ArtifactRef = "pack"
+    network: Autoencoder
+    discriminator: Discriminator = Discriminator()
+    perceptual: PerceptualNetwork = PerceptualNetwork()
+    loss: AutoencoderLoss = AutoencoderLoss()
+    discriminator_learning_rate: float | None = Field(None, gt=0)
+    """None is the autoencoder's own."""
+
+
+class Encode(StageBase):
+    """Encodes packed images: one shard in, one shard of moments out, under the same keys."""
+
+    inputs: ClassVar[dict[str, str]] = {"images": "pack", "autoencoder": "train_autoencoder"}
+    kind: Literal["encode"] = "encode"
+    images: ArtifactRef = "pack"
+    autoencoder: ArtifactRef = "train_autoencoder"
+    batch_size: PositiveInt = 128
+
+
+class TrainDiffusion(Training):
+    """Trains the second stage on moments; commits EMA weights, scheduler and first stage as one diffusers folder."""
+
+    inputs: ClassVar[dict[str, str]] = {"moments": "encode", "autoencoder": "train_autoencoder"}
+    kind: Literal["train_diffusion"] = "train_diffusion"
+    moments: ArtifactRef = "encode"
+    autoencoder: ArtifactRef = "train_autoencoder"
+    network: Denoiser
+    noise_schedule: NoiseSchedule = NoiseSchedule()
+    condition_drop_probability: float = Field(0.1, ge=0, lt=1)
+
+
+class Sample(StageBase):
+    """Draws images. Sample i depends on (seed, i) alone: its class is i mod `num_classes`, its noise a counter."""
+
+    inputs: ClassVar[dict[str, str]] = {"model": "train_diffusion"}
+    kind: Literal["sample"] = "sample"
+    model: ArtifactRef = "train_diffusion"
+    num_samples: PositiveInt
+    sampler: Sampler = Sampler()
+    unit_size: PositiveInt = 128
+    """Samples in one unit of work, which is one output shard."""
+
+
+class Evaluate(StageBase):
+    """Compares samples and reconstructions with held-out images; commits report.json and report.html.
+
+    The feature space is the grey image averaged down to `feature_size` × `feature_size` pixels.
+    """
+
+    inputs: ClassVar[dict[str, str]] = {
+        "images": "pack",
+        "autoencoder": "train_autoencoder",
+        "model": "train_diffusion",
+        "samples": "sample",
+    }
+    kind: Literal["evaluate"] = "evaluate"
+    images: ArtifactRef = "pack"
+    autoencoder: ArtifactRef = "train_autoencoder"
+    model: ArtifactRef = "train_diffusion"
+    samples: ArtifactRef = "sample"
+    feature_size: PositiveInt = 8
+    neighbours: PositiveInt = 3
+
+
+Stage = Pack | TrainAutoencoder | Encode | TrainDiffusion | Sample | Evaluate
+
+
+class Job(Declaration):
+    """Stages by name, each after the ones it reads from. What, never where: that is the scale profile's."""
+
+    name: str
+    seed: int = 0
+    stages: dict[str, Annotated[Stage, Field(discriminator="kind")]]
+
+    @model_validator(mode="after")
+    def _names_and_inputs_hold(self) -> "Job":
+        earlier: dict[str, str] = {}
+        for label in (self.name, *self.stages):
+            if not re.fullmatch(r"[a-z0-9][a-z0-9_-]*", label):
+                raise ValueError(f"name {label!r}: expected lower-case letters, digits, '-' and '_'")
+        for name, stage in self.stages.items():
+            for field, kind in stage.inputs.items():
+                ref = getattr(stage, field)
+                if "/" in ref:
+                    continue
+                if ref not in earlier:
+                    known = ", ".join(earlier) or "none"
+                    raise ValueError(
+                        f"{name}.{field}: expected an earlier stage ({known}) or an artifact's URI, got {ref!r}"
+                    )
+                if earlier[ref] != kind:
+                    raise ValueError(f"{name}.{field}: expected a stage of kind {kind}, got {ref!r}, a {earlier[ref]}")
+            earlier[name] = stage.kind
+        return self
+
+    def seed_of(self, name: str) -> int:
+        """The seed a stage draws from: its own, or the job's."""
+        own = self.stages[name].seed
+        return self.seed if own is None else own

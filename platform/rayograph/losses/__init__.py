@@ -1,0 +1,1 @@
+"""Losses: small pure functions that read like the papers."""

@@ -1,0 +1,21 @@
+"""First-stage losses (Rombach et al. 2022, app. G; Esser et al. 2021).
+
+Shapes: b batch, c image channels, h w pixels, z latent channels, y x latent grid.
+"""
+
+from torch import Tensor
+
+from rayograph.shapes import Images, Moments, Scalar
+
+
+def reconstruction_loss(reconstructions: Images, images: Images, perceptual: Tensor, perceptual_weight: float) -> Scalar:
+    """L1 plus the weighted perceptual distance (b,) at every value, summed over an image, averaged over the batch."""
+    values = images[0].numel()
+    per_image = (reconstructions - images).abs().sum(dim=(1, 2, 3)) + perceptual_weight * values * perceptual
+    return per_image.mean()
+
+
+def kl_loss(moments: Moments) -> Scalar:
+    """KL divergence of the posterior from a standard normal (Kingma & Welling 2014, app. B), summed over an image."""
+    mean, logvar = moments.chunk(2, dim=1)
+    return 0.5 * (mean.square() + logvar.exp() - 1.0 - logvar).sum(dim=(1, 2, 3)).mean()

@@ -1,0 +1,45 @@
+"""Scaled latents: what the denoiser sees has mean 0 and standard deviation 1 in every channel.
+
+The paper divides by one number (Rombach et al. 2022, app. G); one a channel is the same idea, and diffusers' autoencoder
+configuration has a place for it, so that a model folder is complete in itself.
+
+Shapes: b batch, z latent channels, y x latent grid.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from diffusers import AutoencoderKL
+
+from rayograph.errors import CheckpointError
+from rayograph.shapes import Latents
+
+
+@dataclass(frozen=True)
+class LatentScale:
+    """Per-channel mean and standard deviation of raw latents over a data set."""
+
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+    def scale(self, raw_latents: Latents) -> Latents:
+        return (raw_latents - _column(self.mean, raw_latents)) / _column(self.std, raw_latents)
+
+    def unscale(self, latents: Latents) -> Latents:
+        return latents * _column(self.std, latents) + _column(self.mean, latents)
+
+    def keep_in(self, autoencoder: AutoencoderKL) -> None:
+        """Writes the scale into the autoencoder's configuration, to be saved with it."""
+        autoencoder.register_to_config(latents_mean=list(self.mean), latents_std=list(self.std))
+
+    @staticmethod
+    def kept_in(autoencoder: AutoencoderKL) -> "LatentScale":
+        """Raises CheckpointError for an autoencoder without one."""
+        mean, std = autoencoder.config.latents_mean, autoencoder.config.latents_std
+        if mean is None or std is None:
+            raise CheckpointError("autoencoder: expected latents_mean and latents_std in its configuration, found none")
+        return LatentScale(tuple(mean), tuple(std))
+
+
+def _column(values: tuple[float, ...], like: torch.Tensor) -> torch.Tensor:
+    return torch.tensor(values, dtype=like.dtype, device=like.device)[None, :, None, None]

@@ -1,0 +1,1 @@
+"""What a run leaves behind: artifacts and their commit, the random draws, the record of what happened."""

@@ -1,0 +1,102 @@
+"""An artifact: a folder in a store that one stage fills, and that counts once its manifest is there.
+
+    <store>/<job>/<stage>/<key>/job.yaml         the resolved job and profile, written when work starts
+                                manifest.json    the commit
+                                …                shards/, model/, checkpoints/, metrics.jsonl, report.html
+"""
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+from pydantic import ValidationError
+
+from rayograph.errors import DataError
+from rayograph.runs.digests import sha256
+from rayograph.runs.manifest import FileRecord, Manifest
+from rayograph.storage import ObjectStore
+
+MANIFEST = "manifest.json"
+METRICS = "metrics.jsonl"
+RESOLVED = "job.yaml"
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """One artifact's place, whether anything is there yet or not. Cheap to make, and travels to workers."""
+
+    store: ObjectStore
+    path: str
+
+    @property
+    def uri(self) -> str:
+        return self.store.uri_of(self.path)
+
+    def key(self, name: str) -> str:
+        """The store's key of a file of this artifact."""
+        return f"{self.path}/{name}" if self.path else name
+
+    def manifest(self) -> Manifest | None:
+        """The commit, or None while there is none. Raises DataError for one that cannot be read."""
+        key = self.key(MANIFEST)
+        if not self.store.exists(key):
+            return None
+        try:
+            return Manifest.model_validate_json(self.store.read(key))
+        except ValidationError as error:
+            raise DataError(f"{self.store.uri_of(key)}: not a manifest of format 1: {error.errors()[0]['msg']}") from error
+
+    def committed(self) -> Manifest:
+        """The commit. Raises DataError where there is none."""
+        manifest = self.manifest()
+        if manifest is None:
+            raise DataError(f"{self.uri}: expected a committed artifact, found no {MANIFEST}")
+        return manifest
+
+    def commit(self, manifest: Manifest) -> Manifest:
+        """Makes the artifact count; the first of two racing commits stands, and is returned."""
+        data = manifest.model_dump_json(indent=1).encode()
+        if self.store.put_if_absent(self.key(MANIFEST), data):
+            return manifest
+        return self.committed()
+
+    def record(self, name: str, data: bytes) -> FileRecord:
+        """What the manifest says of a file with these bytes."""
+        return FileRecord(path=name, bytes=len(data), sha256=sha256(data))
+
+    def write(self, name: str, data: bytes) -> FileRecord:
+        """Puts a file, replacing one of that name."""
+        self.store.put(self.key(name), data)
+        return self.record(name, data)
+
+    def read(self, name: str) -> bytes:
+        return self.store.read(self.key(name))
+
+    def names(self, prefix: str = "") -> list[str]:
+        """Files below `prefix`, relative to the artifact."""
+        start = len(self.key(""))
+        return [info.key[start:] for info in self.store.list(self.key(prefix))]
+
+    def records(self, prefix: str) -> list[FileRecord]:
+        """Every file below `prefix`, read back from the store and hashed: what it holds, not what was meant."""
+        return [self.record(name, self.read(name)) for name in self.names(prefix)]
+
+    def problems(self, manifest: Manifest) -> Iterator[str]:
+        """Every way in which the store differs from the manifest, one line each; nothing if all is well."""
+        sizes = {info.key: info.size for info in self.store.list(self.key(""))}
+
+        def check(file: FileRecord) -> str | None:
+            key = self.key(file.path)
+            uri = self.store.uri_of(key)
+            if key not in sizes:
+                return f"{uri}: missing"
+            if sizes[key] != file.bytes:
+                return f"{uri}: expected {file.bytes} bytes, found {sizes[key]}"
+            if sha256(self.store.read(key)) != file.sha256:
+                return f"{uri}: sha256 differs from the manifest's"
+            return None
+
+        with ThreadPoolExecutor(8) as pool:
+            yield from (problem for problem in pool.map(check, manifest.files) if problem)
+        known = {file.path for file in manifest.files}
+        yield from (f"{self.uri}: shard {shard.path} is not among the files" for shard in manifest.shards if shard.path not in known)

@@ -1,0 +1,76 @@
+"""Random numbers that belong to samples: a pure function of (seed, stream, position), alike on every worker.
+
+Philox4x32-10 (Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3"), written in torch so that a whole batch
+draws at once wherever it lives. The counter is (position, block), the key (seed, stream).
+
+Shapes: b batch.
+"""
+
+import math
+from collections.abc import Sequence
+from enum import IntEnum
+
+import torch
+from torch import Tensor
+
+_MASK = 0xFFFFFFFF
+_MULTIPLIERS = (0xD2511F53, 0xCD9E8D57)
+_WEYL = (0x9E3779B9, 0xBB67AE85)
+
+
+class Stream(IntEnum):
+    """What a draw is for. Two streams of one seed are independent; a number, once used, keeps its meaning."""
+
+    POSTERIOR = 1
+    NOISE = 2
+    TIMESTEP = 3
+    CONDITION_DROP = 4
+    SAMPLE_NOISE = 5
+    ENCODE = 6
+    SAMPLER_STEP = 7
+
+
+def uniform(seed: int, stream: Stream, positions: Tensor, count: int) -> Tensor:
+    """(b, count) float32 in [0, 1): `count` numbers for each position (b,) int64 ≥ 0."""
+    return (_words(seed, stream, positions, count) >> 8).to(torch.float32) * 2.0**-24
+
+
+def normal(seed: int, stream: Stream, positions: Tensor, shape: Sequence[int]) -> Tensor:
+    """(b, *shape) float32, standard normal (Box & Muller 1958)."""
+    count = math.prod(shape)
+    pairs = (count + 1) // 2
+    words = _words(seed, stream, positions, 2 * pairs)
+    radius = torch.sqrt(-2.0 * torch.log(((words[:, :pairs] >> 8) + 1).to(torch.float32) * 2.0**-24))
+    angle = (words[:, pairs:] >> 8).to(torch.float32) * (2.0 * math.pi * 2.0**-24)
+    values = torch.cat([radius * torch.cos(angle), radius * torch.sin(angle)], dim=1)
+    return values[:, :count].reshape(len(positions), *shape)
+
+
+def integers(seed: int, stream: Stream, positions: Tensor, high: int) -> Tensor:
+    """(b,) int64 in [0, high), for high up to 2³¹."""
+    return (_words(seed, stream, positions, 1)[:, 0] * high) >> 32
+
+
+def _words(seed: int, stream: Stream, positions: Tensor, count: int) -> Tensor:
+    """(b, count) int64 holding 32-bit words."""
+    blocks = torch.arange((count + 3) // 4, device=positions.device, dtype=torch.int64)
+    size = (len(positions), len(blocks))
+    c0 = (positions.to(torch.int64) & _MASK)[:, None].expand(size)
+    c1 = (positions.to(torch.int64) >> 32)[:, None].expand(size)
+    c2 = blocks[None, :].expand(size)
+    c3 = torch.zeros(size, dtype=torch.int64, device=positions.device)
+    k0, k1 = seed & _MASK, ((seed >> 32) ^ (int(stream) * _WEYL[0])) & _MASK
+    for _ in range(10):
+        high0, low0 = _multiply(c0, _MULTIPLIERS[0])
+        high1, low1 = _multiply(c2, _MULTIPLIERS[1])
+        c0, c1, c2, c3 = high1 ^ c1 ^ k0, low1, high0 ^ c3 ^ k1, low0
+        k0, k1 = (k0 + _WEYL[0]) & _MASK, (k1 + _WEYL[1]) & _MASK
+    return torch.stack([c0, c1, c2, c3], dim=2).reshape(len(positions), -1)[:, :count]
+
+
+def _multiply(words: Tensor, factor: int) -> tuple[Tensor, Tensor]:
+    """High and low 32 bits of word × factor, through 16-bit halves because int64 would overflow."""
+    low_half, high_half = words & 0xFFFF, words >> 16
+    low = low_half * factor
+    middle = high_half * factor + (low >> 16)
+    return middle >> 16, ((middle & 0xFFFF) << 16) | (low & 0xFFFF)

@@ -1,0 +1,90 @@
+"""The manifest: what an artifact holds and where it came from. Written last, it is the commit."""
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from rayograph.runs.digests import digest_of
+
+FORMAT = 1
+
+
+class Record(BaseModel):
+    """Written by us, read by us and by other tools: closed and frozen like a declaration."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class FileRecord(Record):
+    """One file of an artifact; `path` is relative to the artifact."""
+
+    path: str
+    bytes: int
+    sha256: str
+
+
+class ShardRecord(Record):
+    """One shard among the artifact's files: its split and how many samples it holds."""
+
+    path: str
+    split: str
+    samples: int
+
+
+class Parent(Record):
+    """An artifact that this one was made from, and its content's digest at the time."""
+
+    input: str
+    uri: str
+    digest: str
+
+
+class Manifest(Record):
+    """An artifact's table of contents and lineage."""
+
+    format: Literal[1] = FORMAT
+    job: str
+    stage: str
+    kind: str
+    key: str
+    """Digest of the declaration and its ancestors': known before any work, it names the folder."""
+    seed: int
+    config: dict[str, Any]
+    """The whole resolved job."""
+    scale: dict[str, Any]
+    parents: list[Parent]
+    files: list[FileRecord]
+    shards: list[ShardRecord]
+    facts: dict[str, Any]
+    """What the stage found out and a later one needs: class names, latents' statistics, rejected samples."""
+    created: str
+    """UTC, ISO 8601."""
+    seconds: float
+    """Wall time of the attempt that committed; interrupted ones before it left no record of theirs."""
+    machine: dict[str, Any]
+    versions: dict[str, str]
+
+    @property
+    def digest(self) -> str:
+        """Of content alone: two runs that made the same files from the same parents have the same digest."""
+        return digest_of(
+            {
+                "key": self.key,
+                "parents": sorted(parent.digest for parent in self.parents),
+                "files": sorted((file.path, file.sha256) for file in self.files if file.path != "metrics.jsonl"),
+            }
+        )
+
+    @property
+    def samples(self) -> int:
+        """Samples over all shards."""
+        return sum(shard.samples for shard in self.shards)
+
+    @property
+    def total_bytes(self) -> int:
+        """Bytes over all files."""
+        return sum(file.bytes for file in self.files)
+
+    def split(self, name: str) -> list[ShardRecord]:
+        """The shards of one split, in their order."""
+        return [shard for shard in self.shards if shard.split == name]

@@ -1,0 +1,90 @@
+"""From noise to images: the denoising loop with classifier-free guidance.
+
+Shapes: b batch, z latent channels, y x latent grid, h w pixels, s kept steps.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from rayograph.config import Sampler
+from rayograph.models.autoencoder import decode, to_pixels
+from rayograph.models.denoiser import denoise, null_class
+from rayograph.models.folder import load_autoencoder, load_denoiser, load_schedule
+from rayograph.models.scaling import LatentScale
+from rayograph.models.schedule import build_sampler
+from rayograph.runs.artifact import Artifact
+from rayograph.runs.draws import Stream, normal
+from rayograph.shapes import Classes, Latents, Positions
+
+
+@dataclass(frozen=True)
+class DiffusionModel:
+    """A trained model, ready to draw: all that a committed model folder holds."""
+
+    denoiser: Any
+    autoencoder: Any
+    schedule: Any
+    latent_scale: LatentScale
+    device: torch.device
+
+    @staticmethod
+    def load(artifact: Artifact, device: str) -> "DiffusionModel":
+        """Raises CheckpointError for a folder that is not whole."""
+        autoencoder = load_autoencoder(artifact).to(device)
+        scale = LatentScale.kept_in(autoencoder)
+        return DiffusionModel(
+            load_denoiser(artifact).to(device), autoencoder, load_schedule(artifact), scale, torch.device(device)
+        )
+
+    @property
+    def num_classes(self) -> int:
+        """0 for a model without conditions."""
+        embeddings = self.denoiser.config.num_class_embeds
+        return embeddings - 1 if embeddings else 0
+
+    @torch.inference_mode()
+    def draw(
+        self, seed: int, numbers: Positions, classes: Classes | None, sampler: Sampler, keep_steps: Sequence[int] = ()
+    ) -> tuple[torch.Tensor, list[torch.Tensor]]:
+        """Pixels (b, h, w, 3) uint8 of the samples `numbers`, and the same of the guesses x̂₀ after each of `keep_steps`.
+
+        Noise comes from (seed, number), so a sample does not depend on the batch it is drawn in beyond rounding.
+        """
+        size = self.denoiser.config.sample_size
+        shape = (self.denoiser.config.in_channels, size, size)
+        latents = normal(seed, Stream.SAMPLE_NOISE, numbers.to(self.device), shape)
+        scheduler = build_sampler(self.schedule, sampler)
+        scheduler.set_timesteps(sampler.num_inference_steps, device=self.device)
+        latents = latents * scheduler.init_noise_sigma
+        classes = None if classes is None else classes.to(self.device)
+        kept = []
+        for step, timestep in enumerate(scheduler.timesteps):
+            prediction = self._guided(scheduler.scale_model_input(latents, timestep), timestep, classes, sampler.guidance_scale)
+            if step in keep_steps:
+                kept.append(self._pixels(self._guess(latents, prediction, timestep)))
+            latents = scheduler.step(prediction, timestep, latents).prev_sample
+        return self._pixels(latents), kept
+
+    def _guided(self, latents: Latents, timestep: torch.Tensor, classes: Classes | None, scale: float) -> Latents:
+        """unconditional + scale × (conditional - unconditional) (Ho & Salimans 2022, eq. 6, in the field's scale)."""
+        timesteps = timestep.expand(len(latents))
+        if classes is None or scale == 1.0:
+            return denoise(self.denoiser, latents, timesteps, classes)
+        nulls = torch.full_like(classes, null_class(self.denoiser))
+        both = denoise(self.denoiser, latents.repeat(2, 1, 1, 1), timesteps.repeat(2), torch.cat([classes, nulls]))
+        conditional, unconditional = both.chunk(2)
+        return unconditional + scale * (conditional - unconditional)
+
+    def _guess(self, latents: Latents, prediction: Latents, timestep: torch.Tensor) -> Latents:
+        """x̂₀: the image that a prediction implies (Ho et al. 2020, eq. 15; Salimans & Ho 2022, app. D)."""
+        alpha = self.schedule.alphas_cumprod.to(latents.device)[timestep]
+        signal, noise = alpha.sqrt(), (1.0 - alpha).sqrt()
+        if self.schedule.config.prediction_type == "v_prediction":
+            return signal * latents - noise * prediction
+        return (latents - noise * prediction) / signal
+
+    def _pixels(self, latents: Latents) -> torch.Tensor:
+        return to_pixels(decode(self.autoencoder, self.latent_scale.unscale(latents)))

@@ -1,0 +1,1 @@
+"""Ray Serve: sampler replicas, and the coordinator that keeps them busy and loses nothing."""

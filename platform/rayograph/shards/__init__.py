@@ -1,0 +1,1 @@
+"""WebDataset shards: how they are written, found again and walked in a planned order."""

@@ -1,0 +1,50 @@
+"""encode: image shards to moments shards (ingest/encoding.py), by a pool of Ray Data actors."""
+
+from collections.abc import Callable
+
+from rayograph.config import Encode
+from rayograph.ingest.encoding import ShardEncoder, latent_scale
+from rayograph.ingest.packing import TRAIN
+from rayograph.shards.index import ShardIndex
+from rayograph.stages.cluster import require
+from rayograph.stages.outcome import Outcome
+from rayograph.stages.recorder import Recorder
+from rayograph.stages.resolve import ResolvedStage
+
+
+def run_encode(stage: ResolvedStage, declared: Encode) -> Outcome:
+    """Encodes the training split; facts are the latents' statistics and the classes' names."""
+    from rayograph.ingest.streams import each_with
+
+    images, packed = stage.input("images")
+    autoencoder, _ = stage.input("autoencoder")
+    scale, artifact, seed = stage.scale, stage.artifact, stage.seed
+    pool = scale.encode
+    shards = packed.split(TRAIN)
+    require(scale, stage.name, cpus=pool.actors * pool.cpus_per_actor, gpus=pool.actors * scale.gpus)
+
+    def worker() -> Callable[[str], bytes]:
+        import torch
+
+        torch.set_num_threads(pool.threads_per_actor)
+        encoder = ShardEncoder(images, autoencoder, artifact, declared.batch_size, seed, scale.device)
+        return lambda name: encoder(name).to_json()
+
+    outcome = Outcome()
+    facts = []
+    with Recorder(stage, "images", sum(shard.samples for shard in shards)) as recorder:
+        names = [shard.path for shard in shards]
+        done = each_with(names, worker, cpus=pool.cpus_per_actor, gpus=scale.gpus, actors=pool.actors)
+        for shard, data in zip(shards, done, strict=True):
+            index = ShardIndex.from_json(data, shard.path)
+            outcome.add_shard(stage, shard.path, TRAIN, index)
+            facts.append(index.facts)
+            recorder.progress.advance_to(recorder.progress.done + len(index))
+    found = latent_scale(facts)
+    outcome.facts = {
+        "class_names": packed.facts["class_names"],
+        "latent_shape": facts[0]["latent_shape"],
+        "latent_mean": list(found.mean),
+        "latent_std": list(found.std),
+    }
+    return outcome

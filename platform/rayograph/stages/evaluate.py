@@ -1,0 +1,191 @@
+"""evaluate: samples and reconstructions beside held-out images; a page to look at, and the same figures as JSON."""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import yaml
+
+from rayograph.config import Evaluate, Sample, Scale
+from rayograph.ingest.packing import HELD_OUT, TRAIN
+from rayograph.runs.artifact import Artifact
+from rayograph.runs.manifest import Manifest
+from rayograph.runs.tracking import read_metrics
+from rayograph.sampling.units import SPLIT
+from rayograph.stages.cluster import require
+from rayograph.stages.gather import gather_images, gather_reconstructions
+from rayograph.stages.lineage import ancestors
+from rayograph.stages.outcome import Outcome
+from rayograph.stages.recorder import Recorder
+from rayograph.stages.resolve import ResolvedStage
+from rayograph.storage import open_store
+
+REPORT = "report.html"
+FIGURES = "report.json"
+COLUMNS = 12
+STRIP_STEPS = 8
+CURVES: dict[str, list[tuple[str, dict[str, str], bool]]] = {
+    "train_autoencoder": [
+        ("Reconstruction", {"reconstruction": "L1 + perceptual", "perceptual": "perceptual"}, True),
+        ("Adversary", {"generator": "generator", "discriminator": "discriminator"}, False),
+    ],
+    "train_diffusion": [("Denoising", {"loss": "mean squared error"}, True)],
+}
+
+
+def run_evaluate(stage: ResolvedStage, declared: Evaluate) -> Outcome:
+    """Gathers the arrays, measures, draws the page."""
+    from rayograph.evaluation.features import FeatureSpace
+    from rayograph.evaluation.figures import denoising_strip, reconstruction_pairs, samples_by_class, tile
+    from rayograph.evaluation.measures import ImageSet, MeasureSettings, measure
+    from rayograph.evaluation.report import Report, render, summary
+
+    images, packed = stage.input("images")
+    autoencoder, _ = stage.input("autoencoder")
+    samples, drawn = stage.input("samples")
+    scale = stage.scale
+    pool = scale.encode
+    require(scale, stage.name, cpus=pool.actors * pool.cpus_per_actor, gpus=pool.actors * scale.gpus)
+    with Recorder(stage, "parts", 5) as recorder:
+        train = gather_images(images, packed, TRAIN, scale)
+        recorder.progress.advance_to(1)
+        held_out = gather_reconstructions(images, packed, HELD_OUT, autoencoder, scale)
+        recorder.progress.advance_to(2)
+        generated = gather_images(samples, drawn, SPLIT, scale)
+        recorder.progress.advance_to(3)
+        strip = _denoising(stage, drawn)
+        recorder.progress.advance_to(4)
+        size = packed.facts["image_size"]
+        settings = MeasureSettings(
+            space=FeatureSpace(declared.feature_size), neighbours=declared.neighbours, classifier=size % 8 == 0
+        )
+        measures = measure(
+            *(ImageSet(part["pixels"], part.get("classes")) for part in (train, held_out, generated)),
+            reconstructions=held_out["reconstructions"],
+            seed=stage.seed,
+            settings=settings,
+        )
+        pixels, classes = generated["pixels"], generated.get("classes")
+        rows = samples_by_class(pixels, classes, COLUMNS) if classes is not None else []
+        pairs = slice(0, 2 * COLUMNS)
+        report = Report(
+            job=stage.job.name,
+            measures=measures,
+            stage_seconds=_stage_seconds(stage),
+            lineage=_lineage(samples, stage),
+            configuration=yaml.safe_dump(stage.job.model_dump(mode="json"), sort_keys=False, allow_unicode=True),
+            training=_curves(stage),
+            samples_by_class=rows,
+            samples=None if rows else tile(pixels[: 8 * COLUMNS], COLUMNS),
+            denoising=denoising_strip(strip),
+            reconstructions=reconstruction_pairs(
+                held_out["pixels"][pairs], held_out["reconstructions"][pairs], COLUMNS
+            ),
+            class_names=dict(enumerate(packed.facts["class_names"])),
+        )
+        figures = summary(report)
+        recorder.progress.advance_to(5)
+        recorder.wandb.summarise({name: value for name, value in figures.items() if isinstance(value, float)})
+        for name, picture in (
+            ("reconstructions", report.reconstructions),
+            ("samples", report.samples or tile(pixels[: 8 * COLUMNS], COLUMNS)),
+            ("denoising", report.denoising),
+        ):
+            if picture is not None:
+                recorder.wandb.log_image(name, picture)
+        for line in _headlines(figures):
+            recorder.progress.say(line)
+    text = json.dumps(figures, allow_nan=False, indent=2).encode()
+    return Outcome(
+        files=[stage.artifact.write(FIGURES, text), stage.artifact.write(REPORT, render(report).encode())], facts=figures
+    )
+
+
+def _denoising(stage: ResolvedStage, drawn: Manifest) -> np.ndarray:
+    """(s, n, h, w, 3): the guess at s steps of the first n samples, in their own noise and settings."""
+    import ray
+
+    model, _ = stage.input("model")
+    declared = _sampling(drawn)
+    task = ray.remote(num_cpus=stage.scale.encode.cpus_per_actor, num_gpus=stage.scale.gpus)(_walk)
+    return ray.get(task.remote(model, declared, drawn.seed, stage.scale.device))
+
+
+def _walk(model: Artifact, declared: Sample, seed: int, device: str) -> np.ndarray:
+    import torch
+
+    from rayograph.sampling.denoising import DiffusionModel
+
+    loaded = DiffusionModel.load(model, device)
+    steps = declared.sampler.num_inference_steps
+    kept = sorted({round(step) for step in np.linspace(0, steps - 1, STRIP_STEPS)})
+    numbers = torch.arange(min(loaded.num_classes or 4, 10))
+    classes = numbers % loaded.num_classes if loaded.num_classes else None
+    _, guesses = loaded.draw(seed, numbers, classes, declared.sampler, kept)
+    return torch.stack(guesses).numpy()
+
+
+def _sampling(drawn: Manifest) -> Sample:
+    return Sample.model_validate(drawn.config["stages"][drawn.stage])
+
+
+def _stage_seconds(stage: ResolvedStage) -> dict[str, float]:
+    """Of every stage behind this one, first to last."""
+    ordered = ancestors(stage.inputs["samples"], stage.scale.endpoint_url)
+    return {manifest.stage: manifest.seconds for _, manifest in reversed(ordered)}
+
+
+def _lineage(samples: Artifact, stage: ResolvedStage) -> list[Any]:
+    from rayograph.evaluation.report import Ancestor
+
+    found = ancestors(samples, stage.scale.endpoint_url)
+    stages = {uri: manifest.stage for uri, manifest in found}
+    return [
+        Ancestor(
+            stage=manifest.stage,
+            uri=uri,
+            digest=manifest.digest,
+            created=manifest.created,
+            counts=_counts(manifest),
+            parents=tuple(stages[parent.uri] for parent in manifest.parents),
+        )
+        for uri, manifest in found
+    ]
+
+
+def _counts(manifest: Manifest) -> Mapping[str, int]:
+    if manifest.shards:
+        return {"samples": manifest.samples, "shards": len(manifest.shards)}
+    return {"files": len(manifest.files)}
+
+
+def _curves(stage: ResolvedStage) -> list[Any]:
+    from rayograph.evaluation.report import TrainingCurves
+
+    curves = []
+    for uri, manifest in reversed(ancestors(stage.inputs["samples"], stage.scale.endpoint_url)):
+        rows = read_metrics(Artifact(open_store(uri, stage.scale.endpoint_url), "")) if manifest.kind in CURVES else []
+        curves += [
+            TrainingCurves(manifest.stage, title, rows, series, logarithmic)
+            for title, series, logarithmic in CURVES.get(manifest.kind, [])
+        ]
+    return curves
+
+
+def _headlines(figures: Mapping[str, Any]) -> list[str]:
+    lines = []
+    for name, real in (
+        ("class_agreement", "classifier_accuracy_real"),
+        ("precision", "precision_real"),
+        ("recall", "recall_real"),
+        ("frechet_distance", "frechet_distance_real"),
+        ("nearest_train_distance", "nearest_train_distance_real"),
+        ("reconstruction_psnr", None),
+        ("reconstruction_ssim", None),
+    ):
+        value = figures.get(name)
+        if value is not None:
+            beside = f"   ({figures[real]:.4f} {real})" if real and figures.get(real) is not None else ""
+            lines.append(f"{name:24} {value:.4f}{beside}")
+    return lines

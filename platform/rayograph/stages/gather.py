@@ -1,0 +1,67 @@
+"""Gathering a split's images as arrays, by tasks over the cluster, and reconstructions of them."""
+
+import io
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from rayograph.config import Scale
+from rayograph.ingest.columns import image_columns
+from rayograph.runs.artifact import Artifact
+from rayograph.runs.manifest import Manifest
+from rayograph.shards.store import read_index, read_samples
+
+Columns = dict[str, np.ndarray]
+
+
+def gather_images(artifact: Artifact, manifest: Manifest, split: str, scale: Scale) -> Columns:
+    """`pixels` (n, h, w, 3) and, where there are classes, `classes` (n,), in the shards' order."""
+    from rayograph.ingest.streams import each
+
+    def work(name: str) -> bytes:
+        return _packed(_images(artifact, name))
+
+    names = [shard.path for shard in manifest.split(split)]
+    return _joined(each(names, work, cpus=scale.ingest.cpus_per_task, tasks=scale.ingest.tasks))
+
+
+def gather_reconstructions(images: Artifact, manifest: Manifest, split: str, autoencoder: Artifact, scale: Scale) -> Columns:
+    """`pixels` as `gather_images` gives them, and `reconstructions` from the posteriors' means, in the same order."""
+    from rayograph.ingest.streams import each_with
+
+    pool = scale.encode
+
+    def worker() -> Callable[[str], bytes]:
+        import torch
+
+        from rayograph.models.autoencoder import reconstruct
+        from rayograph.models.folder import load_autoencoder
+
+        torch.set_num_threads(pool.threads_per_actor)
+        network = load_autoencoder(autoencoder).to(scale.device)
+
+        def work(name: str) -> bytes:
+            columns = _images(images, name)
+            return _packed(columns | {"reconstructions": reconstruct(network, columns["pixels"])})
+
+        return work
+
+    names = [shard.path for shard in manifest.split(split)]
+    return _joined(each_with(names, worker, cpus=pool.cpus_per_actor, gpus=scale.gpus, actors=pool.actors))
+
+
+def _images(artifact: Artifact, name: str) -> Columns:
+    index = read_index(artifact, name)
+    return image_columns(read_samples(artifact, name, index, range(len(index))))
+
+
+def _packed(columns: Columns) -> bytes:
+    buffer = io.BytesIO()
+    np.savez(buffer, **columns)  # type: ignore[arg-type]
+    return buffer.getvalue()
+
+
+def _joined(parts: Any) -> Columns:
+    unpacked = [dict(np.load(io.BytesIO(part), allow_pickle=False)) for part in parts]
+    return {name: np.concatenate([part[name] for part in unpacked]) for name in unpacked[0]}

@@ -1,0 +1,130 @@
+"""Running a job: every stage that its target needs, each skipped where its artifact is committed."""
+
+import os
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+import yaml
+
+from rayograph.config import (
+    Encode,
+    Evaluate,
+    Job,
+    Pack,
+    Sample,
+    Scale,
+    Stage,
+    TrainAutoencoder,
+    TrainDiffusion,
+)
+from rayograph.config.explain import suggestion
+from rayograph.errors import ConfigError, StorageError
+from rayograph.runs.artifact import RESOLVED
+from rayograph.runs.progress import duration
+from rayograph.stages.cluster import connect
+from rayograph.stages.outcome import Outcome, commit
+from rayograph.stages.resolve import ResolvedStage, needed, resolve
+from rayograph.storage import ObjectStore, open_store
+
+
+
+
+def run_job(job: Job, scale: Scale, target: str | None) -> str:
+    """Runs `target`, by default the whole job; the URI of the result, of the report where there is one.
+
+    Everything that can be refused is refused before any work: names, fields, inputs, the store.
+    """
+    names = stage_names(job, target)
+    store = _open(scale)
+    stages = resolve(job, scale, store)
+    for name in names:
+        _run_stage(stages[name])
+    return _result(stages[names[-1]])
+
+
+def stage_names(job: Job, target: str | None) -> list[str]:
+    """The stages that `target` needs, itself last; all of them for None. Raises ConfigError for an unknown one."""
+    if target is None:
+        return list(job.stages)
+    if target not in job.stages:
+        raise ConfigError(f"{target}: no such stage{suggestion(target, job.stages)}")
+    return needed(job, target)
+
+
+def _run_stage(stage: ResolvedStage) -> None:
+    manifest = stage.artifact.manifest()
+    if manifest is not None:
+        _say(f"{stage.name:18} committed before  {stage.artifact.uri}")
+        return
+    started = time.monotonic()
+    connect(stage.scale)
+    resolved = {
+        "stage": stage.name,
+        "job": stage.job.model_dump(mode="json"),
+        "scale": stage.scale.model_dump(mode="json"),
+    }
+    text = yaml.safe_dump(resolved, sort_keys=False, allow_unicode=True)
+    stage.artifact.write(RESOLVED, text.encode())
+    outcome = _work_of(stage.declared)(stage, stage.declared)
+    manifest = commit(stage, outcome, started)
+    counted = f"{manifest.samples:,} samples, " if manifest.shards else ""
+    _say(
+        f"{stage.name:18} done in {duration(manifest.seconds)}: {counted}{manifest.total_bytes:,} bytes  "
+        f"{stage.artifact.uri}"
+    )
+
+
+def _work_of(declared: Stage) -> Callable[[ResolvedStage, Any], Outcome]:
+    """Imported when its turn comes: a stage that is committed costs no import of torch or Ray."""
+    match declared:
+        case Pack():
+            from rayograph.stages.pack import run_pack
+
+            return run_pack
+        case TrainAutoencoder():
+            from rayograph.stages.train_autoencoder import run_train_autoencoder
+
+            return run_train_autoencoder
+        case Encode():
+            from rayograph.stages.encode import run_encode
+
+            return run_encode
+        case TrainDiffusion():
+            from rayograph.stages.train_diffusion import run_train_diffusion
+
+            return run_train_diffusion
+        case Sample():
+            from rayograph.stages.sample import run_sample
+
+            return run_sample
+        case Evaluate():
+            from rayograph.stages.evaluate import run_evaluate
+
+            return run_evaluate
+
+
+def _open(scale: Scale) -> ObjectStore:
+    """The profile's store, shown to be usable."""
+    if os.environ.get("RAY_JOB_ID") and "://" not in scale.store and not scale.store.startswith(("/", "~")):
+        raise StorageError(
+            f"store: expected an absolute path or a URI inside a submitted job, got {scale.store!r}: "
+            "it would be lost with the job's working directory"
+        )
+    store = open_store(scale.store, scale.endpoint_url)
+    store.check_access()
+    return store
+
+
+def _result(stage: ResolvedStage) -> str:
+    if stage.declared.kind == "evaluate":
+        from rayograph.stages.evaluate import REPORT
+
+        uri = stage.artifact.store.uri_of(stage.artifact.key(REPORT))
+        return uri.removeprefix("file://")
+    return stage.artifact.uri
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)

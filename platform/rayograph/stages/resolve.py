@@ -1,0 +1,87 @@
+"""From a job to artifacts: where each stage's result will be, known before any work.
+
+An artifact's key is a digest of all that decides its content: the declaration, the seed, and the keys of what it is made
+from. A changed field gives a new folder for its stage and for those after it, and leaves the others as they are.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from rayograph.config import Job, Scale, Stage
+from rayograph.errors import DataError
+from rayograph.runs.artifact import Artifact
+from rayograph.runs.digests import digest_of
+from rayograph.runs.manifest import Manifest, Parent
+from rayograph.storage import ObjectStore, open_store
+
+KEY_FORMAT = 1
+NOT_IN_KEY = {"seed", "log_every_images", "checkpoint_every_images", "keep_checkpoints"}
+"""What may change under way without changing the result; the seed counts once resolved."""
+
+
+@dataclass(frozen=True)
+class ResolvedStage:
+    """A stage with its place in the store and its inputs' places."""
+
+    job: Job
+    scale: Scale
+    name: str
+    seed: int
+    key: str
+    artifact: Artifact
+    inputs: Mapping[str, Artifact]
+
+    @property
+    def declared(self) -> Stage:
+        return self.job.stages[self.name]
+
+    def parents(self) -> list[Parent]:
+        """The inputs as the manifest records them. Raises DataError for one that is not committed."""
+        return [
+            Parent(input=field, uri=artifact.uri, digest=artifact.committed().digest)
+            for field, artifact in self.inputs.items()
+        ]
+
+    def input(self, field: str) -> tuple[Artifact, Manifest]:
+        """An input's place and its manifest."""
+        artifact = self.inputs[field]
+        return artifact, artifact.committed()
+
+
+def resolve(job: Job, scale: Scale, store: ObjectStore) -> dict[str, ResolvedStage]:
+    """Every stage of the job, in its order. Raises DataError for an outside artifact that is not there or does not fit."""
+    resolved: dict[str, ResolvedStage] = {}
+    for name, stage in job.stages.items():
+        inputs: dict[str, Artifact] = {}
+        parent_keys: dict[str, str] = {}
+        for field, kind in stage.inputs.items():
+            ref = getattr(stage, field)
+            if ref in resolved:
+                inputs[field], parent_keys[field] = resolved[ref].artifact, resolved[ref].key
+            else:
+                inputs[field], parent_keys[field] = _outside(ref, kind, f"{name}.{field}", scale.endpoint_url)
+        declared = stage.model_dump(mode="json", exclude=NOT_IN_KEY | set(stage.inputs))
+        seed = job.seed_of(name)
+        key = digest_of({"format": KEY_FORMAT, "declared": declared, "seed": seed, "inputs": parent_keys})[:16]
+        artifact = Artifact(store, f"{job.name}/{name}/{key}")
+        resolved[name] = ResolvedStage(job, scale, name, seed, key, artifact, inputs)
+    return resolved
+
+
+def needed(job: Job, target: str) -> list[str]:
+    """The target stage and all that it is made from, in the job's order."""
+    wanted = {target}
+    for name in reversed(job.stages):
+        if name in wanted:
+            stage = job.stages[name]
+            wanted |= {getattr(stage, field) for field in stage.inputs}
+    return [name for name in job.stages if name in wanted]
+
+
+def _outside(uri: str, kind: str, where: str, endpoint_url: str | None) -> tuple[Artifact, str]:
+    artifact = Artifact(open_store(uri, endpoint_url), "")
+    manifest = artifact.manifest()
+    if manifest is None or manifest.kind != kind:
+        found = "none" if manifest is None else f"one of kind {manifest.kind}"
+        raise DataError(f"{where}: expected a committed artifact of kind {kind} at {uri}, found {found}")
+    return artifact, manifest.digest

@@ -1,0 +1,34 @@
+"""train_autoencoder: image shards to a first stage."""
+
+from rayograph.config import TrainAutoencoder
+from rayograph.errors import ConfigError
+from rayograph.ingest.packing import TRAIN
+from rayograph.ingest.reading import PlannedReader
+from rayograph.shards.plan import Plan
+from rayograph.stages.outcome import Outcome
+from rayograph.stages.resolve import ResolvedStage
+from rayograph.stages.training import Assignment, run_training
+from rayograph.training.autoencoder import AutoencoderLearner
+
+
+def run_train_autoencoder(stage: ResolvedStage, declared: TrainAutoencoder) -> Outcome:
+    """Raises ConfigError where the images' size does not suit the downsampling factor."""
+    images, packed = stage.input("images")
+    size, factor = packed.facts["image_size"], declared.network.downsampling_factor
+    if size % factor:
+        raise ConfigError(f"{stage.name}.network: f = {factor} needs an image size divisible by it, got {size}")
+    shards = packed.split(TRAIN)
+    counts = tuple(shard.samples for shard in shards)
+    plan = Plan(counts, stage.seed, declared.global_batch_size, declared.lanes)
+    scale, seed = stage.scale, stage.seed
+    assignment = Assignment(
+        recipe=declared,
+        scale=scale,
+        artifact=stage.artifact,
+        reader=PlannedReader(images, tuple(shard.path for shard in shards), plan, "images"),
+        row_bytes=size * size * declared.network.image_channels,
+        make_learner=lambda: AutoencoderLearner(declared, scale.training, seed),
+    )
+    outcome = run_training(stage, declared, assignment, {"reconstruction": "L1", "discriminator": "critic"})
+    outcome.facts = {"image_size": size, "downsampling_factor": factor}
+    return outcome

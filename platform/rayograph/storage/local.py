@@ -1,0 +1,150 @@
+"""Objects as files in a folder, also one that several machines mount."""
+
+import os
+import stat
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from urllib.parse import unquote
+from uuid import uuid4
+
+from rayograph.errors import MissingObjectError, StorageError
+from rayograph.storage.base import UNFINISHED, ObjectInfo, join_uri
+
+
+@dataclass(frozen=True)
+class LocalFolder:
+    """The folder `uri`, an absolute path; made by the first write."""
+
+    uri: str
+
+    @classmethod
+    def open(cls, uri: str) -> "LocalFolder":
+        """From `path`, `~/path` or `file:///path`; a relative path means the working directory of this very moment."""
+        path = uri
+        if uri.lower().startswith("file://"):
+            host, slash, rest = uri[len("file://") :].partition("/")
+            if host not in ("", "localhost") or not slash:
+                raise StorageError(f"{uri}: a file URI is file:///path, on this machine")
+            path = "/" + unquote(rest)
+        if not path:
+            raise StorageError("a storage URI is empty: expected a folder or s3://bucket/prefix")
+        return cls(os.path.abspath(os.path.expanduser(path)))
+
+    def objects(self, prefix: str) -> Iterator[ObjectInfo]:
+        folder = prefix.rpartition("/")[0]
+        with _writing(self.uri, "list"):
+            yield from self._walk(folder, prefix, frozenset())
+
+    def _walk(self, folder: str, prefix: str, above: frozenset[tuple[int, int]]) -> Iterator[ObjectInfo]:
+        try:
+            here = os.stat(self._path(folder))
+            if (here.st_dev, here.st_ino) in above:  # a link leads back up
+                return
+            with os.scandir(self._path(folder)) as found:
+                entries = [(f"{folder}/{entry.name}" if folder else entry.name, entry) for entry in found]
+        except FileNotFoundError:
+            return
+        except NotADirectoryError:
+            if folder:  # an object, with nothing below it
+                return
+            raise
+        # A folder sorts by its name with the slash, as its files' keys do: a.tar before a/b, and a/b before a0.
+        rows = sorted((key + "/" if entry.is_dir() else key, entry) for key, entry in entries)
+        for key, entry in rows:
+            if not key.startswith(prefix) or entry.name.startswith(UNFINISHED):
+                continue
+            with suppress(FileNotFoundError):  # deleted since the folder was read, or a link to nowhere
+                status = entry.stat()
+                if stat.S_ISREG(status.st_mode):
+                    yield ObjectInfo(key, status.st_size)
+                elif stat.S_ISDIR(status.st_mode):
+                    yield from self._walk(key[:-1], prefix, above | {(here.st_dev, here.st_ino)})
+
+    def size(self, key: str) -> int:
+        with _reading(join_uri(self.uri, key), "size"):
+            status = os.stat(self._path(key))
+        if not stat.S_ISREG(status.st_mode):
+            raise MissingObjectError(f"{join_uri(self.uri, key)}: no such object")
+        return status.st_size
+
+    def read(self, key: str) -> bytes:
+        with _reading(join_uri(self.uri, key), "read"), open(self._path(key), "rb") as file:
+            return file.read()
+
+    def read_ranges(self, key: str, ranges: Sequence[tuple[int, int]]) -> list[bytes]:
+        with _reading(join_uri(self.uri, key), "read"), open(self._path(key), "rb", buffering=0) as file:
+            return [_read_at(file.fileno(), start, length) for start, length in ranges]
+
+    def put(self, key: str, data: bytes) -> None:
+        with _writing(join_uri(self.uri, key), "put"), self._unfinished(key, data) as unfinished:
+            os.replace(unfinished, self._path(key))
+
+    def put_if_absent(self, key: str, data: bytes) -> bool:
+        path = self._path(key)
+        with _writing(join_uri(self.uri, key), "put if absent"), self._unfinished(key, data) as unfinished:
+            try:
+                os.link(unfinished, path)  # the one call that creates a whole file under a name, or refuses
+            except FileExistsError:
+                if os.path.isdir(path):
+                    raise IsADirectoryError(0, "a folder has that name", path) from None
+                # NFS may repeat a link whose answer was lost and then refuse it; the second link shows that it is ours.
+                return os.stat(unfinished).st_nlink == 2
+            return True
+
+    def delete(self, key: str) -> None:
+        with _writing(join_uri(self.uri, key), "delete"), suppress(FileNotFoundError, NotADirectoryError):
+            if not os.path.isdir(self._path(key)):
+                os.unlink(self._path(key))
+
+    def _path(self, key: str) -> str:
+        return join_uri(self.uri, key) if key else self.uri
+
+    @contextmanager
+    def _unfinished(self, key: str, data: bytes) -> Iterator[str]:
+        """A hidden file beside `key` with `data` on the disk, then gone, and the folder's new entry on the disk."""
+        folder = os.path.dirname(self._path(key))
+        path = os.path.join(folder, f"{UNFINISHED}{uuid4().hex}")
+        os.makedirs(folder, exist_ok=True)
+        try:
+            with open(path, "xb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            yield path
+        finally:
+            with suppress(FileNotFoundError):
+                os.unlink(path)
+        entries = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(entries)
+        finally:
+            os.close(entries)
+
+
+def _read_at(file: int, start: int, length: int) -> bytes:
+    data = os.pread(file, length, start)
+    while 0 < len(data) < length:  # one read gives 2 GiB at the most, and network file systems less
+        more = os.pread(file, length - len(data), start + len(data))
+        if not more:
+            break
+        data += more
+    return data
+
+
+@contextmanager
+def _reading(uri: str, asked: str) -> Iterator[None]:
+    try:
+        yield
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError) as error:
+        raise MissingObjectError(f"{uri}: no such object") from error
+    except OSError as error:
+        raise StorageError(f"{uri}: {asked} failed ({error.strerror})") from error
+
+
+@contextmanager
+def _writing(uri: str, asked: str) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise StorageError(f"{uri}: {asked} failed ({error.strerror})") from error

@@ -1,0 +1,1 @@
+"""Training: the engine that knows DeepSpeed, the learners that know losses, the loop that knows when."""

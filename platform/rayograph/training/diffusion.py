@@ -1,0 +1,95 @@
+"""The second stage's learner: a denoiser on scaled latents (Rombach et al. 2022, eq. 2 and 3).
+
+Shapes: b batch, z latent channels, y x latent grid.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from rayograph.config import TrainDiffusion, TrainingScale
+from rayograph.losses.diffusion import diffusion_loss, diffusion_target
+from rayograph.models.autoencoder import posterior_sample
+from rayograph.models.denoiser import build_denoiser, denoise
+from rayograph.models.folder import DENOISER, SCHEDULE
+from rayograph.models.scaling import LatentScale
+from rayograph.models.schedule import build_schedule
+from rayograph.runs.draws import Stream, integers, normal, uniform
+from rayograph.shapes import Classes, Latents, Noise, Scalar, Timesteps
+from rayograph.shards.batch import Batch
+from rayograph.training.engine import Engine, device, world
+from rayograph.training.learner import Metrics, mean_metrics
+from rayograph.training.optimiser import ema_decay_at
+from rayograph.training.setup import engine_settings, learning_rate
+
+
+class DenoisingPass(nn.Module):
+    """Noise the latents, predict, compare."""
+
+    def __init__(self, denoiser: Any, schedule: Any) -> None:
+        super().__init__()
+        self.denoiser = denoiser
+        self._schedule = schedule
+
+    def forward(self, latents: Latents, noise: Noise, timesteps: Timesteps, classes: Classes | None) -> Scalar:
+        noisy_latents = self._schedule.add_noise(latents, noise, timesteps)
+        prediction = denoise(self.denoiser, noisy_latents, timesteps, classes)
+        return diffusion_loss(prediction, diffusion_target(self._schedule, latents, noise, timesteps))
+
+
+class DiffusionLearner:
+    """Trains the declared denoiser on moments (2z, y, x), drawing from each posterior afresh every time it is seen."""
+
+    def __init__(
+        self, recipe: TrainDiffusion, scale: TrainingScale, seed: int, latent_scale: LatentScale, latent_size: int
+    ) -> None:
+        self._recipe, self._seed, self._latent_scale, self._latent_size = recipe, seed, latent_scale, latent_size
+        _, workers = world()
+        torch.manual_seed(seed)
+        self._schedule = build_schedule(recipe.noise_schedule)
+        settings = engine_settings(recipe, scale, workers)
+        self._micro_batch_size = settings.micro_batch_size
+        self._engine = Engine(DenoisingPass(self._new_denoiser(), self._schedule).to(device()), settings)
+
+    def engines(self) -> dict[str, Engine[Any]]:
+        return {"denoiser": self._engine}
+
+    def step(self, batch: Batch, images_seen: int) -> Metrics:
+        """One optimiser step; all of its chance comes from (seed, position)."""
+        recipe = self._recipe
+        steps = images_seen // recipe.global_batch_size
+        rate = learning_rate(recipe, images_seen)
+        self._engine.schedule(rate, ema_decay_at(steps, recipe.ema_decay))
+        parts: list[dict[str, Tensor]] = []
+        for part in batch.split(self._micro_batch_size):
+            loss = self._engine(*self._tensors(part))
+            self._engine.minimise(loss)
+            parts.append({"loss": loss.detach()})
+        return mean_metrics(parts) | {"learning_rate": rate, "gradient_norm": self._engine.gradient_norm()}
+
+    def exports(self) -> Iterator[tuple[str, Any]]:
+        averaged = self._engine.ema_weights()
+        denoiser = self._new_denoiser()
+        denoiser.load_state_dict({name.removeprefix("denoiser."): value for name, value in averaged.items()})
+        yield DENOISER, denoiser
+        yield SCHEDULE, self._schedule
+
+    def _tensors(self, batch: Batch) -> tuple[Latents, Noise, Timesteps, Classes | None]:
+        recipe, seed = self._recipe, self._seed
+        positions = torch.from_numpy(batch.positions).to(device())
+        moments = torch.from_numpy(batch.columns["moments"]).to(device()).float()
+        shape = (moments.shape[1] // 2, *moments.shape[2:])
+        raw_latents = posterior_sample(moments, normal(seed, Stream.POSTERIOR, positions, shape))
+        noise = normal(seed, Stream.NOISE, positions, shape)
+        timesteps = integers(seed, Stream.TIMESTEP, positions, recipe.noise_schedule.num_train_timesteps)
+        classes = None
+        if recipe.network.num_classes:
+            given = torch.from_numpy(batch.columns["classes"]).to(device())
+            dropped = uniform(seed, Stream.CONDITION_DROP, positions, 1)[:, 0] < recipe.condition_drop_probability
+            classes = torch.where(dropped, recipe.network.num_classes, given)
+        return self._latent_scale.scale(raw_latents), noise, timesteps, classes
+
+    def _new_denoiser(self) -> Any:
+        return build_denoiser(self._recipe.network, len(self._latent_scale.mean), self._latent_size)

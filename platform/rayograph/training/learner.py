@@ -1,0 +1,42 @@
+"""The seam between the loop and what is learned: a learner owns its networks, engines and losses."""
+
+from collections.abc import Iterator
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from rayograph.shards.batch import Batch
+from rayograph.training.engine import Engine, mean_over_workers
+
+Metrics = dict[str, float]
+
+
+class Learner(Protocol):
+    """One kind of training."""
+
+    def step(self, batch: Batch, images_seen: int) -> Metrics:
+        """One optimiser step on this worker's rows; figures are means over all workers."""
+        ...
+
+    def engines(self) -> dict[str, Engine[Any]]:
+        """By name, for checkpoints. The same names in the same order on every worker."""
+        ...
+
+    def exports(self) -> Iterator[tuple[str, Any]]:
+        """(folder, model) pairs for the committed artifact, with averaged weights. All workers must walk it together."""
+        ...
+
+
+def named_state(learner: Learner) -> Iterator[tuple[str, Tensor]]:
+    """Every tensor of a learner's checkpoint by name. All workers must walk it together."""
+    for engine_name, engine in learner.engines().items():
+        for name, tensor in engine.state():
+            yield f"{engine_name}/{name}", tensor
+
+
+def mean_metrics(parts: list[dict[str, Tensor]]) -> Metrics:
+    """Means over a step's micro-batches and over all workers, of scalars under the same names."""
+    names = sorted(parts[0])
+    table = torch.stack([torch.stack([part[name].float() for name in names]) for part in parts]).mean(dim=0)
+    return dict(zip(names, mean_over_workers(table).tolist(), strict=True))
