@@ -36,14 +36,14 @@ def each_with(
     items: Sequence[T], worker: Callable[[], Callable[[T], bytes]], *, cpus: float, gpus: float, actors: int
 ) -> Iterator[bytes]:
     """worker()(item) for every item, by a pool of actors that call worker() once each, in order."""
-    shared = ray.put(list(items))
+    known = list(items)
 
     class Pooled:
         def __init__(self) -> None:
             self._work = worker()
 
         def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
-            return _outcome(self._work, ray.get(shared)[row["id"]])
+            return _outcome(self._work, known[row["id"]])
 
     numbers = ray.data.range(len(items), override_num_blocks=len(items))
     pool = ray.data.ActorPoolStrategy(size=min(actors, len(items)))

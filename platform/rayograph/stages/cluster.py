@@ -26,8 +26,6 @@ def connect(scale: Scale) -> None:
 
     if ray.is_initialized():
         return
-    for name in ("ray.data", "ray.serve", "ray.train"):
-        logging.getLogger(name).setLevel(logging.ERROR)
     if joined is not None:
         package = str(Path(rayograph.__file__).parent)
         ray.init(
@@ -36,14 +34,25 @@ def connect(scale: Scale) -> None:
             log_to_driver=False,
             logging_level=logging.ERROR,
         )
-        return
-    ray.init(
-        address="local",
-        num_cpus=scale.ray.local_cpus or os.cpu_count(),
-        include_dashboard=False,
-        log_to_driver=False,
-        logging_level=logging.ERROR,
-    )
+    else:
+        ray.init(
+            address="local",
+            num_cpus=scale.ray.local_cpus or os.cpu_count(),
+            include_dashboard=False,
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+        )
+    _quieten()
+
+
+def _quieten() -> None:
+    """Ray's libraries set their own loggers when imported; what they say of every data set is not for our users."""
+    import ray.data
+    import ray.serve
+    import ray.train
+
+    for name in (ray.data.__name__, ray.serve.__name__, ray.train.__name__):
+        logging.getLogger(name).setLevel(logging.ERROR)
 
 
 def require(scale: Scale, what: str, *, cpus: float, gpus: float) -> None:
