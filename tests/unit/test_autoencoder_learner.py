@@ -1,0 +1,141 @@
+"""Adversarial training under ZeRO equals a plain loop: both networks, the adaptive weight and the moving average."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from rayograph.config import (
+    Autoencoder,
+    AutoencoderLoss,
+    Discriminator,
+    PerceptualNetwork,
+    TrainAutoencoder,
+    TrainingScale,
+)
+from rayograph.losses.adversarial import adaptive_weight, discriminator_loss, generator_loss
+from rayograph.losses.reconstruction import kl_loss, reconstruction_loss
+from rayograph.models.autoencoder import build_autoencoder, decode, encode, posterior_sample, to_images
+from rayograph.models.discriminator import PatchDiscriminator
+from rayograph.models.perceptual import build_perceptual
+from rayograph.runs.draws import Stream, normal
+from rayograph.shards.batch import Batch
+from rayograph.training.optimiser import AdamWithEma, ema_decay_at
+from workers import spawn
+
+SEED, STEPS, GLOBAL = 3, 20, 8
+RECIPE = TrainAutoencoder(
+    network=Autoencoder(
+        block_out_channels=(8, 8), layers_per_block=1, norm_num_groups=4, mid_block_add_attention=False, latent_channels=2
+    ),
+    discriminator=Discriminator(base_channels=8, num_layers=1),
+    perceptual=PerceptualNetwork(channels=(4, 8)),
+    loss=AutoencoderLoss(kl_weight=1e-3, discriminator_start_images=5 * GLOBAL),
+    total_images=STEPS * GLOBAL,
+    global_batch_size=GLOBAL,
+    lanes=4,
+    learning_rate=1e-3,
+    discriminator_learning_rate=5e-4,
+    # Adam divides by the root of the second moment: with an epsilon above rounding, gradients of nothing stay nothing.
+    eps=1e-3,
+    ema_decay=0.9,
+)
+
+
+def pixels(step: int) -> np.ndarray:
+    return np.random.default_rng(step).integers(0, 256, (GLOBAL, 16, 16, 3), dtype=np.uint8)
+
+
+def plain_loop() -> tuple[dict[str, Tensor], list[float]]:
+    """The whole thing written out in plain PyTorch, in one process, without accumulation."""
+    torch.manual_seed(SEED)
+    autoencoder = build_autoencoder(RECIPE.network)
+    critic = PatchDiscriminator(RECIPE.discriminator, 3)
+    perceptual, _ = build_perceptual(RECIPE.perceptual, 3)
+    options = {"betas": RECIPE.betas, "eps": RECIPE.eps, "weight_decay": RECIPE.weight_decay}
+    of_autoencoder = AdamWithEma(autoencoder.parameters(), lr=RECIPE.learning_rate, **options)
+    of_critic = AdamWithEma(critic.parameters(), lr=RECIPE.discriminator_learning_rate, **options)
+    weights = []
+    for step in range(STEPS):
+        images = to_images(torch.from_numpy(pixels(step)))
+        positions = torch.arange(step * GLOBAL, (step + 1) * GLOBAL)
+        moments = encode(autoencoder, images)
+        raw_latents = posterior_sample(moments, normal(SEED, Stream.POSTERIOR, positions, (2, 8, 8)))
+        made = decode(autoencoder, raw_latents)
+        reconstruction = reconstruction_loss(made, images, perceptual(made, images), RECIPE.loss.perceptual_weight)
+        loss = reconstruction + RECIPE.loss.kl_weight * kl_loss(moments)
+        adversarial = step >= 5
+        if adversarial:
+            fooling = generator_loss(critic(made))
+            last = autoencoder.decoder.conv_out.weight
+            weight = adaptive_weight(
+                torch.autograd.grad(reconstruction, last, retain_graph=True)[0],
+                torch.autograd.grad(fooling, last, retain_graph=True)[0],
+            )
+            weights.append(float(weight))
+            loss = loss + RECIPE.loss.discriminator_weight * weight * fooling
+        of_autoencoder.param_groups[0]["ema_decay"] = ema_decay_at(step, RECIPE.ema_decay)
+        of_autoencoder.zero_grad()
+        loss.backward()
+        of_autoencoder.step()
+        if adversarial:
+            of_critic.zero_grad()
+            discriminator_loss(critic(images), critic(made.detach())).backward()
+            of_critic.step()
+    state = {f"autoencoder/weight/autoencoder.{n}": p.detach() for n, p in autoencoder.named_parameters()}
+    state |= {f"autoencoder/ema/autoencoder.{n}": of_autoencoder.state[p]["ema"] for n, p in autoencoder.named_parameters()}
+    state |= {f"discriminator/weight/discriminator.{n}": p.detach() for n, p in critic.named_parameters()}
+    return state, weights
+
+
+def learn(rank: int, workers: int, folder: str) -> None:
+    from rayograph.training.autoencoder import AutoencoderLearner
+    from rayograph.training.learner import named_state
+
+    for stage in (0, 1, 2, 3):
+        for micro_batch in (GLOBAL // workers, GLOBAL // workers // 2):
+            learner = AutoencoderLearner(RECIPE, TrainingScale(micro_batch_size=micro_batch, zero_stage=stage), SEED)
+            share = GLOBAL // workers
+            weights = []
+            for step in range(STEPS):
+                rows = slice(rank * share, (rank + 1) * share)
+                positions = np.arange(step * GLOBAL, (step + 1) * GLOBAL)[rows]
+                metrics = learner.step(Batch(positions, {"pixels": pixels(step)[rows]}), step * GLOBAL)
+                weights += [metrics["adaptive_weight"]] if "adaptive_weight" in metrics else []
+            state = {name: tensor.clone() for name, tensor in named_state(learner)} | {"weights": torch.tensor(weights)}
+            if rank == 0:
+                accumulation = share // micro_batch
+                save_file(state, f"{folder}/{workers}-{stage}-{accumulation}.safetensors")
+
+
+@pytest.fixture(scope="module")
+def learned(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    folder = tmp_path_factory.mktemp("learner")
+    for workers in (1, 2):
+        spawn(learn, workers, str(folder))
+    yield folder
+
+
+@pytest.fixture(scope="module")
+def expected() -> Iterator[tuple[dict[str, Tensor], list[float]]]:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # as the workers have: other sums round otherwise, and an adversary amplifies that
+    yield plain_loop()
+    torch.set_num_threads(threads)
+
+
+@pytest.mark.parametrize("accumulation", [1, 2])
+@pytest.mark.parametrize("stage", [0, 1, 2, 3])
+@pytest.mark.parametrize("workers", [1, 2])
+def test_two_engines_train_like_one_plain_loop(
+    learned: Path, expected: tuple[dict[str, Tensor], list[float]], workers: int, stage: int, accumulation: int
+) -> None:
+    state, weights = expected
+    found = load_file(learned / f"{workers}-{stage}-{accumulation}.safetensors")
+    torch.testing.assert_close(found["weights"], torch.tensor(weights), rtol=1e-3, atol=1e-6)
+    for name, tensor in state.items():
+        torch.testing.assert_close(found[name], tensor, rtol=1e-4, atol=2e-6, msg=lambda text, name=name: f"{name}: {text}")

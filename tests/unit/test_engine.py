@@ -1,0 +1,106 @@
+"""The engine against plain PyTorch: ZeRO 0-3, one and two workers, accumulation, clipping, EMA, and loading anywhere."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+import torch.nn.functional as F
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from rayograph.training.optimiser import AdamWithEma, ema_decay_at
+from workers import spawn
+
+STEPS, RESUME_AT, BATCH = 6, 3, 8
+RATE, DECAY, CLIP = 1e-2, 0.9, 0.5
+# Adam divides by the root of the second moment: an epsilon far above rounding keeps directions of nothing still.
+OPTIMISER = {"betas": (0.9, 0.99), "eps": 1e-4, "weight_decay": 0.01}
+
+
+class SmallNetwork(nn.Module):
+    """Odd sizes, so that no shard divides them evenly."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.last = nn.Conv2d(3, 7, 3, padding=1), nn.Conv2d(7, 3, 3, padding=1)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return F.mse_loss(self.last(F.silu(self.first(images))), images)
+
+
+def batch(step: int) -> Tensor:
+    return torch.randn(BATCH, 3, 8, 8, generator=torch.Generator().manual_seed(step))
+
+
+def plain(steps: int) -> dict[str, Tensor]:
+    torch.manual_seed(0)
+    network = SmallNetwork()
+    optimiser = AdamWithEma(network.parameters(), lr=RATE, **OPTIMISER)
+    for step in range(steps):
+        optimiser.param_groups[0]["ema_decay"] = ema_decay_at(step, DECAY)
+        optimiser.zero_grad()
+        network(batch(step)).backward()
+        nn.utils.clip_grad_norm_(network.parameters(), CLIP)
+        optimiser.step()
+    state = {}
+    for name, parameter in network.named_parameters():
+        state[f"weight/{name}"] = parameter.detach()
+        for key in ("exp_avg", "exp_avg_sq", "ema"):
+            state[f"{key}/{name}"] = optimiser.state[parameter][key]
+    return state
+
+
+def train_all_stages(rank: int, workers: int, folder: str) -> None:
+    from rayograph.training.engine import Engine, EngineSettings
+
+    halfway = load_file(f"{folder}/halfway.safetensors")
+    for stage in (0, 1, 2, 3):
+        for accumulation in (1, 2):
+            for start in (0, RESUME_AT):
+                torch.manual_seed(start)  # a resumed engine begins with other weights, which loading must replace
+                settings = EngineSettings(
+                    BATCH // workers // accumulation, accumulation, stage, "fp32", gradient_clipping=CLIP, **OPTIMISER
+                )
+                engine = Engine(SmallNetwork(), settings)
+                if start:
+                    engine.load_state(halfway.__getitem__, start)
+                for step in range(start, STEPS):
+                    engine.schedule(RATE, ema_decay_at(step, DECAY))
+                    mine = batch(step).chunk(workers)[rank]
+                    for micro_batch in mine.chunk(accumulation):
+                        engine.minimise(engine(micro_batch))
+                state = {name: tensor.clone() for name, tensor in engine.state()}
+                if rank == 0:
+                    save_file(state, f"{folder}/{stage}-{accumulation}-{start}.safetensors")
+
+
+@pytest.fixture(scope="module", params=[1, 2], ids=["one worker", "two workers"])
+def trained(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    folder = tmp_path_factory.mktemp("engine")
+    save_file(plain(RESUME_AT), folder / "halfway.safetensors")
+    spawn(train_all_stages, request.param, str(folder))
+    yield folder
+
+
+@pytest.mark.parametrize("accumulation", [1, 2])
+@pytest.mark.parametrize("stage", [0, 1, 2, 3])
+def test_every_zero_stage_trains_like_plain_torch(trained: Path, stage: int, accumulation: int) -> None:
+    expected = plain(STEPS)
+    found = load_file(trained / f"{stage}-{accumulation}-0.safetensors")
+    assert found.keys() == expected.keys()
+    for name, tensor in expected.items():
+        torch.testing.assert_close(found[name], tensor, rtol=1e-4, atol=1e-6, msg=name)
+
+
+@pytest.mark.parametrize("accumulation", [1, 2])
+@pytest.mark.parametrize("stage", [0, 1, 2, 3])
+def test_a_loaded_state_continues_as_if_never_interrupted(trained: Path, stage: int, accumulation: int) -> None:
+    expected = plain(STEPS)
+    found = load_file(trained / f"{stage}-{accumulation}-{RESUME_AT}.safetensors")
+    for name, tensor in expected.items():
+        torch.testing.assert_close(found[name], tensor, rtol=1e-4, atol=1e-6, msg=name)
+
+
+def test_ema_decay_warms_up_to_its_limit() -> None:
+    assert [ema_decay_at(step, 0.5) for step in (0, 1, 8, 1000)] == [0.1, 2 / 11, 0.5, 0.5]
