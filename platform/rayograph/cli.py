@@ -97,7 +97,10 @@ def _show(options: argparse.Namespace) -> None:
     described = job.model_dump(mode="json")
     described["stages"] = {name: described["stages"][name] for name in names}
     shown: dict[str, Any] = {"job": described, "scale": scale.model_dump(mode="json")}
-    print(json.dumps(shown, indent=2) if options.json else yaml.safe_dump(shown, sort_keys=False, allow_unicode=True), end="")
+    if options.json:
+        print(json.dumps(shown, indent=2))
+    else:
+        print(yaml.safe_dump(shown, sort_keys=False, allow_unicode=True), end="")
 
 
 def _ls(options: argparse.Namespace) -> None:

@@ -1,8 +1,11 @@
 """What every declaration shares: frozen, closed to unknown fields, checked down to its defaults."""
 
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
+
+Seed = Annotated[int, Field(ge=0, lt=2**64)]
+"""The numbers that every generator in use takes: NumPy's from 0, torch's below 2⁶⁴."""
 
 
 class Declaration(BaseModel):
@@ -15,5 +18,5 @@ class StageBase(Declaration):
     """What every stage has. `inputs` maps each input field to the kind of stage whose artifact it takes."""
 
     inputs: ClassVar[dict[str, str]] = {}
-    seed: int | None = None
+    seed: Seed | None = None
     """None takes the job's seed."""

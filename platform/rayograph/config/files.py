@@ -38,7 +38,7 @@ def load_scale(path: str | None) -> Scale:
         raise ConfigError(f"{path}: expected a scale profile such as cluster/laptop/scale.yaml, found none")
     try:
         return Scale.model_validate(yaml.safe_load(file.read_text()) or {})
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: not YAML: {' '.join(str(error).split())}") from error
     except ValidationError as error:
         raise explain(error, Scale, path) from None

@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import Field, PositiveInt, model_validator
 
-from rayograph.config.base import Declaration
+from rayograph.config.base import Declaration, Seed
 
 
 class Autoencoder(Declaration):
@@ -42,7 +42,7 @@ class PerceptualNetwork(Declaration):
 
     weights_uri: str | None = None
     channels: tuple[PositiveInt, ...] = (16, 32, 64)
-    seed: int = 0
+    seed: Seed = 0
 
 
 class Denoiser(Declaration):

@@ -36,12 +36,14 @@ def apply_overrides(job: Job, scale: Scale, assignments: Sequence[str]) -> tuple
             job = job_from(job.name, job.seed, stages)
         elif head == "seed" and not rest:
             job = job_from(job.name, value, job.stages)
+        elif head == "scale" or head in job.stages:
+            raise ConfigError(f"--set {assignment}: expected one of its fields, as in {head}.field=value")
         else:
             raise ConfigError(f"{path}: no such stage or field{suggestion(head, [*job.stages, 'scale', 'seed'])}")
     return job, scale
 
 
-def job_from(name: str, seed: int, stages: object) -> Job:
+def job_from(name: str, seed: object, stages: object) -> Job:
     """A Job, its refusals in one line."""
     try:
         return Job.model_validate({"name": name, "seed": seed, "stages": stages})

@@ -5,7 +5,7 @@ from typing import Annotated, ClassVar, Literal, Union
 
 from pydantic import Field, PositiveInt, model_validator
 
-from rayograph.config.base import Declaration, StageBase
+from rayograph.config.base import Declaration, Seed, StageBase
 from rayograph.config.networks import (
     Autoencoder,
     Denoiser,
@@ -136,7 +136,7 @@ class Job(Declaration):
     """Stages by name, each after the ones it reads from. What, never where: that is the scale profile's."""
 
     name: str
-    seed: int = 0
+    seed: Seed = 0
     stages: dict[str, Annotated[Stage, Field(discriminator="kind")]]
 
     @model_validator(mode="after")

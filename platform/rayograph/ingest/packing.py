@@ -6,9 +6,9 @@ from typing import Any
 
 from rayograph.config import Pack
 from rayograph.errors import DataError
-from rayograph.shards.images import to_png, to_square
 from rayograph.ingest.sources import Entry, SourceReader
 from rayograph.runs.artifact import Artifact
+from rayograph.shards.images import to_png, to_square
 from rayograph.shards.index import ShardIndex
 from rayograph.shards.sample import Sample, key_fraction
 from rayograph.shards.store import find_index, put_shard, shard_name
@@ -30,15 +30,20 @@ def plan_shards(entries: Sequence[Entry], declared: Pack) -> list[ShardTask]:
 
     Raises DataError if a key stands twice, or a split would be empty.
     """
-    if len({entry.key for entry in entries}) < len(entries):
-        twice = next(entry for number, entry in enumerate(entries) if entry.key in {e.key for e in entries[:number]})
-        raise DataError(f"{twice.place}: expected keys that differ, got {twice.key!r} twice")
+    places: dict[str, str] = {}
+    for entry in entries:
+        if entry.key in places:
+            other = places[entry.key]
+            raise DataError(f"{entry.place}: expected keys that differ, got {entry.key!r}, as {other} has it")
+        places[entry.key] = entry.place
     ordered = sorted(entries, key=lambda entry: key_fraction(entry.key))
     held_out = sum(key_fraction(entry.key) < declared.held_out_fraction for entry in ordered)
     tasks = []
     for split, chosen in ((TRAIN, ordered[held_out:]), (HELD_OUT, ordered[:held_out])):
         if not chosen:
-            raise DataError(f"pack: expected images in the {split} split, got none of {len(entries)} (held_out_fraction)")
+            raise DataError(
+                f"pack: expected images in the {split} split, got none of {len(entries)} (held_out_fraction)"
+            )
         for number, start in enumerate(range(0, len(chosen), declared.samples_per_shard)):
             part = tuple(chosen[start : start + declared.samples_per_shard])
             tasks.append(ShardTask(shard_name(split, number), split, part))
@@ -64,5 +69,7 @@ def pack_shard(artifact: Artifact, task: ShardTask, source: SourceReader, declar
             members["cls"] = str(entry.label).encode()
         samples.append(Sample(entry.key, members))
     if not samples:
-        raise DataError(f"{task.name}: every one of its {len(rejected)} images was rejected; first: {rejected[0]['reason']}")
+        raise DataError(
+            f"{task.name}: every one of its {len(rejected)} images was rejected; first: {rejected[0]['reason']}"
+        )
     return put_shard(artifact, task.name, samples, {"rejected": rejected})

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from PIL import Image
@@ -24,6 +24,7 @@ class Entry:
     label: int | None
 
 
+@runtime_checkable
 class SourceReader(Protocol):
     """A source, opened. It travels to workers."""
 
@@ -44,7 +45,8 @@ def open_source(declared: SklearnDigits | ImageFolder, endpoint_url: str | None)
 
 
 class _Digits:
-    class_names = [str(digit) for digit in range(10)]
+    def __init__(self) -> None:
+        self.class_names = [str(digit) for digit in range(10)]
 
     def entries(self) -> list[Entry]:
         _, labels = _digits()
@@ -81,6 +83,8 @@ class _Folder:
             # A dot in a WebDataset key would end it: the extension begins at the first one.
             key = path.rpartition(".")[0].replace("/", "_").replace(".", "_")
             key = path.replace("/", "_").replace(".", "_") if key in seen else key
+            while key in seen:
+                key += "_"
             seen.add(key)
             entries.append(Entry(key, path, numbers[self._folder(path)] if numbers else None))
         return entries
@@ -91,5 +95,7 @@ class _Folder:
     def _folder(self, path: str) -> str:
         name, slash, _ = path.partition("/")
         if not slash:
-            raise DataError(f"{self._store.uri_of(path)}: expected a folder a class (class_per_folder), got a loose file")
+            raise DataError(
+                f"{self._store.uri_of(path)}: expected a folder a class (class_per_folder), got a loose file"
+            )
         return name

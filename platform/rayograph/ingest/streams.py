@@ -23,31 +23,22 @@ SEGMENT_WINDOWS = 4096
 
 def each(items: Sequence[T], work: Callable[[T], bytes], *, cpus: float, tasks: int) -> Iterator[bytes]:
     """work(item) for every item, by tasks over the cluster, in order. A RayographError of a task is raised here."""
-    shared = ray.put(list(items))
-
-    def run(row: dict[str, Any]) -> dict[str, Any]:
-        return _outcome(work, ray.get(shared)[row["id"]])
-
     numbers = ray.data.range(len(items), override_num_blocks=len(items))
-    yield from _results(numbers.map(run, num_cpus=cpus, compute=ray.data.TaskPoolStrategy(size=tasks)))
+    pool = ray.data.TaskPoolStrategy(size=min(tasks, len(items)))
+    known = ray.put(list(items))
+    yield from _results(numbers.map(_work_on, fn_args=(work, known), num_cpus=cpus, compute=pool))
 
 
 def each_with(
     items: Sequence[T], worker: Callable[[], Callable[[T], bytes]], *, cpus: float, gpus: float, actors: int
 ) -> Iterator[bytes]:
     """worker()(item) for every item, by a pool of actors that call worker() once each, in order."""
-    known = list(items)
-
-    class Pooled:
-        def __init__(self) -> None:
-            self._work = worker()
-
-        def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
-            return _outcome(self._work, known[row["id"]])
-
     numbers = ray.data.range(len(items), override_num_blocks=len(items))
     pool = ray.data.ActorPoolStrategy(size=min(actors, len(items)))
-    yield from _results(numbers.map(Pooled, compute=pool, num_cpus=cpus, num_gpus=gpus or None))
+    made = {"worker": worker, "items": list(items)}
+    yield from _results(
+        numbers.map(_Pooled, fn_constructor_kwargs=made, compute=pool, num_cpus=cpus, num_gpus=gpus or None)
+    )
 
 
 def training_batches(
@@ -56,16 +47,15 @@ def training_batches(
     """A worker's batches for `steps`, in order, read ahead by Ray Data tasks of several steps each."""
     rows = reader.plan.global_batch_size // workers
     width = max(1, min(scale.window_steps, scale.window_bytes // max(1, rows * row_bytes)))
-    windows = [steps[at : at + width] for at in range(0, len(steps), width)]
-    for first in range(0, len(windows), SEGMENT_WINDOWS):
-        segment = windows[first : first + SEGMENT_WINDOWS]
-
-        def read(row: dict[str, Any], segment: Sequence[range] = segment) -> dict[str, Any]:
-            return reader.read(reader.plan.positions(segment[int(row["id"][0])], worker, workers).ravel())
-
-        numbers = ray.data.range(len(segment), override_num_blocks=len(segment))
-        pool = ray.data.TaskPoolStrategy(size=scale.tasks)
-        blocks = numbers.map_batches(read, batch_size=1, num_cpus=scale.cpus_per_task, compute=pool)
+    for first in range(steps.start, steps.stop, width * SEGMENT_WINDOWS):
+        segment = range(first, min(first + width * SEGMENT_WINDOWS, steps.stop))
+        windows = -(-len(segment) // width)
+        numbers = ray.data.range(windows, override_num_blocks=windows)
+        pool = ray.data.TaskPoolStrategy(size=min(scale.tasks, windows))
+        known = (reader, segment, width, worker, workers)
+        blocks = numbers.map_batches(
+            _read_window, fn_args=known, batch_size=1, num_cpus=scale.cpus_per_task, compute=pool
+        )
         for columns in _ordered(blocks).iter_batches(batch_size=rows, batch_format="numpy", prefetch_batches=2):
             positions = columns.pop("positions")
             yield Batch(positions, columns)
@@ -79,6 +69,28 @@ def _ordered(dataset: Any) -> Any:
     context.execution_no_progress_timeout_s = -1
     context.print_on_execution_start = False
     return dataset
+
+
+def _read_window(
+    row: dict[str, Any], reader: PlannedReader, segment: range, width: int, worker: int, workers: int
+) -> dict[str, Any]:
+    """The rows of one window of a segment's steps."""
+    first = int(row["id"][0]) * width
+    return reader.read(reader.plan.positions(segment[first : first + width], worker, workers).ravel())
+
+
+def _work_on(row: dict[str, Any], work: Callable[[Any], bytes], items: Any) -> dict[str, Any]:
+    return _outcome(work, ray.get(items)[row["id"]])
+
+
+class _Pooled:
+    """An actor of `each_with`."""
+
+    def __init__(self, worker: Callable[[], Callable[[Any], bytes]], items: list[Any]) -> None:
+        self._work, self._items = worker(), items
+
+    def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
+        return _outcome(self._work, self._items[row["id"]])
 
 
 def _outcome(work: Callable[[T], bytes], item: T) -> dict[str, Any]:

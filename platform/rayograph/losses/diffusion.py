@@ -3,12 +3,13 @@
 Shapes: b batch, z latent channels, y x latent grid.
 """
 
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from rayograph.errors import ConfigError
 from rayograph.shapes import Latents, Noise, Scalar, Timesteps
 
 
+@runtime_checkable
 class Schedule(Protocol):
     """What a target needs of a noise schedule."""
 

@@ -18,7 +18,8 @@ AUTOENCODER, DENOISER, SCHEDULE = "model/vae", "model/unet", "model/scheduler"
 def save_model(artifact: Artifact, name: str, model: Any) -> None:
     """Writes what `from_pretrained` opens below the artifact's folder `name`."""
     with tempfile.TemporaryDirectory(prefix="rayograph-") as folder:
-        model.save_pretrained(folder, safe_serialization=True) if hasattr(model, "parameters") else model.save_pretrained(folder)
+        options = {"safe_serialization": True} if hasattr(model, "parameters") else {}
+        model.save_pretrained(folder, **options)
         for file in sorted(Path(folder).rglob("*")):
             if file.is_file():
                 artifact.write(f"{name}/{file.relative_to(folder).as_posix()}", file.read_bytes())
@@ -49,4 +50,8 @@ def _load(artifact: Artifact, name: str, kind: type[M]) -> M:
             target.parent.mkdir(parents=True, exist_ok=True)
             target.write_bytes(artifact.read(file))
         options = {} if kind is DDPMScheduler else {"use_safetensors": True, "low_cpu_mem_usage": False}
-        return kind.from_pretrained(folder, local_files_only=True, **options)
+        try:
+            return kind.from_pretrained(folder, local_files_only=True, **options)
+        except Exception as error:  # whatever a torn folder does to diffusers, the answer is one line
+            reason = " ".join(str(error).split())[:200]
+            raise CheckpointError(f"{artifact.uri}/{name}: expected a whole {kind.__name__}: {reason}") from error

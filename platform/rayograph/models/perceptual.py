@@ -1,7 +1,7 @@
 """Perceptual distance: how far two images are apart in a network's features (Zhang et al. 2018, LPIPS, eq. 1).
 
-Two networks: VGG-16 with LPIPS' learned channel weights, its trunk's weights read from a file; or, without a file, a small
-convolutional network with random weights, whose features still see edges and texture.
+Two networks: VGG-16 with LPIPS' learned channel weights, its trunk's weights read from a file; or, without a file, a
+small convolutional network with random weights, whose features still see edges and texture.
 
 Shapes: b batch, c image channels, h w pixels.
 """
@@ -24,12 +24,14 @@ VGG16_STAGES: Sequence[Sequence[int]] = ((64, 64), (128, 128), (256, 256, 256), 
 
 
 class PerceptualDistance(nn.Module):
-    """Squared distance of channel-normalised features, weighted by channel, averaged over places, summed over stages."""
+    """Squared distance of channel-normalised features: weighted by channel, mean over places, sum over stages."""
 
     shift: Tensor
     spread: Tensor
 
-    def __init__(self, stages: Sequence[nn.Module], weights: Sequence[Tensor], mean: Sequence[float], std: Sequence[float]):
+    def __init__(
+        self, stages: Sequence[nn.Module], weights: Sequence[Tensor], mean: Sequence[float], std: Sequence[float]
+    ):
         super().__init__()
         self.stages = nn.ModuleList(stages)
         for number, weight in enumerate(weights):
@@ -79,12 +81,16 @@ def _random_network(channels: Sequence[int], image_channels: int, seed: int) -> 
 def _vgg16(data: bytes, uri: str) -> PerceptualDistance:
     """LPIPS 0.1: the trunk's keys are torchvision's (`features.N.weight`), as safetensors or a plain torch file."""
     try:
-        state = load_safetensors(data) if uri.endswith(".safetensors") else torch.load(io.BytesIO(data), weights_only=True)
+        if uri.endswith(".safetensors"):
+            state = load_safetensors(data)
+        else:
+            state = torch.load(io.BytesIO(data), weights_only=True)
         trunk = nn.Sequential(*(layer for stage in _vgg16_stages() for layer in stage))
         wanted = {key: state[f"features.{key}"] for key in trunk.state_dict()}
         trunk.load_state_dict(wanted)
-    except Exception as error:  # noqa: BLE001 - whatever a foreign file does to a reader, the answer is one line
-        raise CheckpointError(f"{uri}: expected VGG-16's weights: {type(error).__name__}: {str(error)[:120]}") from error
+    except Exception as error:  # whatever a foreign file does to a reader, the answer is one line
+        reason = " ".join(str(error).split())[:120]
+        raise CheckpointError(f"{uri}: expected VGG-16's weights: {type(error).__name__}: {reason}") from error
     stages, begin = [], 0
     for stage in _vgg16_stages():
         stages.append(trunk[begin : begin + len(stage)])

@@ -65,7 +65,7 @@ def _words(seed: int, stream: Stream, positions: Tensor, count: int) -> Tensor:
         high1, low1 = _multiply(c2, _MULTIPLIERS[1])
         c0, c1, c2, c3 = high1 ^ c1 ^ k0, low1, high0 ^ c3 ^ k1, low0
         k0, k1 = (k0 + _WEYL[0]) & _MASK, (k1 + _WEYL[1]) & _MASK
-    return torch.stack([c0, c1, c2, c3], dim=2).reshape(len(positions), -1)[:, :count]
+    return torch.stack([c0, c1, c2, c3], dim=2).reshape(len(positions), 4 * len(blocks))[:, :count]
 
 
 def _multiply(words: Tensor, factor: int) -> tuple[Tensor, Tensor]:

@@ -15,7 +15,6 @@ MAX_ONGOING = 2
 """One unit drawing, the next one waiting at the door: replicas never idle between two."""
 
 
-@serve.deployment(max_ongoing_requests=MAX_ONGOING, graceful_shutdown_timeout_s=600, health_check_period_s=5)
 class SamplerReplica:
     """Loads the model when made, so that a ready replica is a warm one."""
 
@@ -38,8 +37,15 @@ def deploy(name: str, replicas: int, cpus: float, gpus: float, **arguments: Any)
     """Starts replicas under an application of their own, without a route; the handle to call them by."""
     serve.start(proxy_location="Disabled")
     resources = {"num_cpus": cpus, "num_gpus": gpus}
-    application = SamplerReplica.options(num_replicas=replicas, ray_actor_options=resources).bind(**arguments)
-    return serve.run(application, name=name, route_prefix=None)
+    deployment = serve.deployment(
+        SamplerReplica,
+        num_replicas=replicas,
+        ray_actor_options=resources,
+        max_ongoing_requests=MAX_ONGOING,
+        graceful_shutdown_timeout_s=600,  # longer than any unit: none is cut off when the application goes
+        health_check_period_s=5,
+    )
+    return serve.run(deployment.bind(**arguments), name=name, route_prefix=None)
 
 
 def remove(name: str) -> None:

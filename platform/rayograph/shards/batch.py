@@ -20,13 +20,14 @@ class Batch:
     def split(self, size: int) -> list["Batch"]:
         """Micro-batches of `size` rows, in order."""
         return [
-            Batch(self.positions[at : at + size], {name: column[at : at + size] for name, column in self.columns.items()})
+            Batch(
+                self.positions[at : at + size], {name: column[at : at + size] for name, column in self.columns.items()}
+            )
             for at in range(0, len(self), size)
         ]
 
     def require_positions(self, expected: np.ndarray) -> None:
         """Raises DataError unless these are the rows that the plan says: the trainer's own check on its input."""
         if not np.array_equal(self.positions, expected):
-            raise DataError(
-                f"input stream: expected positions {expected[:3]}…{expected[-1:]}, got {self.positions[:3]}…{self.positions[-1:]}"
-            )
+            came = f"{self.positions[:3]}…{self.positions[-1:]}"
+            raise DataError(f"input stream: expected positions {expected[:3]}…{expected[-1:]}, got {came}")

@@ -53,8 +53,11 @@ class ShardIndex:
                 ext: (np.asarray(offsets, np.int64), np.asarray(sizes, np.int64))
                 for ext, (offsets, sizes) in fields["members"].items()
             }
-            return ShardIndex(fields["bytes"], fields["sha256"], fields["keys"], members, fields["facts"])
-        except (ValueError, KeyError, TypeError) as error:
+            keys = fields["keys"]
+            if any(column.shape != (len(keys),) for columns in members.values() for column in columns):
+                raise DataError(f"{uri}: expected an offset and a size of every member for each of {len(keys)} keys")
+            return ShardIndex(fields["bytes"], fields["sha256"], keys, members, fields["facts"])
+        except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
             raise DataError(f"{uri}: not a shard's index: {type(error).__name__}: {error}") from error
 
 

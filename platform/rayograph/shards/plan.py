@@ -1,13 +1,14 @@
 """The plan: which sample stands at which position of an endless stream. Pure arithmetic, no state, no Ray.
 
-A position counts images seen. Epoch e is the positions [eN, (e+1)N) of a data set of N samples, and a permutation of it.
-Of every global batch of B positions each of L lanes has the same B / L consecutive ones; a lane is one of L parallel walks
-through the data. The order of samples is a function of (shards, seed, B, L) alone. A worker owns some lanes, and what a lane
-gives never depends on who owns it: any number of workers that divides L, starting at any step, sees the same stream.
+A position counts images seen. Epoch e is the positions [eN, (e+1)N) of a data set of N samples, and a permutation of
+it. Of every global batch of B positions each of L lanes has the same B / L consecutive ones; a lane is one of L
+parallel walks through the data. The order of samples is a function of (shards, seed, B, L) alone. A worker owns some
+lanes, and what a lane gives never depends on who owns it: any number of workers that divides L, starting at any step,
+sees the same stream.
 
-How an epoch is laid out: each shard is cut into slices of consecutive rows, the slices are shuffled into one sequence, the
-sequence is cut into one piece for each lane, and within its piece a lane is shuffled window by window. So a lane reads long
-ranges, and mixes over a window of several slices.
+How an epoch is laid out: each shard is cut into slices of consecutive rows, the slices are shuffled into one sequence,
+the sequence is cut into one piece for each lane, and within its piece a lane is shuffled window by window. So a lane
+reads long ranges, and mixes over a window of several slices.
 """
 
 from collections.abc import Sequence
@@ -56,25 +57,25 @@ class Plan:
         return np.asarray(steps, np.int64)[:, None] * self.global_batch_size + within[None, :]
 
     def locate(self, positions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Shard number and row within the shard of the sample at each position, both int64 and shaped like `positions`."""
+        """Shard number and row in the shard of the sample at each position, both int64 and shaped like `positions`."""
         flat = np.asarray(positions, np.int64).ravel()
         epochs = flat // self.size
         lanes = (flat % self.global_batch_size) // (self.global_batch_size // self.lanes)
         shards, rows = np.empty_like(flat), np.empty_like(flat)
-        for epoch in np.unique(epochs):
-            layout = _epoch(self, int(epoch))
+        for epoch in np.unique(epochs).tolist():
+            layout = _epoch(self, epoch)
             here = np.flatnonzero(epochs == epoch)
-            for lane in np.unique(lanes[here]):
+            for lane in np.unique(lanes[here]).tolist():
                 mine = here[lanes[here] == lane]
                 turn = self._rows_before(flat[mine], lane) - self._rows_before(epoch * self.size, lane)
-                shards[mine], rows[mine] = layout.sample(layout.place(int(lane), turn))
+                shards[mine], rows[mine] = layout.sample(layout.place(lane, turn))
         return shards.reshape(np.shape(positions)), rows.reshape(np.shape(positions))
 
     def _rows_before(self, position: np.ndarray | int, lane: int) -> np.ndarray:
         """How many of the positions below `position` belong to `lane`."""
         rows = self.global_batch_size // self.lanes
         whole, rest = np.divmod(position, self.global_batch_size)
-        return whole * rows + np.clip(rest - lane * rows, 0, rows)
+        return np.asarray(whole * rows + np.clip(rest - lane * rows, 0, rows))
 
 
 @dataclass(frozen=True)
@@ -105,9 +106,9 @@ class _Epoch:
         start, stop = self.piece_starts[lane], self.piece_starts[lane + 1]
         width = self.plan.window_rows
         places = np.empty_like(turn)
-        for window in np.unique(turn // width):
+        for window in np.unique(turn // width).tolist():
             length = int(min(width, (stop - start) - window * width))
-            shuffle = np.random.default_rng((self.plan.seed, 1, self.epoch, lane, int(window))).permutation(length)
+            shuffle = np.random.default_rng((self.plan.seed, 1, self.epoch, lane, window)).permutation(length)
             here = turn // width == window
             places[here] = start + window * width + shuffle[turn[here] % width]
         return places

@@ -20,7 +20,9 @@ def shard_name(split: str, number: int) -> str:
     return f"shards/{split}-{number:06d}.tar"
 
 
-def put_shard(artifact: Artifact, name: str, samples: Sequence[Sample], facts: dict[str, Any] | None = None) -> ShardIndex:
+def put_shard(
+    artifact: Artifact, name: str, samples: Sequence[Sample], facts: dict[str, Any] | None = None
+) -> ShardIndex:
     """Writes a shard, then its index, whose presence says that the shard is whole. Writing twice changes nothing."""
     data, index = write_shard(samples, facts)
     artifact.store.put_if_absent(artifact.key(name), data)
@@ -51,9 +53,13 @@ def shard_files(artifact: Artifact, name: str, split: str, index: ShardIndex) ->
     return files, ShardRecord(path=name, split=split, samples=len(index))
 
 
-def read_samples(artifact: Artifact, name: str, index: ShardIndex, rows: Sequence[int] | np.ndarray | range) -> list[Sample]:
+def read_samples(
+    artifact: Artifact, name: str, index: ShardIndex, rows: Sequence[int] | np.ndarray | range
+) -> list[Sample]:
     """The samples at `rows`, in that order, by as few range reads as their places allow."""
     rows = np.asarray(rows, np.int64)
+    if not len(rows):
+        return []
     columns = {extension: (offsets[rows], sizes[rows]) for extension, (offsets, sizes) in index.members.items()}
     starts = np.min([offsets for offsets, _ in columns.values()], axis=0)
     ends = np.max([offsets + sizes for offsets, sizes in columns.values()], axis=0)
@@ -80,7 +86,9 @@ def _coalesced(starts: np.ndarray, ends: np.ndarray) -> tuple[list[tuple[int, in
     group = np.cumsum(opens) - 1
     firsts = np.flatnonzero(opens)
     lasts = np.append(firsts[1:], len(order)) - 1
-    ranges = [(int(starts[order][f]), int(reach[last] - starts[order][f])) for f, last in zip(firsts, lasts, strict=True)]
+    ranges = [
+        (int(starts[order][f]), int(reach[last] - starts[order][f])) for f, last in zip(firsts, lasts, strict=True)
+    ]
     which = np.empty(len(order), np.int64)
     which[order] = group
     return ranges, which

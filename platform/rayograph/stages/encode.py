@@ -1,10 +1,12 @@
 """encode: image shards to moments shards (ingest/encoding.py), by a pool of Ray Data actors."""
 
 from collections.abc import Callable
+from functools import partial
 
 from rayograph.config import Encode
 from rayograph.ingest.encoding import ShardEncoder, latent_scale
 from rayograph.ingest.packing import TRAIN
+from rayograph.runs.artifact import Artifact
 from rayograph.shards.index import ShardIndex
 from rayograph.stages.cluster import require
 from rayograph.stages.outcome import Outcome
@@ -18,18 +20,14 @@ def run_encode(stage: ResolvedStage, declared: Encode) -> Outcome:
 
     images, packed = stage.input("images")
     autoencoder, _ = stage.input("autoencoder")
-    scale, artifact, seed = stage.scale, stage.artifact, stage.seed
+    scale = stage.scale
     pool = scale.encode
     shards = packed.split(TRAIN)
     require(scale, stage.name, cpus=pool.actors * pool.cpus_per_actor, gpus=pool.actors * scale.gpus)
 
-    def worker() -> Callable[[str], bytes]:
-        import torch
-
-        torch.set_num_threads(pool.threads_per_actor)
-        encoder = ShardEncoder(images, autoencoder, artifact, declared.batch_size, seed, scale.device)
-        return lambda name: encoder(name).to_json()
-
+    worker = partial(
+        _encoder, images, autoencoder, stage.artifact, declared, stage.seed, scale.device, pool.threads_per_actor
+    )
     outcome = Outcome()
     facts = []
     with Recorder(stage, "images", sum(shard.samples for shard in shards)) as recorder:
@@ -48,3 +46,13 @@ def run_encode(stage: ResolvedStage, declared: Encode) -> Outcome:
         "latent_std": list(found.std),
     }
     return outcome
+
+
+def _encoder(
+    images: Artifact, autoencoder: Artifact, target: Artifact, declared: Encode, seed: int, device: str, threads: int
+) -> Callable[[str], bytes]:
+    import torch
+
+    torch.set_num_threads(threads)
+    encoder = ShardEncoder(images, autoencoder, target, declared.batch_size, seed, device)
+    return lambda name: encoder(name).to_json()

@@ -2,6 +2,7 @@
 
 import io
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -19,11 +20,8 @@ def gather_images(artifact: Artifact, manifest: Manifest, split: str, scale: Sca
     """`pixels` (n, h, w, 3) and, where there are classes, `classes` (n,), in the shards' order."""
     from rayograph.ingest.streams import each
 
-    def work(name: str) -> bytes:
-        return _packed(_images(artifact, name))
-
     names = [shard.path for shard in manifest.split(split)]
-    return _joined(each(names, work, cpus=scale.ingest.cpus_per_task, tasks=scale.ingest.tasks))
+    return _joined(each(names, partial(_read, artifact), cpus=scale.ingest.cpus_per_task, tasks=scale.ingest.tasks))
 
 
 def gather_reconstructions(images: Artifact, manifest: Manifest, split: str, autoencoder: Artifact, scale: Scale) -> Columns:
@@ -32,23 +30,29 @@ def gather_reconstructions(images: Artifact, manifest: Manifest, split: str, aut
 
     pool = scale.encode
 
-    def worker() -> Callable[[str], bytes]:
-        import torch
-
-        from rayograph.models.autoencoder import reconstruct
-        from rayograph.models.folder import load_autoencoder
-
-        torch.set_num_threads(pool.threads_per_actor)
-        network = load_autoencoder(autoencoder).to(scale.device)
-
-        def work(name: str) -> bytes:
-            columns = _images(images, name)
-            return _packed(columns | {"reconstructions": reconstruct(network, columns["pixels"])})
-
-        return work
-
+    worker = partial(_reconstructor, images, autoencoder, scale.device, pool.threads_per_actor)
     names = [shard.path for shard in manifest.split(split)]
     return _joined(each_with(names, worker, cpus=pool.cpus_per_actor, gpus=scale.gpus, actors=pool.actors))
+
+
+def _read(artifact: Artifact, name: str) -> bytes:
+    return _packed(_images(artifact, name))
+
+
+def _reconstructor(images: Artifact, autoencoder: Artifact, device: str, threads: int) -> Callable[[str], bytes]:
+    import torch
+
+    from rayograph.models.autoencoder import reconstruct
+    from rayograph.models.folder import load_autoencoder
+
+    torch.set_num_threads(threads)
+    network = load_autoencoder(autoencoder).to(device)
+
+    def work(name: str) -> bytes:
+        columns = _images(images, name)
+        return _packed(columns | {"reconstructions": reconstruct(network, columns["pixels"])})
+
+    return work
 
 
 def _images(artifact: Artifact, name: str) -> Columns:

@@ -1,9 +1,12 @@
 """pack: a source to image shards (ingest/packing.py), by Ray Data tasks, one shard each."""
 
+from functools import partial
+
 from rayograph.config import Pack
 from rayograph.errors import DataError
 from rayograph.ingest.packing import ShardTask, pack_shard, plan_shards
-from rayograph.ingest.sources import open_source
+from rayograph.ingest.sources import SourceReader, open_source
+from rayograph.runs.artifact import Artifact
 from rayograph.shards.index import ShardIndex
 from rayograph.stages.outcome import Outcome
 from rayograph.stages.recorder import Recorder
@@ -16,11 +19,7 @@ def run_pack(stage: ResolvedStage, declared: Pack) -> Outcome:
 
     source = open_source(declared.source, stage.scale.endpoint_url)
     tasks = plan_shards(source.entries(), declared)
-    artifact = stage.artifact
-
-    def work(task: ShardTask) -> bytes:
-        return pack_shard(artifact, task, source, declared).to_json()
-
+    work = partial(_pack, stage.artifact, source, declared)
     outcome = Outcome(facts={"class_names": source.class_names, "image_size": declared.image_size, "rejected": []})
     total = sum(len(task.entries) for task in tasks)
     with Recorder(stage, "images", total) as recorder:
@@ -38,3 +37,7 @@ def run_pack(stage: ResolvedStage, declared: Pack) -> Outcome:
         if outcome.facts["rejected"]:
             recorder.progress.say(f"{len(outcome.facts['rejected'])} images rejected; the manifest names them")
     return outcome
+
+
+def _pack(artifact: Artifact, source: SourceReader, declared: Pack, task: ShardTask) -> bytes:
+    return pack_shard(artifact, task, source, declared).to_json()

@@ -1,5 +1,7 @@
 """train_autoencoder: image shards to a first stage."""
 
+from functools import partial
+
 from rayograph.config import TrainAutoencoder
 from rayograph.errors import ConfigError
 from rayograph.ingest.packing import TRAIN
@@ -20,14 +22,13 @@ def run_train_autoencoder(stage: ResolvedStage, declared: TrainAutoencoder) -> O
     shards = packed.split(TRAIN)
     counts = tuple(shard.samples for shard in shards)
     plan = Plan(counts, stage.seed, declared.global_batch_size, declared.lanes)
-    scale, seed = stage.scale, stage.seed
     assignment = Assignment(
         recipe=declared,
-        scale=scale,
+        scale=stage.scale,
         artifact=stage.artifact,
         reader=PlannedReader(images, tuple(shard.path for shard in shards), plan, "images"),
         row_bytes=size * size * declared.network.image_channels,
-        make_learner=lambda: AutoencoderLearner(declared, scale.training, seed),
+        make_learner=partial(AutoencoderLearner, declared, stage.scale.training, stage.seed),
     )
     outcome = run_training(stage, declared, assignment, {"reconstruction": "L1", "discriminator": "critic"})
     outcome.facts = {"image_size": size, "downsampling_factor": factor}

@@ -1,5 +1,7 @@
 """train_diffusion: moments shards to a model folder, complete with its first stage."""
 
+from functools import partial
+
 from rayograph.config import TrainDiffusion
 from rayograph.errors import ConfigError
 from rayograph.ingest.packing import TRAIN
@@ -27,14 +29,13 @@ def run_train_diffusion(stage: ResolvedStage, declared: TrainDiffusion) -> Outco
     shards = encoded.split(TRAIN)
     counts = tuple(shard.samples for shard in shards)
     plan = Plan(counts, stage.seed, declared.global_batch_size, declared.lanes)
-    scale, seed = stage.scale, stage.seed
     assignment = Assignment(
         recipe=declared,
-        scale=scale,
+        scale=stage.scale,
         artifact=stage.artifact,
         reader=PlannedReader(moments, tuple(shard.path for shard in shards), plan, "moments"),
         row_bytes=2 * channels * height * width * 4,
-        make_learner=lambda: DiffusionLearner(declared, scale.training, seed, latent_scale, height),
+        make_learner=partial(DiffusionLearner, declared, stage.scale.training, stage.seed, latent_scale, height),
     )
     first_stage, _ = stage.input("autoencoder")
     autoencoder = load_autoencoder(first_stage)

@@ -46,7 +46,6 @@ class Assignment:
     """Called on the worker, once its process group is up."""
 
 
-@ray.remote(num_cpus=0)
 class Mailbox:
     """Where the first worker leaves messages for the driver."""
 
@@ -73,7 +72,7 @@ def run_training(stage: ResolvedStage, recipe: Training, assignment: Assignment,
     require(
         stage.scale, stage.name, cpus=workers * (scale.cpus_per_worker + stream_cpus), gpus=workers * stage.scale.gpus
     )
-    mailbox = Mailbox.remote()
+    mailbox = ray.remote(num_cpus=0)(Mailbox).remote()
     with Recorder(stage, "images", recipe.total_steps * recipe.global_batch_size, shown) as recorder:
         for failures in range(scale.max_failures + 1):
             error = _fit_once(stage, assignment, mailbox, recorder)
@@ -164,7 +163,7 @@ def _train_on_worker(config: dict[str, Any]) -> None:
 
 
 def _checkpoint(assignment: Assignment, learner: Learner, clock: Clock) -> None:
-    save_checkpoint(assignment.artifact, learner, clock.images_seen, clock.step, assignment.recipe.keep_checkpoints)
+    save_checkpoint(assignment.artifact, learner, clock.images_seen, assignment.recipe.keep_checkpoints)
 
 
 class _Log:

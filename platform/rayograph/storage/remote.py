@@ -32,6 +32,13 @@ class RemoteFolder:
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (self.uri,)
 
+    def __eq__(self, other: object) -> bool:
+        """An address: what came through a pickle is the same, so that a cache on a worker knows it again."""
+        return isinstance(other, type(self)) and other.__reduce__() == self.__reduce__()
+
+    def __hash__(self) -> int:
+        return hash(self.__reduce__())
+
     @cached_property
     def _opened(self) -> tuple[Any, str]:
         filesystem, root = fsspec.core.url_to_fs(self.uri)

@@ -56,6 +56,13 @@ class S3Prefix:
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (self.uri, self.endpoint_url)
 
+    def __eq__(self, other: object) -> bool:
+        """An address: what came through a pickle is the same, so that a cache on a worker knows it again."""
+        return isinstance(other, type(self)) and other.__reduce__() == self.__reduce__()
+
+    def __hash__(self) -> int:
+        return hash(self.__reduce__())
+
     @cached_property
     def _client(self) -> Any:
         environment = frozenset((name, value) for name, value in os.environ.items() if name.startswith("AWS_"))

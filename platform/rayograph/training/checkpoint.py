@@ -1,7 +1,7 @@
 """Portable checkpoints: whole tensors by name, spread over the workers that write them, without a pickle.
 
     checkpoints/<images seen>/<rank>.safetensors    each worker's share of the tensors
-                              checkpoint.json       the commit: position, files, hashes
+                              checkpoint.json       the commit: position, each network's steps, files, hashes
 
 They load at any number of workers and any ZeRO stage, because names and tensors are whole. A checkpoint without its
 checkpoint.json does not exist; one whose files do not match it is passed over, with a warning, for the one before.
@@ -27,7 +27,7 @@ COMMIT = "checkpoint.json"
 log = logging.getLogger(__name__)
 
 
-def save_checkpoint(artifact: Artifact, learner: Learner, images_seen: int, steps: int, keep: int) -> None:
+def save_checkpoint(artifact: Artifact, learner: Learner, images_seen: int, keep: int) -> None:
     """All workers together; when it returns, the checkpoint counts, and older ones beyond `keep` are gone."""
     rank, workers = world()
     share: dict[str, Tensor] = {}
@@ -42,6 +42,7 @@ def save_checkpoint(artifact: Artifact, learner: Learner, images_seen: int, step
         records = [None] * workers
         dist.all_gather_object(records, record)
     if rank == 0:
+        steps = {name: engine.steps for name, engine in learner.engines().items()}
         commit = {"format": 1, "images_seen": images_seen, "steps": steps, "files": records}
         artifact.write(f"{folder}/{COMMIT}", json.dumps(commit, indent=1).encode())
         _prune(artifact, keep)
@@ -61,7 +62,7 @@ def load_newest(artifact: Artifact, learner: Learner) -> int:
             log.warning("%s; the checkpoint before it is used instead", error)
             continue
         for engine_name, engine in learner.engines().items():
-            engine.load_state(lambda name, under=engine_name: _tensor(tensors, f"{under}/{name}"), commit["steps"])
+            engine.load_state(lambda name, under=engine_name: _tensor(tensors, f"{under}/{name}"), commit["steps"][engine_name])
         return images_seen
     return 0
 

@@ -126,8 +126,13 @@ class Engine(Generic[M]):
         """The averaged weights by parameter name, on the CPU. All workers must ask together."""
         return {name: self._whole(parameter, "ema").cpu() for name, parameter in self._trained}
 
+    @property
+    def steps(self) -> int:
+        """Optimiser steps taken: Adam's count, which a network that joins later starts later."""
+        return int(next(iter(self._base.state.values()))["step"])
+
     def load_state(self, tensor: Callable[[str], Tensor], steps: int) -> None:
-        """Takes weights and state by the names of `state`, and continues Adam's count from `steps`."""
+        """Takes weights and state by the names of `state`, and continues the count of steps from `steps`."""
         for name, parameter in self._trained:
             for key in (WEIGHT, *STATE_KEYS):
                 value = tensor(f"{key}/{name}").to(parameter.device)

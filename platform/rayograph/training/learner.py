@@ -1,7 +1,7 @@
 """The seam between the loop and what is learned: a learner owns its networks, engines and losses."""
 
 from collections.abc import Iterator
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -12,6 +12,7 @@ from rayograph.training.engine import Engine, mean_over_workers
 Metrics = dict[str, float]
 
 
+@runtime_checkable
 class Learner(Protocol):
     """One kind of training."""
 

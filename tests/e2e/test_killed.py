@@ -1,0 +1,72 @@
+"""A run killed with SIGKILL, and the same command again: nothing lost, nothing repeated, the same bytes."""
+
+import hashlib
+import json
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+import command
+
+
+def artifact_of(store: Path, stage: str) -> Path:
+    (artifact,) = (store / "digits" / stage).iterdir()
+    return artifact
+
+
+def digests(folder: Path) -> dict[str, str]:
+    return {str(p.relative_to(folder)): hashlib.sha256(p.read_bytes()).hexdigest() for p in sorted(folder.rglob("*")) if p.is_file()}
+
+
+def kill(process_id: int) -> None:
+    os.killpg(process_id, signal.SIGKILL)
+
+
+def test_training_killed_after_a_checkpoint_ends_in_the_same_weights(trained_store: Path, tmp_path: Path) -> None:
+    store, log = tmp_path / "store", tmp_path / "log"
+    with command.running(":train_autoencoder", store, log) as process:
+        command.wait_for(lambda: any(store.glob("digits/train_autoencoder/*/checkpoints/*/checkpoint.json")), process, log)
+        kill(process.pid)
+    done = command.run(":train_autoencoder", store)
+    assert "goes on from the checkpoint at" in done.stderr
+    command.verified(store)
+    ours, theirs = artifact_of(store, "train_autoencoder"), artifact_of(trained_store, "train_autoencoder")
+    assert digests(ours / "model") == digests(theirs / "model")
+    seen = [json.loads(line)["images_seen"] for line in (ours / "metrics.jsonl").read_text().splitlines()]
+    assert seen == list(range(128, 2560 + 1, 128))
+
+
+def test_sampling_killed_half_way_ends_in_the_same_samples(new_store: Callable[[str], Path], tmp_path: Path) -> None:
+    disturbed, quiet, log = new_store("disturbed"), new_store("quiet"), tmp_path / "log"
+    with command.running(":sample", disturbed, log) as process:
+        command.wait_for(lambda: any(disturbed.glob("digits/sample/*/shards/*.index.json")), process, log)
+        kill(process.pid)
+    drawn_before = digests(disturbed / "digits" / "sample")
+    assert not any(name.endswith("manifest.json") for name in drawn_before)
+    command.run(":sample", disturbed)
+    command.run(":sample", quiet, "--set", "scale.sampling.replicas=1")
+    command.verified(disturbed)
+    shards = artifact_of(disturbed, "sample") / "shards"
+    assert len(list(shards.glob("*.tar"))) == 6
+    assert digests(shards) == digests(artifact_of(quiet, "sample") / "shards")
+
+
+def test_another_seed_draws_other_samples(new_store: Callable[[str], Path]) -> None:
+    store = new_store("seeds")
+    command.run(":sample", store)
+    command.run(":sample", store, "--set", "sample.seed=1")
+    first, second = (digests(artifact / "shards") for artifact in (store / "digits" / "sample").iterdir())
+    assert first.keys() == second.keys()
+    assert not set(first.values()) & set(second.values())
+
+
+def test_ctrl_c_leaves_a_run_that_goes_on(tmp_path: Path) -> None:
+    store, log = tmp_path / "store", tmp_path / "log"
+    with command.running(":train_autoencoder", store, log) as process:
+        command.wait_for(lambda: any(store.glob("digits/train_autoencoder/*/checkpoints/*/checkpoint.json")), process, log)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(60) == 130
+    assert "the same command goes on from here" in log.read_text()
+    assert "Traceback" not in log.read_text()
+    assert "goes on from the checkpoint at" in command.run(":train_autoencoder", store).stderr

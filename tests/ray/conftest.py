@@ -1,0 +1,26 @@
+"""One small local cluster for all tests here."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from rayograph.config import RayCluster, Scale
+
+
+@pytest.fixture(scope="session")
+def scale() -> Scale:
+    return Scale(ray=RayCluster(local_cpus=4))
+
+
+@pytest.fixture(scope="session")
+def cluster(scale: Scale) -> Iterator[None]:
+    from rayograph.stages.cluster import connect
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("RAY_ADDRESS", raising=False)
+        patch.setenv("WANDB_MODE", "disabled")
+        connect(scale)
+        yield
+        import ray
+
+        ray.shutdown()

@@ -1,0 +1,219 @@
+"""Shards: the same bytes for the same samples, open to any WebDataset reader, every sample one range read away."""
+
+import io
+import json
+import tarfile
+
+import numpy as np
+import pytest
+import webdataset
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from rayograph.errors import DataError, MissingObjectError
+from rayograph.runs.artifact import Artifact
+from rayograph.runs.digests import sha256
+from rayograph.shards.index import ShardIndex, index_name
+from rayograph.shards.sample import Sample, key_fraction
+from rayograph.shards.store import GAP_BYTES, find_index, put_shard, read_index, read_samples, shard_files, shard_name
+from rayograph.shards.tar import write_shard
+from rayograph.storage import ObjectStore
+from watched_store import WatchedFolder
+
+KEYS = st.text(st.characters(exclude_characters="/.\0", exclude_categories=["Cs"]), min_size=1, max_size=120)
+AWKWARD_KEYS = [
+    "a",
+    "with space",
+    "ünïcödé-数字",
+    "k" * 99,
+    "k" * 100,
+    "long" * 60,
+    "folder/" * 40 + "deep",
+    "-",
+    "%41",
+]
+
+
+@pytest.fixture
+def artifact(tmp_path):
+    return Artifact(ObjectStore(WatchedFolder(str(tmp_path))), "job/stage/key")
+
+
+def samples_of(keys, sizes=None):
+    draw = np.random.default_rng(0)
+    sizes = draw.integers(0, 3000, len(keys)) if sizes is None else sizes
+    return [
+        Sample(key, {"png": draw.bytes(int(size)), "cls": str(number).encode()})
+        for number, (key, size) in enumerate(zip(keys, sizes, strict=True))
+    ]
+
+
+def contents(index, data):
+    """What the index says that the tar's bytes hold."""
+    return [
+        Sample(key, {ext: data[offsets[row] :][: sizes[row]] for ext, (offsets, sizes) in index.members.items()})
+        for row, key in enumerate(index.keys)
+    ]
+
+
+@settings(max_examples=50)
+@given(st.dictionaries(KEYS, st.tuples(st.binary(max_size=1100), st.binary(max_size=5)), min_size=1, max_size=6))
+def test_the_index_points_at_every_members_bytes_and_the_tar_holds_the_same(drawn):
+    samples = [Sample(key, {"png": image, "cls": label}) for key, (image, label) in drawn.items()]
+    data, index = write_shard(samples)
+    assert contents(index, data) == samples
+    with tarfile.open(fileobj=io.BytesIO(data)) as tar:
+        read = {member.name: tar.extractfile(member).read() for member in tar}
+    assert read == {f"{s.key}.{ext}": value for s in samples for ext, value in s.members.items()}
+
+
+def test_identical_samples_make_identical_bytes_whatever_the_order_of_their_members():
+    samples = samples_of(AWKWARD_KEYS)
+    data, index = write_shard(samples)
+    again, index_again = write_shard([Sample(s.key, dict(reversed(s.members.items()))) for s in samples])
+    assert again == data
+    assert index_again.to_json() == index.to_json()
+
+
+def test_headers_say_nothing_of_who_wrote_them_and_when():
+    data, _ = write_shard(samples_of(AWKWARD_KEYS))
+    with tarfile.open(fileobj=io.BytesIO(data)) as tar:
+        assert {(m.mtime, m.uid, m.gid, m.uname, m.gname, m.mode) for m in tar} == {(0, 0, 0, "", "", 0o644)}
+
+
+def test_the_index_knows_the_shards_size_and_digest():
+    data, index = write_shard(samples_of(["a", "b"]), {"rejected": ["c"]})
+    assert (index.bytes, index.sha256, len(index)) == (len(data), sha256(data), 2)
+    assert index.facts == {"rejected": ["c"]}
+
+
+def test_the_webdataset_package_reads_every_sample_that_we_write(artifact, tmp_path):
+    samples = samples_of(AWKWARD_KEYS)
+    put_shard(artifact, "shards/a.tar", samples)
+    path = tmp_path / "job/stage/key/shards/a.tar"
+    read = list(webdataset.WebDataset(str(path), shardshuffle=False, empty_check=False))
+    assert [row["__key__"] for row in read] == [s.key for s in samples]
+    assert [{"png": row["png"], "cls": row["cls"]} for row in read] == [s.members for s in samples]
+
+
+def test_a_sample_with_other_members_than_the_first_is_refused_by_name():
+    odd = Sample("odd", {"png": b"x"})
+    with pytest.raises(DataError, match=r"sample odd: expected members \['cls', 'png'\], got \['png'\]"):
+        write_shard([*samples_of(["a", "b"]), odd])
+
+
+def test_an_index_comes_back_from_its_json():
+    _, index = write_shard(samples_of(AWKWARD_KEYS), {"sum": [0.1, 1e-30], "shape": [3, 8, 8]})
+    again = ShardIndex.from_json(index.to_json(), "here")
+    assert again.to_json() == index.to_json()
+    assert (again.bytes, again.sha256, again.keys, again.facts) == (index.bytes, index.sha256, index.keys, index.facts)
+    for extension, columns in index.members.items():
+        for column, column_again in zip(columns, again.members[extension], strict=True):
+            assert np.array_equal(column, column_again)
+            assert column_again.dtype == np.int64
+
+
+WHOLE = {"format": 1, "bytes": 9, "sha256": "f", "keys": ["a"], "members": {"png": [[0], [1]]}, "facts": {}}
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"\xff\xfe",
+        b"{",
+        b"[]",
+        b"null",
+        b"3",
+        b"{}",
+        *(json.dumps({k: v for k, v in WHOLE.items() if k != name}).encode() for name in WHOLE),
+        *(
+            json.dumps(WHOLE | changes).encode()
+            for changes in (
+                {"format": 2},
+                {"members": []},
+                {"members": {"png": 3}},
+                {"members": {"png": [[0]]}},
+                {"members": {"png": [[0], ["x"]]}},
+                {"members": {"png": [[10**30], [1]]}},
+                {"members": {"png": [[0, 1], [1]]}},
+                {"members": {"png": [[], []]}},
+                {"keys": 5},
+            )
+        ),
+    ],
+)
+def test_anything_but_an_index_is_refused_with_its_place(data):
+    assert len(ShardIndex.from_json(json.dumps(WHOLE).encode(), "good")) == 1
+    with pytest.raises(DataError, match=r"^s3://somewhere/x\.index\.json: "):
+        ShardIndex.from_json(data, "s3://somewhere/x.index.json")
+
+
+def test_a_shards_index_lies_beside_it():
+    assert index_name(shard_name("train", 7)) == "shards/train-000007.index.json"
+
+
+def test_shards_of_a_split_sort_by_their_number():
+    names = [shard_name("train", number) for number in (0, 9, 10, 99_999, 999_999)]
+    assert sorted(names) == names
+
+
+@settings(max_examples=30)
+@given(rows=st.lists(st.integers(0, 39), max_size=60))
+def test_samples_come_in_the_order_asked_with_repetitions(tmp_path_factory, rows):
+    artifact = Artifact(ObjectStore(WatchedFolder(str(tmp_path_factory.mktemp("shard")))), "")
+    samples = samples_of([f"s{n}" for n in range(40)])
+    index = put_shard(artifact, "a.tar", samples)
+    assert read_samples(artifact, "a.tar", index, rows) == [samples[row] for row in rows]
+
+
+def test_rows_may_be_a_range_an_array_or_none_at_all(artifact):
+    samples = samples_of(["a", "b", "c"])
+    index = put_shard(artifact, "a.tar", samples)
+    assert read_samples(artifact, "a.tar", index, range(1, 3)) == samples[1:]
+    assert read_samples(artifact, "a.tar", index, np.array([2, 0])) == [samples[2], samples[0]]
+    artifact.store.backend.ranges.clear()
+    assert read_samples(artifact, "a.tar", index, []) == []
+    assert artifact.store.backend.ranges == []
+
+
+def test_neighbouring_samples_are_read_in_one_range_and_distant_ones_each_in_its_own(artifact):
+    big = GAP_BYTES + 4096
+    samples = samples_of(list("abcdefgh"), [100, 200, 300, big, 100, big, 100, 100])
+    index = put_shard(artifact, "a.tar", samples)
+    asked = artifact.store.backend.ranges
+
+    def ranges(rows):
+        asked.clear()
+        assert read_samples(artifact, "a.tar", index, rows) == [samples[row] for row in rows]
+        return sorted(asked)
+
+    assert len(ranges([2, 0, 1])) == 1
+    assert len(ranges([7, 4, 0])) == 3
+    assert len(ranges([4, 4, 4])) == 1
+    assert len(ranges(range(8))) == 1
+    assert sum(length for _, length in ranges([0, 4, 7])) < big
+
+
+def test_a_shard_is_there_only_once_its_index_is(artifact):
+    samples = samples_of(["a"])
+    data, _ = write_shard(samples)
+    artifact.write("a.tar", data)
+    assert find_index(artifact, "a.tar") is None
+    with pytest.raises(MissingObjectError):
+        read_index(artifact, "a.tar")
+    index = put_shard(artifact, "a.tar", samples)
+    assert find_index(artifact, "a.tar").to_json() == read_index(artifact, "a.tar").to_json() == index.to_json()
+
+
+def test_what_the_manifest_will_say_of_a_shard_is_what_the_store_holds(artifact):
+    index = put_shard(artifact, "shards/a.tar", samples_of(["a", "b"]))
+    files, shard = shard_files(artifact, "shards/a.tar", "train", index)
+    assert sorted(files, key=lambda f: f.path) == sorted(artifact.records("shards/"), key=lambda f: f.path)
+    assert (shard.path, shard.split, shard.samples) == ("shards/a.tar", "train", 2)
+
+
+def test_key_fractions_are_even_and_fixed_for_good():
+    fractions = np.sort([key_fraction(f"digit-{number:05d}") for number in range(4000)])
+    assert np.abs(fractions - np.arange(4000) / 4000).max() < 0.03
+    assert key_fraction("digit-00000") == int(sha256(b"digit-00000")[:16], 16) / 2**64
