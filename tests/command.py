@@ -40,7 +40,9 @@ def environment(**more: str) -> dict[str, str]:
     return kept | {"WANDB_MODE": "disabled"} | more
 
 
-def run(target: str, store: str | Path, *more: str, timeout: float = 600, **variables: str) -> subprocess.CompletedProcess[str]:
+def run(
+    target: str, store: str | Path, *more: str, timeout: float = 600, **variables: str
+) -> subprocess.CompletedProcess[str]:
     """The command to its end, which must be a good one."""
     done = subprocess.run(
         arguments(target, store, *more),
@@ -59,7 +61,12 @@ def running(target: str, store: str | Path, log: Path, *more: str) -> Iterator[s
     """The command under way, standard error in `log`; whatever is left of it is killed at the end."""
     with log.open("wb") as stream:
         process = subprocess.Popen(
-            arguments(target, store, *more), cwd=ROOT, env=environment(), stdout=stream, stderr=stream, start_new_session=True
+            arguments(target, store, *more),
+            cwd=ROOT,
+            env=environment(),
+            stdout=stream,
+            stderr=stream,
+            start_new_session=True,
         )
     try:
         yield process

@@ -16,7 +16,11 @@ def artifact_of(store: Path, stage: str) -> Path:
 
 
 def digests(folder: Path) -> dict[str, str]:
-    return {str(p.relative_to(folder)): hashlib.sha256(p.read_bytes()).hexdigest() for p in sorted(folder.rglob("*")) if p.is_file()}
+    return {
+        str(p.relative_to(folder)): hashlib.sha256(p.read_bytes()).hexdigest()
+        for p in sorted(folder.rglob("*"))
+        if p.is_file()
+    }
 
 
 def kill(process_id: int) -> None:
@@ -26,7 +30,9 @@ def kill(process_id: int) -> None:
 def test_training_killed_after_a_checkpoint_ends_in_the_same_weights(trained_store: Path, tmp_path: Path) -> None:
     store, log = tmp_path / "store", tmp_path / "log"
     with command.running(":train_autoencoder", store, log) as process:
-        command.wait_for(lambda: any(store.glob("digits/train_autoencoder/*/checkpoints/*/checkpoint.json")), process, log)
+        command.wait_for(
+            lambda: any(store.glob("digits/train_autoencoder/*/checkpoints/*/checkpoint.json")), process, log
+        )
         kill(process.pid)
     done = command.run(":train_autoencoder", store)
     assert "goes on from the checkpoint at" in done.stderr
@@ -64,7 +70,9 @@ def test_another_seed_draws_other_samples(new_store: Callable[[str], Path]) -> N
 def test_ctrl_c_leaves_a_run_that_goes_on(tmp_path: Path) -> None:
     store, log = tmp_path / "store", tmp_path / "log"
     with command.running(":train_autoencoder", store, log) as process:
-        command.wait_for(lambda: any(store.glob("digits/train_autoencoder/*/checkpoints/*/checkpoint.json")), process, log)
+        command.wait_for(
+            lambda: any(store.glob("digits/train_autoencoder/*/checkpoints/*/checkpoint.json")), process, log
+        )
         process.send_signal(signal.SIGINT)
         assert process.wait(60) == 130
     assert "the same command goes on from here" in log.read_text()

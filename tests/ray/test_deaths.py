@@ -76,7 +76,9 @@ def test_a_killed_training_worker_costs_nothing_but_time(job: Job, scale: Scale,
     killer.join(1)
     assert not killer.is_alive()
     assert not list(found.problems(found.committed()))
-    assert [record.sha256 for record in found.records("model/")] == [record.sha256 for record in expected.records("model/")]
+    assert [record.sha256 for record in found.records("model/")] == [
+        record.sha256 for record in expected.records("model/")
+    ]
     seen = [json.loads(line)["images_seen"] for line in found.read("metrics.jsonl").splitlines()]
     assert seen == list(range(64, 1920 + 1, 64))
 

@@ -1,7 +1,6 @@
 """Ray Data streams: the plan's order, whoever reads it, from wherever it starts."""
 
 import time
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -39,7 +38,7 @@ def consumed(reader: PlannedReader, worker: int, workers: int, steps: range) -> 
 
 def test_workers_together_see_the_plan_and_a_resumed_group_of_another_size_goes_on(reader: PlannedReader) -> None:
     plan = reader.plan
-    before = [consumed(reader, worker, 2, range(0, 10)) for worker in range(2)]
+    before = [consumed(reader, worker, 2, range(10)) for worker in range(2)]
     after = [consumed(reader, worker, 4, range(10, 25)) for worker in range(4)]
     seen = [np.concatenate([group[step] for group in before]) for step in range(10)]
     seen += [np.concatenate([group[step] for group in after]) for step in range(15)]

@@ -32,7 +32,11 @@ CASES = [(0, 1), (1, 2), (2, 1), (2, 2), (3, 1)]
 """ZeRO stage and accumulation."""
 RECIPE = TrainAutoencoder(
     network=Autoencoder(
-        block_out_channels=(8, 8), layers_per_block=1, norm_num_groups=4, mid_block_add_attention=False, latent_channels=2
+        block_out_channels=(8, 8),
+        layers_per_block=1,
+        norm_num_groups=4,
+        mid_block_add_attention=False,
+        latent_channels=2,
     ),
     discriminator=Discriminator(base_channels=8, num_layers=1),
     perceptual=PerceptualNetwork(channels=(4, 8)),
@@ -89,7 +93,9 @@ def plain_loop() -> tuple[dict[str, Tensor], list[float]]:
             discriminator_loss(critic(images), critic(made.detach())).backward()
             of_critic.step()
     state = {f"autoencoder/weight/autoencoder.{n}": p.detach() for n, p in autoencoder.named_parameters()}
-    state |= {f"autoencoder/ema/autoencoder.{n}": of_autoencoder.state[p]["ema"] for n, p in autoencoder.named_parameters()}
+    state |= {
+        f"autoencoder/ema/autoencoder.{n}": of_autoencoder.state[p]["ema"] for n, p in autoencoder.named_parameters()
+    }
     state |= {f"discriminator/weight/discriminator.{n}": p.detach() for n, p in critic.named_parameters()}
     return state, weights
 
@@ -118,7 +124,7 @@ def learned(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     folder = tmp_path_factory.mktemp("learner")
     for workers in (1, 2):
         spawn(learn, workers, str(folder))
-    yield folder
+    return folder
 
 
 @pytest.fixture(scope="module")
@@ -138,4 +144,6 @@ def test_two_engines_train_like_one_plain_loop(
     found = load_file(learned / f"{workers}-{stage}-{accumulation}.safetensors")
     torch.testing.assert_close(found["weights"], torch.tensor(weights), rtol=1e-3, atol=1e-6)
     for name, tensor in state.items():
-        torch.testing.assert_close(found[name], tensor, rtol=1e-4, atol=2e-6, msg=lambda text, name=name: f"{name}: {text}")
+        torch.testing.assert_close(
+            found[name], tensor, rtol=1e-4, atol=2e-6, msg=lambda text, name=name: f"{name}: {text}"
+        )

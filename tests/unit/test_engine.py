@@ -1,4 +1,4 @@
-"""The engine against plain PyTorch: ZeRO 0-3, one and two workers, accumulation, clipping, EMA, and loading anywhere."""
+"""The engine against plain PyTorch: ZeRO 0-3, one and two workers, accumulation, clipping, EMA, loading."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -80,7 +80,7 @@ def trained(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
     folder = tmp_path_factory.mktemp("engine")
     save_file(plain(RESUME_AT), folder / "halfway.safetensors")
     spawn(train_all_stages, request.param, str(folder))
-    yield folder
+    return folder
 
 
 @pytest.mark.parametrize("accumulation", [1, 2])

@@ -1,6 +1,7 @@
 """Encoding: one shard of images in, one shard of moments out, under the same keys.
 
-Moments, not scaled latents: the scale may change without encoding again, and every epoch draws afresh from the posterior.
+Moments, not scaled latents: the scale may change without encoding again, and every epoch draws afresh from the
+posterior.
 
 Shapes: b batch, z latent channels, y x latent grid.
 """
@@ -25,7 +26,9 @@ from rayograph.shards.store import find_index, put_shard, read_index, read_sampl
 class ShardEncoder:
     """Loads the autoencoder once and encodes shard after shard."""
 
-    def __init__(self, images: Artifact, autoencoder: Artifact, target: Artifact, batch_size: int, seed: int, device: str):
+    def __init__(
+        self, images: Artifact, autoencoder: Artifact, target: Artifact, batch_size: int, seed: int, device: str
+    ):
         self._images, self._target, self._batch_size, self._seed = images, target, batch_size, seed
         self._device = torch.device(device)
         self._autoencoder = load_autoencoder(autoencoder).to(self._device)

@@ -1,15 +1,15 @@
 """Ray Data streams: work spread over the cluster, and a training worker's own stream of batches.
 
-Each training worker owns its stream. There is no split and no coordinator: what a worker reads at a step is arithmetic (the
-plan), so a stream can start at any step, for any number of workers.
+Each training worker owns its stream. There is no split and no coordinator: what a worker reads at a step is arithmetic
+(the plan), so a stream can start at any step, for any number of workers.
 """
 
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeVar
 
-import ray
 import ray.data
 
+import ray
 from rayograph import errors
 from rayograph.config import IngestScale
 from rayograph.ingest.reading import PlannedReader

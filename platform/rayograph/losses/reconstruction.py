@@ -8,7 +8,9 @@ from torch import Tensor
 from rayograph.shapes import Images, Moments, Scalar
 
 
-def reconstruction_loss(reconstructions: Images, images: Images, perceptual: Tensor, perceptual_weight: float) -> Scalar:
+def reconstruction_loss(
+    reconstructions: Images, images: Images, perceptual: Tensor, perceptual_weight: float
+) -> Scalar:
     """L1 plus the weighted perceptual distance (b,) at every value, summed over an image, averaged over the batch."""
     values = images[0].numel()
     per_image = (reconstructions - images).abs().sum(dim=(1, 2, 3)) + perceptual_weight * values * perceptual

@@ -54,7 +54,9 @@ def reconstruct(autoencoder: AutoencoderKL, pixels: Pixels, batch_size: int = 64
     where = next(autoencoder.parameters()).device
     made = []
     for start in range(0, len(pixels), batch_size):
-        mean, _ = encode(autoencoder, to_images(torch.from_numpy(pixels[start : start + batch_size]).to(where))).chunk(2, 1)
+        mean, _ = encode(autoencoder, to_images(torch.from_numpy(pixels[start : start + batch_size]).to(where))).chunk(
+            2, 1
+        )
         made.append(to_pixels(decode(autoencoder, mean)).numpy())
     return np.concatenate(made)
 

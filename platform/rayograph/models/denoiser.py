@@ -15,7 +15,8 @@ def build_denoiser(declared: Denoiser, latent_channels: int, latent_size: int) -
     levels = len(declared.block_out_channels)
     if latent_size % 2 ** (levels - 1):
         raise ConfigError(
-            f"block_out_channels: {levels} levels need a latent grid divisible by {2 ** (levels - 1)}, got {latent_size}"
+            f"block_out_channels: {levels} levels need a latent grid divisible by {2 ** (levels - 1)}, "
+            f"got {latent_size}"
         )
     attends = [level in declared.attention_levels for level in range(levels)]
     return UNet2DModel(

@@ -1,7 +1,7 @@
 """Scaled latents: what the denoiser sees has mean 0 and standard deviation 1 in every channel.
 
-The paper divides by one number (Rombach et al. 2022, app. G); one a channel is the same idea, and diffusers' autoencoder
-configuration has a place for it, so that a model folder is complete in itself.
+The paper divides by one number (Rombach et al. 2022, app. G); one a channel is the same idea, and diffusers'
+autoencoder configuration has a place for it, so that a model folder is complete in itself.
 
 Shapes: b batch, z latent channels, y x latent grid.
 """

@@ -3,17 +3,21 @@
 Clipping the predicted sample to [-1, 1], on by default there, ruins latents, which are not bounded.
 """
 
+from typing import TypeAlias
+
 from diffusers import DDIMScheduler, DDPMScheduler, DPMSolverMultistepScheduler
 
 from rayograph.config import NoiseSchedule, Sampler
 
-TrainingSchedule = DDPMScheduler
-InferenceScheduler = DDIMScheduler | DPMSolverMultistepScheduler
+TrainingSchedule: TypeAlias = DDPMScheduler
+InferenceScheduler: TypeAlias = DDIMScheduler | DPMSolverMultistepScheduler
 
 
 def build_schedule(declared: NoiseSchedule) -> TrainingSchedule:
     """The forward process: `add_noise`, `get_velocity` and `config.prediction_type` (Ho et al. 2020, eq. 4)."""
-    return DDPMScheduler(**_shared(declared), variance_type="fixed_small", clip_sample=False, timestep_spacing="trailing")
+    return DDPMScheduler(
+        **_shared(declared), variance_type="fixed_small", clip_sample=False, timestep_spacing="trailing"
+    )
 
 
 def build_sampler(schedule: TrainingSchedule, declared: Sampler) -> InferenceScheduler:

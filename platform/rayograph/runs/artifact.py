@@ -1,8 +1,8 @@
 """An artifact: a folder in a store that one stage fills, and that counts once its manifest is there.
 
-    <store>/<job>/<stage>/<key>/job.yaml         the resolved job and profile, written when work starts
-                                manifest.json    the commit
-                                …                shards/, model/, checkpoints/, metrics.jsonl, report.html
+<store>/<job>/<stage>/<key>/job.yaml         the resolved job and profile, written when work starts
+                            manifest.json    the commit
+                            …                shards/, model/, checkpoints/, metrics.jsonl, report.html
 """
 
 from collections.abc import Iterator
@@ -30,7 +30,7 @@ class Artifact:
 
     @property
     def uri(self) -> str:
-        return self.store.uri_of(self.path)
+        return self.store.uri_of(self.path) if self.path else self.store.uri
 
     def key(self, name: str) -> str:
         """The store's key of a file of this artifact."""
@@ -44,7 +44,9 @@ class Artifact:
         try:
             return Manifest.model_validate_json(self.store.read(key))
         except ValidationError as error:
-            raise DataError(f"{self.store.uri_of(key)}: not a manifest of format 1: {error.errors()[0]['msg']}") from error
+            raise DataError(
+                f"{self.store.uri_of(key)}: not a manifest of format 1: {error.errors()[0]['msg']}"
+            ) from error
 
     def committed(self) -> Manifest:
         """The commit. Raises DataError where there is none."""
@@ -99,4 +101,8 @@ class Artifact:
         with ThreadPoolExecutor(8) as pool:
             yield from (problem for problem in pool.map(check, manifest.files) if problem)
         known = {file.path for file in manifest.files}
-        yield from (f"{self.uri}: shard {shard.path} is not among the files" for shard in manifest.shards if shard.path not in known)
+        yield from (
+            f"{self.uri}: shard {shard.path} is not among the files"
+            for shard in manifest.shards
+            if shard.path not in known
+        )

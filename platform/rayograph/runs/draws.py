@@ -1,7 +1,7 @@
 """Random numbers that belong to samples: a pure function of (seed, stream, position), alike on every worker.
 
-Philox4x32-10 (Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3"), written in torch so that a whole batch
-draws at once wherever it lives. The counter is (position, block), the key (seed, stream).
+Philox4x32-10 (Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3"), written in torch so that a whole
+batch draws at once wherever it lives. The counter is (position, block), the key (seed, stream).
 
 Shapes: b batch.
 """

@@ -9,7 +9,11 @@ import rayograph
 
 def machine() -> dict[str, object]:
     """This machine's processor, cores and system."""
-    return {"processor": platform.machine(), "cores": os.cpu_count(), "system": f"{platform.system()} {platform.release()}"}
+    return {
+        "processor": platform.machine(),
+        "cores": os.cpu_count(),
+        "system": f"{platform.system()} {platform.release()}",
+    }
 
 
 def versions() -> dict[str, str]:

@@ -1,12 +1,12 @@
 """The manifest: what an artifact holds and where it came from. Written last, it is the commit."""
 
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict
 
 from rayograph.runs.digests import digest_of
 
-FORMAT = 1
+FORMAT: Final = 1
 
 
 class Record(BaseModel):

@@ -3,7 +3,6 @@
 import sys
 import time
 from collections.abc import Mapping
-from typing import TextIO
 
 PLAIN_EVERY_SECONDS = 10.0
 LIVE_EVERY_SECONDS = 0.1
@@ -12,9 +11,9 @@ LIVE_EVERY_SECONDS = 0.1
 class Progress:
     """How far a stage is: `done` of `total` units, at what rate, how long it will take yet, and its newest figures."""
 
-    def __init__(self, stage: str, unit: str, total: int, done: int = 0, stream: TextIO | None = None) -> None:
+    def __init__(self, stage: str, unit: str, total: int, done: int = 0) -> None:
         self.stage, self.unit, self.total, self.done = stage, unit, total, done
-        self._stream = sys.stderr if stream is None else stream
+        self._stream = sys.stderr
         self._live = self._stream.isatty()
         self._started, self._started_done = time.monotonic(), done
         self._printed = 0.0 if self._live else self._started

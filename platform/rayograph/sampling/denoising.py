@@ -49,7 +49,7 @@ class DiffusionModel:
     def draw(
         self, seed: int, numbers: Positions, classes: Classes | None, sampler: Sampler, keep_steps: Sequence[int] = ()
     ) -> tuple[torch.Tensor, list[torch.Tensor]]:
-        """Pixels (b, h, w, 3) uint8 of the samples `numbers`, and the same of the guesses x̂₀ after each of `keep_steps`.
+        """Pixels (b, h, w, 3) uint8 of the samples `numbers`, and of the guesses x̂₀ at each of `keep_steps`.
 
         Noise comes from (seed, number), so a sample does not depend on the batch it is drawn in beyond rounding.
         """
@@ -62,7 +62,9 @@ class DiffusionModel:
         classes = None if classes is None else classes.to(self.device)
         kept = []
         for step, timestep in enumerate(scheduler.timesteps):
-            prediction = self._guided(scheduler.scale_model_input(latents, timestep), timestep, classes, sampler.guidance_scale)
+            prediction = self._guided(
+                scheduler.scale_model_input(latents, timestep), timestep, classes, sampler.guidance_scale
+            )
             if step in keep_steps:
                 kept.append(self._pixels(self._guess(latents, prediction, timestep)))
             latents = scheduler.step(prediction, timestep, latents).prev_sample

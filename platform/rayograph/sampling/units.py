@@ -37,7 +37,9 @@ def plan_units(request: SampleRequest) -> list[Unit]:
     return [Unit(number, start, min(start + size, request.num_samples)) for number, start in enumerate(starts)]
 
 
-def draw_unit(target: Artifact, unit: Unit, request: SampleRequest, seed: int, model: DiffusionModel, digest: str) -> ShardIndex:
+def draw_unit(
+    target: Artifact, unit: Unit, request: SampleRequest, seed: int, model: DiffusionModel, digest: str
+) -> ShardIndex:
     """Draws a unit's samples and commits them as its shard, or finds them committed.
 
     Each sample carries its image and a JSON record of what drew it: number, seed, class, model digest and settings.

@@ -32,7 +32,9 @@ def draw_all(handle: Any, units: Sequence[Unit], *, window: int, max_attempts: i
         loop.close()
 
 
-async def _draw_all(handle: Any, units: Sequence[Unit], window: int, max_attempts: int) -> AsyncIterator[tuple[Unit, bytes]]:
+async def _draw_all(
+    handle: Any, units: Sequence[Unit], window: int, max_attempts: int
+) -> AsyncIterator[tuple[Unit, bytes]]:
     waiting = iter(units)
     flying: set[asyncio.Task[tuple[Unit, bytes]]] = set()
     try:
@@ -56,6 +58,8 @@ async def _draw(handle: Any, unit: Unit, max_attempts: int) -> tuple[Unit, bytes
         try:
             return unit, await handle.remote(unit)
         except RayActorError as error:
-            log.warning("%s: its replica died (attempt %d of %d): %s", unit.shard, attempt, max_attempts, type(error).__name__)
+            log.warning(
+                "%s: its replica died (attempt %d of %d): %s", unit.shard, attempt, max_attempts, type(error).__name__
+            )
             await asyncio.sleep(0.2 * attempt)  # Serve's router needs a moment to learn of the death
     raise DataError(f"{unit.shard}: samples {unit.start} to {unit.stop - 1} failed {max_attempts} times")

@@ -4,8 +4,8 @@ import asyncio
 from typing import Any
 
 import torch
-from ray import serve
 
+from ray import serve
 from rayograph.config import Sample
 from rayograph.runs.artifact import Artifact
 from rayograph.sampling.denoising import DiffusionModel
@@ -18,7 +18,9 @@ MAX_ONGOING = 2
 class SamplerReplica:
     """Loads the model when made, so that a ready replica is a warm one."""
 
-    def __init__(self, request: Sample, seed: int, model: Artifact, digest: str, target: Artifact, device: str, threads: int):
+    def __init__(
+        self, request: Sample, seed: int, model: Artifact, digest: str, target: Artifact, device: str, threads: int
+    ):
         torch.set_num_threads(threads)
         self._request, self._seed, self._digest, self._target = request, seed, digest, target
         self._model = DiffusionModel.load(model, device)

@@ -3,6 +3,7 @@
 Columns rather than rows: `members["png"]` is [offsets, sizes], each as long as `keys`.
 """
 
+import builtins
 import json
 from dataclasses import dataclass, field
 from typing import Any
@@ -27,7 +28,7 @@ class ShardIndex:
     def __len__(self) -> int:
         return len(self.keys)
 
-    def to_json(self) -> bytes:
+    def to_json(self) -> builtins.bytes:
         """The same bytes for the same index."""
         members = {ext: [column.tolist() for column in columns] for ext, columns in sorted(self.members.items())}
         return json.dumps(
@@ -43,7 +44,7 @@ class ShardIndex:
         ).encode()
 
     @staticmethod
-    def from_json(data: bytes, uri: str) -> "ShardIndex":
+    def from_json(data: builtins.bytes, uri: str) -> "ShardIndex":
         """Raises DataError naming `uri` for anything but an index of format 1."""
         try:
             fields = json.loads(data)

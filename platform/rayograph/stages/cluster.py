@@ -1,48 +1,92 @@
 """Joining a Ray cluster, or starting one on this machine for the length of a command."""
 
+import json
 import logging
 import os
 import secrets
 from pathlib import Path
+from typing import Any
 
 import rayograph
 from rayograph.config import Scale
 from rayograph.errors import ResourceError
+
+LOCAL = "local"
 
 
 def connect(scale: Scale) -> None:
     """Idempotent. Inside a submitted job, or with RAY_ADDRESS set, it is that cluster, whatever the profile says.
 
     On a joined cluster this very package travels to the workers (`py_modules`), so nodes need its dependencies only.
+    A cluster started here answers to this machine alone, and only to those who hold its token.
     """
+    address = os.environ.get("RAY_ADDRESS") or scale.ray.address
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_DATA_DISABLE_PROGRESS_BARS", "1")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-    joined = os.environ.get("RAY_ADDRESS") or (scale.ray.address if scale.ray.address != "local" else None)
-    if joined is None and "RAY_AUTH_MODE" not in os.environ:
-        # Ray's own ports are open to this machine's other users and maybe beyond: a fresh secret keeps them out.
-        os.environ |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
+    if address != LOCAL:
+        os.environ.setdefault("RAY_NUM_REDIS_GET_RETRIES", "3")  # Ray's 20 are 13 minutes where nothing answers
     import ray
 
     if ray.is_initialized():
         return
-    if joined is not None:
-        package = str(Path(rayograph.__file__).parent)
-        ray.init(
-            address=joined,
-            runtime_env={"py_modules": [package]},
-            log_to_driver=False,
-            logging_level=logging.ERROR,
-        )
+    if address == LOCAL:
+        _start(scale)
     else:
-        ray.init(
-            address="local",
-            num_cpus=scale.ray.local_cpus or os.cpu_count(),
-            include_dashboard=False,
-            log_to_driver=False,
-            logging_level=logging.ERROR,
-        )
+        _join(address)
     _quieten()
+
+
+def _start(scale: Scale) -> None:
+    from ray._private import ray_constants
+
+    import ray
+
+    # Ray opens every port to the network, unless it believes that this machine cannot be one node of several.
+    ray_constants.ENABLE_RAY_CLUSTER = False
+    # Other users of this machine still reach the ports. A started cluster asks for a token of its own accord: this
+    # one, instead of the one in ~/.ray, which Ray would leave readable to all.
+    os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
+    ray.init(
+        address=LOCAL,
+        num_cpus=scale.ray.local_cpus or os.cpu_count(),
+        include_dashboard=False,
+        log_to_driver=False,
+        logging_level=logging.ERROR,
+    )
+
+
+def _join(address: str) -> None:
+    from ray.exceptions import AuthenticationError
+
+    import ray
+
+    if "://" in address:
+        raise ResourceError(
+            f"RAY_ADDRESS: expected a cluster's address such as auto or 10.0.0.1:6379, got {address}: "
+            "from outside a cluster, `ray job submit` brings this command in"
+        )
+    try:
+        ray.init(address=address, runtime_env=_runtime_env(), log_to_driver=False, logging_level=logging.ERROR)
+    except AuthenticationError as error:
+        raise ResourceError(
+            f"{address}: this cluster asks for a token: set RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN_PATH to its file"
+        ) from error
+    except ConnectionError as error:
+        raise ResourceError(
+            f"{address}: no Ray cluster answers there, or it refuses our token (RAY_AUTH_MODE, RAY_AUTH_TOKEN_PATH)"
+        ) from error
+
+
+def _runtime_env() -> dict[str, Any]:
+    """This package, beside what a submitted job brings already."""
+    job = json.loads(os.environ.get("RAY_JOB_CONFIG_JSON_ENV_VAR", "{}")).get("runtime_env") or {}
+    if "py_modules" in job or "excludes" in job:
+        os.environ["RAY_OVERRIDE_JOB_RUNTIME_ENV"] = "1"  # Ray merges no lists: ours, below, hold the job's
+    return {
+        "py_modules": [str(Path(rayograph.__file__).parent), *job.get("py_modules", [])],
+        "excludes": ["__pycache__", *job.get("excludes", [])],
+    }
 
 
 def _quieten() -> None:

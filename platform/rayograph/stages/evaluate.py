@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import yaml
 
-from rayograph.config import Evaluate, Sample, Scale
+from rayograph.config import Evaluate, Sample
 from rayograph.ingest.packing import HELD_OUT, TRAIN
 from rayograph.runs.artifact import Artifact
 from rayograph.runs.manifest import Manifest
@@ -98,7 +98,8 @@ def run_evaluate(stage: ResolvedStage, declared: Evaluate) -> Outcome:
             recorder.progress.say(line)
     text = json.dumps(figures, allow_nan=False, indent=2).encode()
     return Outcome(
-        files=[stage.artifact.write(FIGURES, text), stage.artifact.write(REPORT, render(report).encode())], facts=figures
+        files=[stage.artifact.write(FIGURES, text), stage.artifact.write(REPORT, render(report).encode())],
+        facts=figures,
     )
 
 

@@ -24,7 +24,9 @@ def gather_images(artifact: Artifact, manifest: Manifest, split: str, scale: Sca
     return _joined(each(names, partial(_read, artifact), cpus=scale.ingest.cpus_per_task, tasks=scale.ingest.tasks))
 
 
-def gather_reconstructions(images: Artifact, manifest: Manifest, split: str, autoencoder: Artifact, scale: Scale) -> Columns:
+def gather_reconstructions(
+    images: Artifact, manifest: Manifest, split: str, autoencoder: Artifact, scale: Scale
+) -> Columns:
     """`pixels` as `gather_images` gives them, and `reconstructions` from the posteriors' means, in the same order."""
     from rayograph.ingest.streams import each_with
 

@@ -13,8 +13,6 @@ from rayograph.shards.index import SUFFIX
 from rayograph.storage import ObjectStore
 
 
-
-
 def artifacts_below(store: ObjectStore) -> Iterator[tuple[Artifact, Manifest | None, list[str]]]:
     """Every artifact begun or committed below the store's URI, with its manifest and the names of its files."""
     files: dict[str, list[str]] = {}
@@ -33,7 +31,7 @@ def artifacts_below(store: ObjectStore) -> Iterator[tuple[Artifact, Manifest | N
 
 
 def list_artifacts(store: ObjectStore) -> Iterator[str]:
-    """Lines for people: an artifact each, committed or how far, then its parents. Raises DataError for nothing at all."""
+    """An artifact a line, committed or how far, then its parents. Raises DataError for nothing at all."""
     found = False
     for artifact, manifest, names in artifacts_below(store):
         found = True

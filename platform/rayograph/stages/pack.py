@@ -31,7 +31,8 @@ def run_pack(stage: ResolvedStage, declared: Pack) -> Outcome:
             rejected += index.facts["rejected"]
             if len(rejected) > declared.bad_sample_limit:
                 raise DataError(
-                    f"{rejected[0]['reason']} ({len(rejected)} images rejected so far, bad_sample_limit {declared.bad_sample_limit})"
+                    f"{rejected[0]['reason']} ({len(rejected)} images rejected so far, "
+                    f"bad_sample_limit {declared.bad_sample_limit})"
                 )
             recorder.progress.advance_to(recorder.progress.done + len(task.entries))
         if outcome.facts["rejected"]:

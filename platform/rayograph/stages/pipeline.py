@@ -29,8 +29,6 @@ from rayograph.stages.resolve import ResolvedStage, needed, resolve
 from rayograph.storage import ObjectStore, open_store
 
 
-
-
 def run_job(job: Job, scale: Scale, target: str | None) -> str:
     """Runs `target`, by default the whole job; the URI of the result, of the report where there is one.
 

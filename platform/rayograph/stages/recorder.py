@@ -36,7 +36,9 @@ class Recorder:
         """One row of figures at `row["images_seen"]`."""
         self._log.append(row)
         self.wandb.log(row)
-        self.progress.advance_to(row["images_seen"], {name: row[key] for key, name in self._shown.items() if key in row})
+        self.progress.advance_to(
+            row["images_seen"], {name: row[key] for key, name in self._shown.items() if key in row}
+        )
 
     def resumed(self, images_seen: int) -> None:
         """A training goes on from there: what was recorded beyond it did not happen."""

@@ -1,7 +1,7 @@
 """From a job to artifacts: where each stage's result will be, known before any work.
 
-An artifact's key is a digest of all that decides its content: the declaration, the seed, and the keys of what it is made
-from. A changed field gives a new folder for its stage and for those after it, and leaves the others as they are.
+An artifact's key is a digest of all that decides its content: the declaration, the seed, and the keys of what it is
+made from. A changed field gives a new folder for its stage and for those after it, and leaves the others as they are.
 """
 
 from collections.abc import Mapping
@@ -49,7 +49,7 @@ class ResolvedStage:
 
 
 def resolve(job: Job, scale: Scale, store: ObjectStore) -> dict[str, ResolvedStage]:
-    """Every stage of the job, in its order. Raises DataError for an outside artifact that is not there or does not fit."""
+    """Every stage of the job, in its order. Raises DataError for an outside artifact that does not fit."""
     resolved: dict[str, ResolvedStage] = {}
     for name, stage in job.stages.items():
         inputs: dict[str, Artifact] = {}

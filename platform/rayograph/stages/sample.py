@@ -24,9 +24,7 @@ def run_sample(stage: ResolvedStage, declared: Sample) -> Outcome:
         recorder.progress.advance_to(sum(len(index) for index in indices.values()))
         if todo:
             replicas = min(scale.replicas, len(todo))
-            require(
-                stage.scale, stage.name, cpus=replicas * scale.cpus_per_replica, gpus=replicas * stage.scale.gpus
-            )
+            require(stage.scale, stage.name, cpus=replicas * scale.cpus_per_replica, gpus=replicas * stage.scale.gpus)
             application = f"rayograph-{stage.job.name}-{stage.name}-{stage.key}"
             handle = deploy(
                 application,

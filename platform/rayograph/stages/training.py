@@ -8,11 +8,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-import ray
 import ray.train
 from ray.train import FailureConfig, RunConfig, ScalingConfig
 from ray.train.torch import TorchConfig, TorchTrainer
 
+import ray
 from rayograph.config import Scale
 from rayograph.config.training import Training
 from rayograph.errors import RayographError
@@ -84,7 +84,9 @@ def run_training(stage: ResolvedStage, recipe: Training, assignment: Assignment,
             if failures == scale.max_failures:
                 raise error
             first_line = str(error).strip().splitlines()[-1][:200]
-            recorder.progress.say(f"workers lost ({first_line}); starting again, {failures + 1} of {scale.max_failures}")
+            recorder.progress.say(
+                f"workers lost ({first_line}); starting again, {failures + 1} of {scale.max_failures}"
+            )
     return Outcome(files=stage.artifact.records("model/"))
 
 
@@ -167,7 +169,7 @@ def _checkpoint(assignment: Assignment, learner: Learner, clock: Clock) -> None:
 
 
 class _Log:
-    """Sends the means of the figures since the last row, with the rate and the share of time spent waiting for input."""
+    """Sends the means of the figures since the last row, and the rate."""
 
     def __init__(self, mailbox: Any, every_images: int) -> None:
         self._mailbox, self._every_images = mailbox, every_images

@@ -1,6 +1,7 @@
 """The first stage's learner: autoencoder and discriminator, each under its own engine (Rombach et al. 2022, sec. 3.1).
 
-Each engine's forward does the whole work and gives one scalar loss; the adaptive weight is found inside the autoencoder's.
+Each engine's forward does the whole work and gives one scalar loss; the adaptive weight is found inside
+the autoencoder's.
 
 Shapes: b batch, c image channels, h w pixels, z latent channels, y x latent grid.
 """
@@ -38,7 +39,12 @@ class GeneratorPass(nn.Module):
         self.parts: dict[str, Tensor]
 
     def forward(
-        self, images: Images, noise: Noise, perceptual: PerceptualDistance, critic: nn.Module | None, weight: Tensor | None
+        self,
+        images: Images,
+        noise: Noise,
+        perceptual: PerceptualDistance,
+        critic: nn.Module | None,
+        weight: Tensor | None,
     ) -> Scalar:
         """The loss of one micro-batch. `weight` is the adaptive weight, where it is known already."""
         moments = encode(self.autoencoder, images)
@@ -48,7 +54,11 @@ class GeneratorPass(nn.Module):
         kl = kl_loss(moments)
         total = reconstruction + self._loss.kl_weight * kl
         values = images[0].numel()
-        self.parts = {"reconstruction": reconstruction.detach() / values, "perceptual": distance.detach().mean(), "kl": kl.detach()}
+        self.parts = {
+            "reconstruction": reconstruction.detach() / values,
+            "perceptual": distance.detach().mean(),
+            "kl": kl.detach(),
+        }
         if critic is not None:
             generator = generator_loss(critic(reconstructions))
             if weight is None:
@@ -121,7 +131,9 @@ class AutoencoderLearner:
         fakes: list[Tensor] = []
         with self._critic.frozen() as frozen:
             critic = frozen.discriminator if adversarial else None
-            weight = self._shared_weight(micro_batches, critic) if critic is not None and len(micro_batches) > 1 else None
+            weight = (
+                self._shared_weight(micro_batches, critic) if critic is not None and len(micro_batches) > 1 else None
+            )
             for images, noise in micro_batches:
                 self._generator.minimise(self._generator(images, noise, self._perceptual, critic, weight))
                 parts.append(self._generator.module.parts)
@@ -157,4 +169,3 @@ class AutoencoderLearner:
         autoencoder = build_autoencoder(self._recipe.network)
         autoencoder.load_state_dict({name.removeprefix("autoencoder."): value for name, value in averaged.items()})
         yield AUTOENCODER, autoencoder
-

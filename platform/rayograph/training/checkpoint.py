@@ -9,6 +9,7 @@ checkpoint.json does not exist; one whose files do not match it is passed over, 
 
 import json
 import logging
+from functools import partial
 from typing import Any
 
 import torch.distributed as dist
@@ -62,7 +63,7 @@ def load_newest(artifact: Artifact, learner: Learner) -> int:
             log.warning("%s; the checkpoint before it is used instead", error)
             continue
         for engine_name, engine in learner.engines().items():
-            engine.load_state(lambda name, under=engine_name: _tensor(tensors, f"{under}/{name}"), commit["steps"][engine_name])
+            engine.load_state(partial(_tensor, tensors, engine_name), commit["steps"][engine_name])
         return images_seen
     return 0
 
@@ -88,7 +89,8 @@ def _read(artifact: Artifact, folder: str) -> tuple[dict[str, Any], dict[str, Te
     return commit, tensors
 
 
-def _tensor(tensors: dict[str, Tensor], name: str) -> Tensor:
+def _tensor(tensors: dict[str, Tensor], engine_name: str, state_name: str) -> Tensor:
+    name = f"{engine_name}/{state_name}"
     if name not in tensors:
         raise CheckpointError(f"checkpoint: expected a tensor {name}, found none: it is another network's")
     return tensors[name]

@@ -27,12 +27,12 @@ class Clock:
 
     def due(self, every_images: int) -> bool:
         """Whether the last step reached or passed a multiple of `every_images`, or was the last of all."""
-        return self.done or self.images_seen // every_images > (self.images_seen - self.global_batch_size) // every_images
+        return (
+            self.done or self.images_seen // every_images > (self.images_seen - self.global_batch_size) // every_images
+        )
 
 
-def learning_rate_at(
-    images_seen: int, *, peak: float, schedule: str, warmup_images: int, total_images: int
-) -> float:
+def learning_rate_at(images_seen: int, *, peak: float, schedule: str, warmup_images: int, total_images: int) -> float:
     """Linear from 0 over the warm-up, then constant, or half a cosine to 0 at `total_images`."""
     if images_seen < warmup_images:
         return peak * images_seen / warmup_images

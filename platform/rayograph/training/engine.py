@@ -1,8 +1,8 @@
 """One network under DeepSpeed: the only place that knows it.
 
-DeepSpeed is exact with two networks in one step only in one form, which the learners keep to: a module's forward does the
-whole work and returns one scalar loss, one backward follows each forward, and another engine's network, where it is needed,
-is called as a plain frozen module (`frozen`).
+DeepSpeed is exact with two networks in one step only in one form, which the learners keep to: a module's forward does
+the whole work and returns one scalar loss, one backward follows each forward, and another engine's network, where it is
+needed, is called as a plain frozen module (`frozen`).
 """
 
 from collections.abc import Callable, Iterator

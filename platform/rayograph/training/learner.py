@@ -25,7 +25,7 @@ class Learner(Protocol):
         ...
 
     def exports(self) -> Iterator[tuple[str, Any]]:
-        """(folder, model) pairs for the committed artifact, with averaged weights. All workers must walk it together."""
+        """(folder, model) pairs for the artifact, with averaged weights. All workers must walk it together."""
         ...
 
 

@@ -1,7 +1,7 @@
 """AdamW that keeps the weights' moving average among its own state, where ZeRO shards it for nothing.
 
-DeepSpeed hands an optimiser the fp32 master weights of its own shard, so the average is taken over masters, and is as large
-as the shard. No gathering, no second copy of the network.
+DeepSpeed hands an optimiser the fp32 master weights of its own shard, so the average is taken over masters, and is as
+large as the shard. No gathering, no second copy of the network.
 """
 
 from collections.abc import Iterable

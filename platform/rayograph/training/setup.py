@@ -7,7 +7,9 @@ from rayograph.training.clock import learning_rate_at
 from rayograph.training.engine import EngineSettings
 
 
-def engine_settings(recipe: Training, scale: TrainingScale, workers: int, zero_stage: int | None = None) -> EngineSettings:
+def engine_settings(
+    recipe: Training, scale: TrainingScale, workers: int, zero_stage: int | None = None
+) -> EngineSettings:
     """Accumulation makes up whatever workers × micro-batch lack of the global batch.
 
     Raises ConfigError where it does not come out even. A micro-batch larger than a worker's share is cut to the share.
@@ -18,8 +20,8 @@ def engine_settings(recipe: Training, scale: TrainingScale, workers: int, zero_s
     micro = min(scale.micro_batch_size, share)
     if share % micro:
         raise ConfigError(
-            f"training.micro_batch_size: expected a divisor of {share} (global_batch_size {recipe.global_batch_size} over "
-            f"{workers} workers), got {micro}"
+            f"training.micro_batch_size: expected a divisor of {share} (global_batch_size "
+            f"{recipe.global_batch_size} over {workers} workers), got {micro}"
         )
     return EngineSettings(
         micro_batch_size=micro,

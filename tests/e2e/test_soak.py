@@ -1,0 +1,74 @@
+"""The long runs: the whole demo, twice, and a kill in every stage. `make soak` runs them."""
+
+import hashlib
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import command
+
+pytestmark = [pytest.mark.soak, pytest.mark.timeout(3600)]
+STAGES = {
+    "pack": "shards/*.index.json",
+    "train_autoencoder": "checkpoints/*/checkpoint.json",
+    "encode": "shards/*.index.json",
+    "train_diffusion": "checkpoints/*/checkpoint.json",
+    "sample": "shards/*.index.json",
+    "evaluate": "job.yaml",
+}
+"""What each stage has written when it is killed: it is at work then, and not done."""
+
+
+def demo(store: Path) -> Path:
+    """The demo's report."""
+    arguments = ["run", "jobs/digits.py", "--on", "cluster/laptop/scale.yaml", "--store", str(store)]
+    done = subprocess.run(
+        [sys.executable, "-m", "rayograph", *arguments],
+        cwd=command.ROOT,
+        env=command.environment(),
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr[-4000:]
+    return Path(done.stdout.splitlines()[-1])
+
+
+@pytest.fixture(scope="module")
+def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return demo(tmp_path_factory.mktemp("demo") / "store")
+
+
+def test_the_demo_draws_digits_that_a_judge_reads_and_that_are_no_copies(report: Path) -> None:
+    figures = json.loads((report.parent / "report.json").read_text())
+    print(json.dumps(figures, indent=1))
+    assert figures["class_agreement"] >= 0.97
+    assert figures["precision"] >= 0.6
+    assert figures["recall"] >= 0.5
+    assert figures["reconstruction_psnr"] >= 28
+    assert figures["nearest_train_distance"] >= 0.8 * figures["nearest_train_distance_real"]
+
+
+def test_the_same_seed_gives_the_same_bytes(report: Path, tmp_path: Path) -> None:
+    again = demo(tmp_path / "store")
+    assert samples_of(again) == samples_of(report)
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_run_killed_in_any_stage_ends_whole(stage: str, tmp_path: Path) -> None:
+    store, log = tmp_path / "store", tmp_path / "log"
+    with command.running("", store, log) as process:
+        command.wait_for(lambda: any(store.glob(f"digits/{stage}/*/{STAGES[stage]}")), process, log, timeout=1200)
+        os.killpg(process.pid, signal.SIGKILL)
+    assert not any(store.glob(f"digits/{stage}/*/manifest.json"))
+    command.run("", store, timeout=1200)
+    assert command.verified(store).count("whole") == 6
+
+
+def samples_of(report: Path) -> dict[str, str]:
+    store = report.parents[3]
+    return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in store.glob("digits/sample/*/shards/*")}
