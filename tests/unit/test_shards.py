@@ -83,7 +83,7 @@ def test_headers_say_nothing_of_who_wrote_them_and_when():
 
 def test_the_index_knows_the_shards_size_and_digest():
     data, index = write_shard(samples_of(["a", "b"]), {"rejected": ["c"]})
-    assert (index.bytes, index.sha256, len(index)) == (len(data), sha256(data), 2)
+    assert (index.size, index.sha256, len(index)) == (len(data), sha256(data), 2)
     assert index.facts == {"rejected": ["c"]}
 
 
@@ -106,7 +106,7 @@ def test_an_index_comes_back_from_its_json():
     _, index = write_shard(samples_of(AWKWARD_KEYS), {"sum": [0.1, 1e-30], "shape": [3, 8, 8]})
     again = ShardIndex.from_json(index.to_json(), "here")
     assert again.to_json() == index.to_json()
-    assert (again.bytes, again.sha256, again.keys, again.facts) == (index.bytes, index.sha256, index.keys, index.facts)
+    assert (again.size, again.sha256, again.keys, again.facts) == (index.size, index.sha256, index.keys, index.facts)
     for extension, columns in index.members.items():
         for column, column_again in zip(columns, again.members[extension], strict=True):
             assert np.array_equal(column, column_again)

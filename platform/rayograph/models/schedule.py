@@ -13,14 +13,14 @@ TrainingSchedule: TypeAlias = DDPMScheduler
 InferenceScheduler: TypeAlias = DDIMScheduler | DPMSolverMultistepScheduler
 
 
-def build_schedule(declared: NoiseSchedule) -> TrainingSchedule:
+def build_schedule(declared: NoiseSchedule) -> DDPMScheduler:
     """The forward process: `add_noise`, `get_velocity` and `config.prediction_type` (Ho et al. 2020, eq. 4)."""
     return DDPMScheduler(
         **_shared(declared), variance_type="fixed_small", clip_sample=False, timestep_spacing="trailing"
     )
 
 
-def build_sampler(schedule: TrainingSchedule, declared: Sampler) -> InferenceScheduler:
+def build_sampler(schedule: DDPMScheduler, declared: Sampler) -> DDIMScheduler | DPMSolverMultistepScheduler:
     """A sampler for a model trained with `schedule`: DDIM (Song et al. 2021) or DPM-Solver++(2M) (Lu et al. 2022)."""
     config = schedule.config
     shared = _shared(

@@ -42,7 +42,7 @@ class Parent(Record):
 class Manifest(Record):
     """An artifact's table of contents and lineage."""
 
-    format: Literal[1] = FORMAT
+    format: Literal[1] = 1
     job: str
     stage: str
     kind: str

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncGenerator, Iterator, Sequence
 from typing import Any
 
 from ray.exceptions import RayActorError
@@ -34,7 +34,7 @@ def draw_all(handle: Any, units: Sequence[Unit], *, window: int, max_attempts: i
 
 async def _draw_all(
     handle: Any, units: Sequence[Unit], window: int, max_attempts: int
-) -> AsyncIterator[tuple[Unit, bytes]]:
+) -> AsyncGenerator[tuple[Unit, bytes], None]:
     waiting = iter(units)
     flying: set[asyncio.Task[tuple[Unit, bytes]]] = set()
     try:

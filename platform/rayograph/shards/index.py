@@ -17,9 +17,9 @@ SUFFIX = ".index.json"
 
 @dataclass(frozen=True)
 class ShardIndex:
-    """`bytes` and `sha256` are the shard's. `facts` carries what its writer found out (sums, rejected samples)."""
+    """`size` (bytes) and `sha256` are the shard's. `facts` carries what its writer found out (sums, rejected samples)."""
 
-    bytes: int
+    size: int
     sha256: str
     keys: list[str]
     members: dict[str, tuple[np.ndarray, np.ndarray]]
@@ -34,7 +34,7 @@ class ShardIndex:
         return json.dumps(
             {
                 "format": 1,
-                "bytes": self.bytes,
+                "bytes": self.size,
                 "sha256": self.sha256,
                 "keys": self.keys,
                 "members": members,

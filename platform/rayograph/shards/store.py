@@ -47,7 +47,7 @@ def find_index(artifact: Artifact, name: str) -> ShardIndex | None:
 def shard_files(artifact: Artifact, name: str, split: str, index: ShardIndex) -> tuple[list[FileRecord], ShardRecord]:
     """What the manifest says of a shard and of its index."""
     files = [
-        FileRecord(path=name, bytes=index.bytes, sha256=index.sha256),
+        FileRecord(path=name, bytes=index.size, sha256=index.sha256),
         artifact.record(index_name(name), index.to_json()),
     ]
     return files, ShardRecord(path=name, split=split, samples=len(index))

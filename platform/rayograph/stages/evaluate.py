@@ -61,7 +61,9 @@ def run_evaluate(stage: ResolvedStage, declared: Evaluate) -> Outcome:
             space=FeatureSpace(declared.feature_size), neighbours=declared.neighbours, classifier=size % 8 == 0
         )
         measures = measure(
-            *(ImageSet(part["pixels"], part.get("classes")) for part in (train, held_out, generated)),
+            ImageSet(train["pixels"], train.get("classes")),
+            ImageSet(held_out["pixels"], held_out.get("classes")),
+            ImageSet(generated["pixels"], generated.get("classes")),
             reconstructions=held_out["reconstructions"],
             seed=stage.seed,
             settings=settings,
