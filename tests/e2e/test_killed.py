@@ -73,7 +73,7 @@ def test_ctrl_c_leaves_a_run_that_goes_on(tmp_path: Path) -> None:
         command.wait_for(
             lambda: any(store.glob("digits/train_autoencoder/*/checkpoints/*/checkpoint.json")), process, log
         )
-        process.send_signal(signal.SIGINT)
+        os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to the whole group
         assert process.wait(60) == 130
     assert "the same command goes on from here" in log.read_text()
     assert "Traceback" not in log.read_text()

@@ -4,10 +4,12 @@ Each training worker owns its stream. There is no split and no coordinator: what
 (the plan), so a stream can start at any step, for any number of workers.
 """
 
+import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeVar
 
 import ray.data
+from ray.data._internal.execution.execution_callback import ExecutionCallback
 
 import ray
 from rayograph import errors
@@ -19,6 +21,8 @@ T = TypeVar("T")
 
 SEGMENT_WINDOWS = 4096
 """Windows in one Ray Data set; the next set takes over where it ends."""
+
+SCHEDULING_PAUSE_SECONDS = 0.05
 
 
 def each(items: Sequence[T], work: Callable[[T], bytes], *, cpus: float, tasks: int) -> Iterator[bytes]:
@@ -61,9 +65,21 @@ def training_batches(
             yield Batch(positions, columns)
 
 
+class _Rest(ExecutionCallback):
+    """A pause in every round of Ray Data's scheduling loop.
+
+    While a consumer has all it needs, that loop goes round without waiting for anything: a whole core, and the lock
+    of the interpreter that trains, taken from the training. A task lasts far longer than a pause.
+    """
+
+    def on_execution_step(self, executor: Any) -> None:
+        time.sleep(SCHEDULING_PAUSE_SECONDS)
+
+
 def _ordered(dataset: Any) -> Any:
     """Blocks in the order of their rows, whichever task ends first; and no bars or stall limits of Ray Data's own."""
     context = dataset.context
+    context.custom_execution_callback_classes = [_Rest]
     context.execution_options.preserve_order = True
     context.enable_progress_bars = False
     context.execution_no_progress_timeout_s = -1

@@ -17,7 +17,7 @@ SUFFIX = ".index.json"
 
 @dataclass(frozen=True)
 class ShardIndex:
-    """`size` (bytes) and `sha256` are the shard's. `facts` carries what its writer found out (sums, rejected samples)."""
+    """`size` (bytes) and `sha256` are the shard's. `facts` is what its writer found out (sums, rejects)."""
 
     size: int
     sha256: str

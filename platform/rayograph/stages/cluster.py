@@ -23,7 +23,6 @@ def connect(scale: Scale) -> None:
     address = os.environ.get("RAY_ADDRESS") or scale.ray.address
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_DATA_DISABLE_PROGRESS_BARS", "1")
-    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     if address != LOCAL:
         os.environ.setdefault("RAY_NUM_REDIS_GET_RETRIES", "3")  # Ray's 20 are 13 minutes where nothing answers
     import ray

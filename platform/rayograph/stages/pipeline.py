@@ -25,6 +25,7 @@ from rayograph.runs.artifact import RESOLVED
 from rayograph.runs.progress import duration
 from rayograph.stages.cluster import connect
 from rayograph.stages.outcome import Outcome, commit
+from rayograph.stages.preflight import check
 from rayograph.stages.resolve import ResolvedStage, needed, resolve
 from rayograph.storage import ObjectStore, open_store
 
@@ -35,6 +36,7 @@ def run_job(job: Job, scale: Scale, target: str | None) -> str:
     Everything that can be refused is refused before any work: names, fields, inputs, the store.
     """
     names = stage_names(job, target)
+    check(job, scale, names)
     store = _open(scale)
     stages = resolve(job, scale, store)
     for name in names:

@@ -28,7 +28,6 @@ from rayograph.training.checkpoint import load_newest, save_checkpoint
 from rayograph.training.clock import Clock
 from rayograph.training.learner import Learner, Metrics
 from rayograph.training.loop import Hook, fit
-from rayograph.training.setup import engine_settings
 
 POLL_SECONDS = 0.25
 
@@ -67,7 +66,6 @@ def run_training(stage: ResolvedStage, recipe: Training, assignment: Assignment,
     """
     scale = stage.scale.training
     workers = scale.workers
-    engine_settings(recipe, scale, workers)  # what cannot be divided is refused before anything starts
     stream_cpus = stage.scale.ingest.cpus_per_task
     require(
         stage.scale, stage.name, cpus=workers * (scale.cpus_per_worker + stream_cpus), gpus=workers * stage.scale.gpus

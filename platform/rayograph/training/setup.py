@@ -1,8 +1,8 @@
-"""From a recipe and a scale to an engine's settings: the arithmetic of batches, in one place."""
+"""From a recipe and a scale to an engine's settings, and its learning rate at any time."""
 
 from rayograph.config import TrainingScale
+from rayograph.config.batches import micro_batch_and_accumulation
 from rayograph.config.training import Training
-from rayograph.errors import ConfigError
 from rayograph.training.clock import learning_rate_at
 from rayograph.training.engine import EngineSettings
 
@@ -10,22 +10,11 @@ from rayograph.training.engine import EngineSettings
 def engine_settings(
     recipe: Training, scale: TrainingScale, workers: int, zero_stage: int | None = None
 ) -> EngineSettings:
-    """Accumulation makes up whatever workers × micro-batch lack of the global batch.
-
-    Raises ConfigError where it does not come out even. A micro-batch larger than a worker's share is cut to the share.
-    """
-    if recipe.lanes % workers:
-        raise ConfigError(f"training.workers: expected a divisor of {recipe.lanes} lanes, got {workers}")
-    share = recipe.global_batch_size // workers
-    micro = min(scale.micro_batch_size, share)
-    if share % micro:
-        raise ConfigError(
-            f"training.micro_batch_size: expected a divisor of {share} (global_batch_size "
-            f"{recipe.global_batch_size} over {workers} workers), got {micro}"
-        )
+    """One network's settings; `zero_stage` stands in for the profile's. Raises ConfigError for uneven batches."""
+    micro, accumulation = micro_batch_and_accumulation(recipe, scale, workers)
     return EngineSettings(
         micro_batch_size=micro,
-        accumulation=share // micro,
+        accumulation=accumulation,
         zero_stage=scale.zero_stage if zero_stage is None else zero_stage,
         precision=scale.precision,
         betas=recipe.betas,

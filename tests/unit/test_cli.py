@@ -1,0 +1,244 @@
+"""The command line: a user's mistake is one line on standard error and exit code 2, before any work starts."""
+
+import json
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+from test_config import DIGITS
+
+from command import ROOT, environment
+from rayograph import __version__
+from rayograph.cli import main
+from rayograph.config import Job, Scale
+from rayograph.config.files import load_job, load_scale
+from rayograph.config.overrides import apply_overrides
+from rayograph.stages import pipeline
+from rayograph.stages.outcome import Outcome, commit
+from rayograph.stages.resolve import resolve
+from rayograph.storage import open_store
+
+LAPTOP = str(ROOT / "cluster" / "laptop" / "scale.yaml")
+
+
+@pytest.fixture(autouse=True)
+def as_it_was(monkeypatch):
+    """The command takes SIGTERM for itself and reads AWS_ENDPOINT_URL; and nothing here may start work."""
+
+    def refuse(*_):
+        raise AssertionError("work was started")
+
+    monkeypatch.setattr(pipeline, "connect", refuse)
+    monkeypatch.delenv("AWS_ENDPOINT_URL", raising=False)
+    before = signal.getsignal(signal.SIGTERM)
+    yield
+    signal.signal(signal.SIGTERM, before)
+
+
+def rayograph(*arguments, **variables):
+    """In a process of its own."""
+    command = [sys.executable, "-m", "rayograph", *arguments]
+    return subprocess.run(
+        command, cwd=ROOT, env=environment(**variables), capture_output=True, text=True, timeout=60, check=False
+    )
+
+
+def refused(capsys, *arguments):
+    """The one line that a refused command says."""
+    code = main(arguments)
+    out, err = capsys.readouterr()
+    assert code == 2
+    assert out == ""
+    assert err.count("\n") == 1
+    assert err.endswith("\n")
+    assert err.startswith("rayograph: ")
+    return err
+
+
+@pytest.mark.parametrize("command", ["run", "show"])
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ([DIGITS, "--set", "train_diffusion.learning_rat=1e-3"], "train_diffusion.learning_rat: no such field; did you mean 'learning_rate'?"),
+        ([DIGITS, "--set", "train_difusion.learning_rate=1e-3"], "did you mean 'train_diffusion'?"),
+        ([DIGITS, "--set", "sample.num_samples=-3"], "sample.num_samples: input should be greater than 0, got -3"),
+        ([DIGITS, "--set", "sample.num_samples"], "expected stage.field=value"),
+        ([DIGITS, "--set", "scale.training.zero_stage=5"], "scale.training.zero_stage: input should be 0, 1, 2 or 3, got 5"),
+        ([f"{DIGITS}:sampel"], "sampel: no such stage; did you mean 'sample'?"),
+        (["jobs/nothing.py"], "jobs/nothing.py: expected a job file such as jobs/digits.py, found none"),
+        ([DIGITS, "--on", "nowhere.yaml"], "nowhere.yaml: expected a scale profile"),
+        ([DIGITS, "--on", DIGITS], "digits.py: not YAML"),
+    ],
+)  # fmt: skip
+def test_a_mistake_in_the_job_is_one_line_and_code_2(capsys, tmp_path, command, arguments, said):
+    assert said in refused(capsys, command, *arguments, "--store", str(tmp_path / "store"))
+    assert not (tmp_path / "store").exists()
+
+
+def test_a_store_that_is_a_file_is_refused_before_any_work(capsys, tmp_path):
+    (tmp_path / "file").write_text("mine")
+    line = refused(capsys, "run", DIGITS, "--store", str(tmp_path / "file"))
+    assert f"{tmp_path}/file: list failed (Not a directory)" in line
+    assert (tmp_path / "file").read_text() == "mine"
+
+
+@pytest.mark.parametrize(
+    ("store", "said"),
+    [("", "a storage URI is empty"), ("s4://bucket", "s4"), ("s3://", "expected s3://bucket/prefix")],
+)
+def test_a_store_that_cannot_be_is_refused_before_any_work(capsys, store, said):
+    assert said in refused(capsys, "run", DIGITS, "--store", store)
+
+
+def test_a_relative_store_inside_a_submitted_job_is_refused_as_it_would_be_lost(capsys, monkeypatch):
+    monkeypatch.setenv("RAY_JOB_ID", "01000000")
+    assert "expected an absolute path or a URI" in refused(capsys, "run", DIGITS, "--store", "runs")
+
+
+def test_an_outside_input_that_is_missing_is_refused_before_any_work(capsys, tmp_path):
+    line = refused(
+        capsys, "run", f"{DIGITS}:sample", "--store", str(tmp_path / "s"), "--set", f"sample.model={tmp_path}/model"
+    )
+    assert "sample.model: expected a committed artifact of kind train_diffusion" in line
+
+
+@pytest.mark.parametrize("command", ["ls", "verify"])
+@pytest.mark.parametrize(("place", "said"), [("missing", "found none"), ("file", "list failed (Not a directory)")])
+def test_listing_nothing_is_one_line_and_code_2(capsys, tmp_path, command, place, said):
+    (tmp_path / "file").write_text("")
+    line = refused(capsys, command, str(tmp_path / place))
+    assert said in line
+    assert str(tmp_path / place) in line
+
+
+@pytest.mark.parametrize("arguments", [[], ["rnu"], ["run"], ["show", DIGITS, "--sett", "a=b"]])
+def test_a_wrong_command_is_code_2_with_the_usage(capsys, arguments):
+    with pytest.raises(SystemExit) as ended:
+        main(arguments)
+    assert ended.value.code == 2
+    assert capsys.readouterr().err.startswith("usage: rayograph")
+
+
+@pytest.mark.parametrize(("options", "read"), [([], yaml.safe_load), (["--json"], json.loads)])
+def test_show_prints_what_parses_back_to_the_job_and_the_scale(capsys, options, read):
+    changes = ["sample.seed=7", "scale.training.workers=4"]
+    arguments = ["show", DIGITS, "--on", LAPTOP, *options]
+    assert main([*arguments, *(part for change in changes for part in ("--set", change))]) == 0
+    out, err = capsys.readouterr()
+    assert err == ""
+    assert out.endswith("\n")
+    shown = read(out)
+    job, scale = apply_overrides(load_job(DIGITS), load_scale(LAPTOP), changes)
+    assert Job.model_validate(shown["job"]) == job
+    assert Scale.model_validate(shown["scale"]) == scale
+
+
+def test_show_of_a_stage_prints_what_it_needs_and_no_more(capsys):
+    assert main(["show", f"{DIGITS}:encode"]) == 0
+    shown = yaml.safe_load(capsys.readouterr().out)
+    assert list(shown["job"]["stages"]) == ["pack", "train_autoencoder", "encode"]
+    assert Job.model_validate(shown["job"]).name == "digits"
+
+
+@pytest.mark.parametrize(
+    ("options", "variable", "url"),
+    [
+        ([], None, None),
+        (["--endpoint-url", "http://a"], None, "http://a"),
+        ([], "http://b", "http://b"),
+        (["--endpoint-url", "http://a"], "http://b", "http://a"),
+    ],
+)
+def test_an_endpoint_is_taken_from_the_option_then_the_environment(capsys, monkeypatch, options, variable, url):
+    if variable:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", variable)
+    assert main(["show", DIGITS, "--store", "s3://bucket/x", *options]) == 0
+    scale = yaml.safe_load(capsys.readouterr().out)["scale"]
+    assert (scale["store"], scale["endpoint_url"]) == ("s3://bucket/x", url)
+
+
+def commit_all(folder):
+    """Every stage of the digits job, committed without having been run."""
+    stages = resolve(load_job(DIGITS), Scale(), open_store(str(folder)))
+    for stage in stages.values():
+        commit(stage, Outcome(files=[stage.artifact.write("report.html", b"<html>")]), 0.0)
+    return stages
+
+
+def test_a_committed_job_runs_again_without_any_work_and_ends_with_the_reports_path(capsys, tmp_path):
+    stages = commit_all(tmp_path)
+    assert main(["run", DIGITS, "--store", str(tmp_path)]) == 0
+    out, err = capsys.readouterr()
+    assert out.splitlines()[-1] == f"{stages['evaluate'].artifact.uri}/report.html"
+    assert Path(out.splitlines()[-1]).is_file()
+    assert [line.split()[0] for line in err.splitlines()] == list(stages)
+    assert err.count("committed before") == len(stages)
+
+
+def test_a_committed_target_ends_with_its_artifacts_address(capsys, tmp_path):
+    stages = commit_all(tmp_path)
+    assert main(["run", f"{DIGITS}:encode", "--store", str(tmp_path)]) == 0
+    assert capsys.readouterr().out == f"{stages['encode'].artifact.uri}\n"
+
+
+def test_a_changed_field_would_start_work_where_it_matters(capsys, tmp_path):
+    commit_all(tmp_path)
+    with pytest.raises(AssertionError, match="work was started"):
+        main(["run", DIGITS, "--store", str(tmp_path), "--set", "sample.seed=1"])
+    err = capsys.readouterr().err
+    assert [line.split()[0] for line in err.splitlines()] == ["pack", "train_autoencoder", "encode", "train_diffusion"]
+
+
+def test_ls_and_verify_print_a_line_an_artifact_and_verify_fails_on_damage(capsys, tmp_path):
+    stages = commit_all(tmp_path)
+    for command in ("ls", "verify"):
+        assert main([command, str(tmp_path)]) == 0
+        out = capsys.readouterr().out
+        assert all(stage.artifact.path in out for stage in stages.values())
+    stages["encode"].artifact.write("report.html", b"<hmtl>")
+    assert main(["verify", str(tmp_path)]) == 2
+    out, err = capsys.readouterr()
+    assert len(out.splitlines()) == len(stages) - 1
+    assert err.count("\n") == 1
+    assert f"{stages['encode'].artifact.uri}/report.html: sha256 differs" in err
+
+
+def test_ls_does_not_write_into_what_it_lists(capsys, tmp_path):
+    commit_all(tmp_path)
+    tmp_path.chmod(0o555)
+    before = sorted(path.name for path in tmp_path.iterdir())
+    assert main(["ls", str(tmp_path)]) == 0
+    tmp_path.chmod(0o755)
+    assert sorted(path.name for path in tmp_path.iterdir()) == before
+
+
+def test_in_a_process_of_its_own_a_mistake_is_one_line_and_code_2():
+    done = rayograph("run", "jobs/digits.py", "--set", "train_diffusion.learning_rat=1e-3")
+    assert done.returncode == 2
+    assert done.stdout == ""
+    expected = "rayograph: train_diffusion.learning_rat: no such field; did you mean 'learning_rate'?\n"
+    assert done.stderr == expected
+
+
+def test_the_version_is_the_packages():
+    done = rayograph("--version")
+    assert (done.returncode, done.stdout) == (0, f"rayograph {__version__}\n")
+
+
+@pytest.mark.parametrize("kind", ["SIGINT", "SIGTERM"])
+def test_an_interruption_is_code_130_and_says_how_to_go_on(tmp_path, kind):
+    (tmp_path / "job.py").write_text(f"import os, signal\nos.kill(os.getpid(), signal.{kind})\n")
+    done = rayograph("show", str(tmp_path / "job.py"))
+    assert done.returncode == 130
+    assert "interrupted; the same command goes on from here" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_defect_of_ours_shows_its_traceback(tmp_path):
+    (tmp_path / "job.py").write_text("raise RuntimeError('not foreseen')\n")
+    done = rayograph("show", str(tmp_path / "job.py"))
+    assert done.returncode == 1
+    assert "RuntimeError: not foreseen" in done.stderr
