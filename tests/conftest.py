@@ -4,9 +4,8 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-import pytest
-
 import ceph_gateway
+import pytest
 import s3_servers
 
 

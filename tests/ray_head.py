@@ -2,7 +2,6 @@
 
 import os
 import secrets
-import shlex
 import shutil
 import subprocess
 import sys
@@ -15,13 +14,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import psutil
-
 import command
+import psutil
 import s3_servers
 
 RAY = ("-m", "ray.scripts.scripts")
-STOP_SECONDS = 15
+STOP_SECONDS = 5
 
 
 @dataclass(frozen=True)
@@ -96,7 +94,9 @@ def ray_head(cpus: int) -> Iterator[Head]:
         line = [str(python), *RAY, "start", "--head", "--block", "--disable-usage-stats", "--num-cpus", str(cpus)]
         line += ["--node-ip-address", "127.0.0.1", "--port", str(port), "--temp-dir", str(folder / "r")]
         line += ["--dashboard-host", "127.0.0.1", "--dashboard-port", str(dashboard)]
-        for option, other in zip(("ray-client-server", "dashboard-agent-listen", "metrics-export"), others, strict=True):
+        for option, other in zip(
+            ("ray-client-server", "dashboard-agent-listen", "metrics-export"), others, strict=True
+        ):
             line += [f"--{option}-port", str(other)]
         environment = head.client | {
             "PATH": f"{python.parent}:{os.environ['PATH']}",
@@ -162,7 +162,3 @@ def _free_ports(count: int) -> list[int]:
     while len(ports) < count:
         ports.add(s3_servers.free_port())
     return list(ports)
-
-
-def quoted(*words: str) -> str:
-    return shlex.join(words)

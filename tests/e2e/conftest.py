@@ -4,9 +4,8 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-import pytest
-
 import command
+import pytest
 
 
 @pytest.fixture(scope="session")

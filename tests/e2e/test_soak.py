@@ -8,9 +8,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-
 import command
+import pytest
 
 pytestmark = [pytest.mark.soak, pytest.mark.timeout(3600)]
 STAGES = {

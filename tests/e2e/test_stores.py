@@ -4,11 +4,11 @@ import json
 import os
 from pathlib import Path
 
-import pytest
-
 import command
-from rayograph.storage import open_store
+import pytest
 from s3_servers import S3Server
+
+from rayograph.storage import open_store
 
 NAMES = {
     "class_agreement",

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 import yaml
+from command import ROOT, environment
 from test_config import DIGITS
 
-from command import ROOT, environment
 from rayograph import __version__
 from rayograph.cli import main
 from rayograph.config import Job, Scale
@@ -62,17 +62,20 @@ def refused(capsys, *arguments):
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        ([DIGITS, "--set", "train_diffusion.learning_rat=1e-3"], "train_diffusion.learning_rat: no such field; did you mean 'learning_rate'?"),
-        ([DIGITS, "--set", "train_difusion.learning_rate=1e-3"], "did you mean 'train_diffusion'?"),
+        (
+            [DIGITS, "--set", "train_diffusion.learning_rat=1"],
+            "learning_rat: no such field; did you mean 'learning_rate'?",
+        ),
+        ([DIGITS, "--set", "train_difusion.learning_rate=1"], "did you mean 'train_diffusion'?"),
         ([DIGITS, "--set", "sample.num_samples=-3"], "sample.num_samples: input should be greater than 0, got -3"),
         ([DIGITS, "--set", "sample.num_samples"], "expected stage.field=value"),
-        ([DIGITS, "--set", "scale.training.zero_stage=5"], "scale.training.zero_stage: input should be 0, 1, 2 or 3, got 5"),
+        ([DIGITS, "--set", "scale.training.zero_stage=5"], "scale.training.zero_stage: input should be 0, 1, 2 or 3"),
         ([f"{DIGITS}:sampel"], "sampel: no such stage; did you mean 'sample'?"),
         (["jobs/nothing.py"], "jobs/nothing.py: expected a job file such as jobs/digits.py, found none"),
         ([DIGITS, "--on", "nowhere.yaml"], "nowhere.yaml: expected a scale profile"),
         ([DIGITS, "--on", DIGITS], "digits.py: not YAML"),
     ],
-)  # fmt: skip
+)
 def test_a_mistake_in_the_job_is_one_line_and_code_2(capsys, tmp_path, command, arguments, said):
     assert said in refused(capsys, command, *arguments, "--store", str(tmp_path / "store"))
     assert not (tmp_path / "store").exists()

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
+from watched_store import WatchedFolder
 
 from rayograph.errors import DataError, MissingObjectError
 from rayograph.ingest.columns import from_npy, image_columns, moments_columns, to_npy
@@ -20,7 +21,6 @@ from rayograph.shards.sample import Sample
 from rayograph.shards.store import put_shard
 from rayograph.storage import ObjectStore, open_store
 from rayograph.storage.remote import RemoteFolder
-from watched_store import WatchedFolder
 
 COUNTS = (7, 1, 20, 12)
 NAMES = tuple(f"shards/train-{number:06d}.tar" for number in range(len(COUNTS)))

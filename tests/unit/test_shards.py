@@ -9,6 +9,7 @@ import pytest
 import webdataset
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from watched_store import WatchedFolder
 
 from rayograph.errors import DataError, MissingObjectError
 from rayograph.runs.artifact import Artifact
@@ -18,7 +19,6 @@ from rayograph.shards.sample import Sample, key_fraction
 from rayograph.shards.store import GAP_BYTES, find_index, put_shard, read_index, read_samples, shard_files, shard_name
 from rayograph.shards.tar import write_shard
 from rayograph.storage import ObjectStore
-from watched_store import WatchedFolder
 
 KEYS = st.text(st.characters(exclude_characters="/.\0", exclude_categories=["Cs"]), min_size=1, max_size=120)
 AWKWARD_KEYS = [

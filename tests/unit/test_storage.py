@@ -8,10 +8,10 @@ from pathlib import Path
 from uuid import uuid4
 
 import pytest
+from s3_servers import SECRET_KEY, S3Server
 
 from rayograph.errors import MissingObjectError, StorageError
 from rayograph.storage import ObjectInfo, ObjectStore, open_store
-from s3_servers import SECRET_KEY, S3Server
 
 
 @pytest.fixture(params=["local", "memory", "moto", "ceph"])

@@ -6,10 +6,10 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
+from s3_servers import Faulty, S3Server, faulty_server, free_port
 
 from rayograph.errors import MissingObjectError, StorageError
 from rayograph.storage import ObjectStore, open_store, s3
-from s3_servers import Faulty, S3Server, faulty_server, free_port
 
 
 @pytest.fixture

@@ -8,10 +8,10 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeVar
 
+import ray
 import ray.data
 from ray.data._internal.execution.execution_callback import ExecutionCallback
 
-import ray
 from rayograph import errors
 from rayograph.config import IngestScale
 from rayograph.ingest.reading import PlannedReader

@@ -49,7 +49,7 @@ class DiffusionModel:
     def draw(
         self, seed: int, numbers: Positions, classes: Classes | None, sampler: Sampler, keep_steps: Sequence[int] = ()
     ) -> tuple[torch.Tensor, list[torch.Tensor]]:
-        """Pixels (b, h, w, 3) uint8 of the samples `numbers`, and of the guesses x̂₀ at each of `keep_steps`.
+        """Pixels (b, h, w, 3) uint8 of the samples `numbers`, and of the noisy latents before each of `keep_steps`.
 
         Noise comes from (seed, number), so a sample does not depend on the batch it is drawn in beyond rounding.
         """
@@ -62,11 +62,10 @@ class DiffusionModel:
         classes = None if classes is None else classes.to(self.device)
         kept = []
         for step, timestep in enumerate(scheduler.timesteps):
-            prediction = self._guided(
-                scheduler.scale_model_input(latents, timestep), timestep, classes, sampler.guidance_scale
-            )
             if step in keep_steps:
-                kept.append(self._pixels(self._guess(latents, prediction, timestep)))
+                kept.append(self._pixels(latents))
+            model_input = scheduler.scale_model_input(latents, timestep)
+            prediction = self._guided(model_input, timestep, classes, sampler.guidance_scale)
             latents = scheduler.step(prediction, timestep, latents).prev_sample
         return self._pixels(latents), kept
 
@@ -79,14 +78,6 @@ class DiffusionModel:
         both = denoise(self.denoiser, latents.repeat(2, 1, 1, 1), timesteps.repeat(2), torch.cat([classes, nulls]))
         conditional, unconditional = both.chunk(2)
         return unconditional + scale * (conditional - unconditional)
-
-    def _guess(self, latents: Latents, prediction: Latents, timestep: torch.Tensor) -> Latents:
-        """x̂₀: the image that a prediction implies (Ho et al. 2020, eq. 15; Salimans & Ho 2022, app. D)."""
-        alpha = self.schedule.alphas_cumprod.to(latents.device)[timestep]
-        signal, noise = alpha.sqrt(), (1.0 - alpha).sqrt()
-        if self.schedule.config.prediction_type == "v_prediction":
-            return signal * latents - noise * prediction
-        return (latents - noise * prediction) / signal
 
     def _pixels(self, latents: Latents) -> torch.Tensor:
         return to_pixels(decode(self.autoencoder, self.latent_scale.unscale(latents)))

@@ -4,8 +4,8 @@ import asyncio
 from typing import Any
 
 import torch
-
 from ray import serve
+
 from rayograph.config import Sample
 from rayograph.runs.artifact import Artifact
 from rayograph.sampling.denoising import DiffusionModel

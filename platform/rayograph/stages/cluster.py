@@ -12,6 +12,12 @@ from rayograph.config import Scale
 from rayograph.errors import ResourceError
 
 LOCAL = "local"
+_JOB = "RAY_JOB_CONFIG_JSON_ENV_VAR"
+
+
+def inside_submitted_job() -> bool:
+    """Whether `ray job submit` brought this command here. Ray takes RAY_JOB_ID away from a job's driver."""
+    return _JOB in os.environ
 
 
 def connect(scale: Scale) -> None:
@@ -37,9 +43,8 @@ def connect(scale: Scale) -> None:
 
 
 def _start(scale: Scale) -> None:
-    from ray._private import ray_constants
-
     import ray
+    from ray._private import ray_constants
 
     # Ray opens every port to the network, unless it believes that this machine cannot be one node of several.
     ray_constants.ENABLE_RAY_CLUSTER = False
@@ -56,9 +61,8 @@ def _start(scale: Scale) -> None:
 
 
 def _join(address: str) -> None:
-    from ray.exceptions import AuthenticationError
-
     import ray
+    from ray.exceptions import AuthenticationError
 
     if "://" in address:
         raise ResourceError(
@@ -79,7 +83,7 @@ def _join(address: str) -> None:
 
 def _runtime_env() -> dict[str, Any]:
     """This package, beside what a submitted job brings already."""
-    job = json.loads(os.environ.get("RAY_JOB_CONFIG_JSON_ENV_VAR", "{}")).get("runtime_env") or {}
+    job = json.loads(os.environ.get(_JOB, "{}")).get("runtime_env") or {}
     if "py_modules" in job or "excludes" in job:
         os.environ["RAY_OVERRIDE_JOB_RUNTIME_ENV"] = "1"  # Ray merges no lists: ours, below, hold the job's
     return {

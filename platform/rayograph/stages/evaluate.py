@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import yaml
 
-from rayograph.config import Evaluate, Sample
+from rayograph.config import Evaluate, Sample, Scale
 from rayograph.ingest.packing import HELD_OUT, TRAIN
 from rayograph.runs.artifact import Artifact
 from rayograph.runs.manifest import Manifest
@@ -15,7 +15,7 @@ from rayograph.runs.tracking import read_metrics
 from rayograph.sampling.units import SPLIT
 from rayograph.stages.cluster import require
 from rayograph.stages.gather import gather_images, gather_reconstructions
-from rayograph.stages.lineage import ancestors
+from rayograph.stages.lineage import Ancestry, ancestors
 from rayograph.stages.outcome import Outcome
 from rayograph.stages.recorder import Recorder
 from rayograph.stages.resolve import ResolvedStage
@@ -71,16 +71,17 @@ def run_evaluate(stage: ResolvedStage, declared: Evaluate) -> Outcome:
         pixels, classes = generated["pixels"], generated.get("classes")
         rows = samples_by_class(pixels, classes, COLUMNS) if classes is not None else []
         pairs = slice(0, 2 * COLUMNS)
+        ancestry = ancestors(samples, scale.endpoint_url)
         report = Report(
             job=stage.job.name,
             measures=measures,
-            stage_seconds=_stage_seconds(stage),
-            lineage=_lineage(samples, stage),
+            stage_seconds={manifest.stage: manifest.seconds for _, manifest in reversed(ancestry)},
+            lineage=_lineage(ancestry),
             configuration=yaml.safe_dump(stage.job.model_dump(mode="json"), sort_keys=False, allow_unicode=True),
-            training=_curves(stage),
+            training=_curves(ancestry, scale),
             samples_by_class=rows,
             samples=None if rows else tile(pixels[: 8 * COLUMNS], COLUMNS),
-            denoising=denoising_strip(strip),
+            denoising=denoising_strip(strip, scale=2),
             reconstructions=reconstruction_pairs(
                 held_out["pixels"][pairs], held_out["reconstructions"][pairs], COLUMNS
             ),
@@ -106,7 +107,7 @@ def run_evaluate(stage: ResolvedStage, declared: Evaluate) -> Outcome:
 
 
 def _denoising(stage: ResolvedStage, drawn: Manifest) -> np.ndarray:
-    """(s, n, h, w, 3): the guess at s steps of the first n samples, in their own noise and settings."""
+    """(s, n, h, w, 3): the first n samples on their way at s - 1 steps, and done."""
     import ray
 
     model, _ = stage.input("model")
@@ -125,25 +126,18 @@ def _walk(model: Artifact, declared: Sample, seed: int, device: str) -> np.ndarr
     kept = sorted({round(step) for step in np.linspace(0, steps - 1, STRIP_STEPS)})
     numbers = torch.arange(min(loaded.num_classes or 4, 10))
     classes = numbers % loaded.num_classes if loaded.num_classes else None
-    _, guesses = loaded.draw(seed, numbers, classes, declared.sampler, kept)
-    return torch.stack(guesses).numpy()
+    pixels, under_way = loaded.draw(seed, numbers, classes, declared.sampler, kept)
+    return torch.stack([*under_way, pixels]).numpy()
 
 
 def _sampling(drawn: Manifest) -> Sample:
     return Sample.model_validate(drawn.config["stages"][drawn.stage])
 
 
-def _stage_seconds(stage: ResolvedStage) -> dict[str, float]:
-    """Of every stage behind this one, first to last."""
-    ordered = ancestors(stage.inputs["samples"], stage.scale.endpoint_url)
-    return {manifest.stage: manifest.seconds for _, manifest in reversed(ordered)}
-
-
-def _lineage(samples: Artifact, stage: ResolvedStage) -> list[Any]:
+def _lineage(ancestry: Ancestry) -> list[Any]:
     from rayograph.evaluation.report import Ancestor
 
-    found = ancestors(samples, stage.scale.endpoint_url)
-    stages = {uri: manifest.stage for uri, manifest in found}
+    stages = {uri: manifest.stage for uri, manifest in ancestry}
     return [
         Ancestor(
             stage=manifest.stage,
@@ -153,7 +147,7 @@ def _lineage(samples: Artifact, stage: ResolvedStage) -> list[Any]:
             counts=_counts(manifest),
             parents=tuple(stages[parent.uri] for parent in manifest.parents),
         )
-        for uri, manifest in found
+        for uri, manifest in ancestry
     ]
 
 
@@ -163,16 +157,17 @@ def _counts(manifest: Manifest) -> Mapping[str, int]:
     return {"files": len(manifest.files)}
 
 
-def _curves(stage: ResolvedStage) -> list[Any]:
+def _curves(ancestry: Ancestry, scale: Scale) -> list[Any]:
     from rayograph.evaluation.report import TrainingCurves
 
     curves = []
-    for uri, manifest in reversed(ancestors(stage.inputs["samples"], stage.scale.endpoint_url)):
-        rows = read_metrics(Artifact(open_store(uri, stage.scale.endpoint_url), "")) if manifest.kind in CURVES else []
-        curves += [
-            TrainingCurves(manifest.stage, title, rows, series, logarithmic)
-            for title, series, logarithmic in CURVES.get(manifest.kind, [])
-        ]
+    for uri, manifest in reversed(ancestry):
+        if manifest.kind in CURVES:
+            rows = read_metrics(Artifact(open_store(uri, scale.endpoint_url), ""))
+            curves += [
+                TrainingCurves(manifest.stage, title, rows, series, logarithmic)
+                for title, series, logarithmic in CURVES[manifest.kind]
+            ]
     return curves
 
 

@@ -4,8 +4,10 @@ from rayograph.runs.artifact import Artifact
 from rayograph.runs.manifest import Manifest
 from rayograph.storage import open_store
 
+Ancestry = list[tuple[str, Manifest]]
 
-def ancestors(artifact: Artifact, endpoint_url: str | None) -> list[tuple[str, Manifest]]:
+
+def ancestors(artifact: Artifact, endpoint_url: str | None) -> Ancestry:
     """(URI, manifest) of the artifact and of all its ancestors, each once and after everything made from it."""
     found: dict[str, Manifest] = {}
     finished: list[str] = []

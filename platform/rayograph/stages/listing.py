@@ -22,7 +22,7 @@ def artifacts_below(store: ObjectStore) -> Iterator[tuple[Artifact, Manifest | N
         if name in (MANIFEST, RESOLVED):
             files.setdefault(folder, [])
     for key in keys:
-        owner = next((folder for folder in files if not folder or key.startswith(f"{folder}/")), None)
+        owner = next((folder for folder in _folders_above(key) if folder in files), None)
         if owner is not None:
             files[owner].append(key.removeprefix(f"{owner}/"))
     for folder in sorted(files):
@@ -68,6 +68,13 @@ def verify(store: ObjectStore) -> Iterator[str]:
         raise DataError(f"{store.uri}: expected a committed artifact, found none")
     if problems:
         raise DataError("; ".join(problems))
+
+
+def _folders_above(key: str) -> Iterator[str]:
+    """a/b/c → a/b, a, and the empty one."""
+    while key:
+        key = key.rpartition("/")[0]
+        yield key
 
 
 def _progress(artifact: Artifact, names: list[str]) -> str:

@@ -8,9 +8,9 @@ import torch
 import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
+from workers import spawn
 
 from rayograph.training.optimiser import AdamWithEma, ema_decay_at
-from workers import spawn
 
 STEPS, RESUME_AT, BATCH = 6, 3, 8
 RATE, DECAY, CLIP = 1e-2, 0.9, 0.5

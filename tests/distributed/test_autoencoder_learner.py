@@ -8,6 +8,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
+from workers import spawn
 
 from rayograph.config import (
     Autoencoder,
@@ -25,7 +26,6 @@ from rayograph.models.perceptual import build_perceptual
 from rayograph.runs.draws import Stream, normal
 from rayograph.shards.batch import Batch
 from rayograph.training.optimiser import AdamWithEma, ema_decay_at
-from workers import spawn
 
 SEED, STEPS, GLOBAL = 3, 12, 8
 CASES = [(0, 1), (1, 2), (2, 1), (2, 2), (3, 1)]

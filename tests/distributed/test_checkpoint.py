@@ -1,0 +1,140 @@
+"""Portable checkpoints on disk: any number of workers reads them, and a torn one is passed over."""
+
+import json
+import logging
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from workers import spawn
+
+from rayograph.runs.artifact import Artifact
+from rayograph.storage import open_store
+from rayograph.training.checkpoint import load_newest, positions, save_checkpoint
+from rayograph.training.engine import Engine, EngineSettings
+
+BATCH = 64
+
+
+class Line(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.line = nn.Linear(5, 3)
+
+    def forward(self, values: Tensor) -> Tensor:
+        return self.line(values).square().mean()
+
+
+class Learner:
+    """Two engines, the second of which steps half as often."""
+
+    def __init__(self, zero_stage: int) -> None:
+        settings = EngineSettings(2, 1, zero_stage, "fp32", (0.9, 0.99), 1e-3, 0.0, None)
+        self.often, self.seldom = Engine(Line(), settings), Engine(Line(), settings)
+
+    def engines(self) -> dict[str, Engine[Any]]:
+        return {"often": self.often, "seldom": self.seldom}
+
+    def step(self, batch: Any, images_seen: int) -> dict[str, float]:
+        for engine in (self.often, self.seldom) if images_seen % (2 * BATCH) == 0 else (self.often,):
+            engine.schedule(1e-2, 0.5)
+            engine.minimise(engine(torch.full((2, 5), 1.0 + images_seen / BATCH)))
+        return {}
+
+    def exports(self) -> Iterator[tuple[str, Any]]:
+        yield from ()
+
+
+def write_three(rank: int, workers: int, store: str) -> None:
+    torch.manual_seed(0)
+    learner, artifact = Learner(zero_stage=2), Artifact(open_store(store), "run")
+    for step in range(6):
+        learner.step(None, step * BATCH)
+        if step % 2:
+            save_checkpoint(artifact, learner, (step + 1) * BATCH, keep=3)
+
+
+def read_all(rank: int, workers: int, folder: str) -> None:
+    """Goes on from the newest checkpoint of every copy, and notes where it began and what came of it."""
+    messages: list[str] = []
+    handler = logging.Handler()
+    handler.emit = lambda record: messages.append(record.getMessage())  # type: ignore[method-assign]
+    logging.getLogger("rayograph.training.checkpoint").addHandler(handler)
+    for name in ("whole", *DAMAGES):
+        torch.manual_seed(1)
+        messages.clear()
+        learner = Learner(zero_stage=0)
+        images_seen = load_newest(Artifact(open_store(f"{folder}/{name}"), "run"), learner)
+        for step in range(images_seen // BATCH, 6):
+            learner.step(None, step * BATCH)
+        engines = learner.engines().items()
+        steps = {engine_name: engine.steps for engine_name, engine in engines}
+        weights = {
+            f"{engine_name}/{key}": tensor.tolist() for engine_name, engine in engines for key, tensor in engine.state()
+        }
+        Path(folder, f"{name}.json").write_text(json.dumps([images_seen, steps, weights, messages]))
+
+
+@pytest.fixture(scope="module")
+def resumed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """Written by two workers at ZeRO 2, read by one at ZeRO 0: whole, and damaged in each way."""
+    folder = tmp_path_factory.mktemp("checkpoints")
+    spawn(write_three, 2, str(folder / "whole"))
+    for name, damage in DAMAGES.items():
+        damage(Path(shutil.copytree(folder / "whole", folder / name)) / "run" / "checkpoints" / f"{6 * BATCH:012d}")
+    spawn(read_all, 1, str(folder))
+    return {name: json.loads((folder / f"{name}.json").read_text()) for name in ("whole", *DAMAGES)}
+
+
+def flip_a_bit(checkpoint: Path) -> None:
+    victim = checkpoint / "00001-of-00002.safetensors"
+    data = bytearray(victim.read_bytes())
+    data[-1] ^= 1
+    victim.write_bytes(data)
+
+
+DAMAGES: dict[str, Callable[[Path], None]] = {
+    "flipped bit": flip_a_bit,
+    "missing file": lambda checkpoint: (checkpoint / "00001-of-00002.safetensors").unlink(),
+    "no commit": lambda checkpoint: (checkpoint / "checkpoint.json").unlink(),
+}
+
+
+def test_two_workers_checkpoint_is_read_by_one_of_another_zero_stage(resumed: dict[str, Any]) -> None:
+    images_seen, steps, weights, messages = resumed["whole"]
+    assert images_seen == 6 * BATCH
+    assert steps == {"often": 6, "seldom": 3}
+    assert messages == []
+    assert weights["often/weight/line.bias"] != weights["seldom/weight/line.bias"]
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_damaged_newest_checkpoint_is_passed_over_and_training_comes_to_the_same(
+    resumed: dict[str, Any], damage: str
+) -> None:
+    expected = resumed["whole"]
+    images_seen, steps, weights, messages = resumed[damage]
+    assert images_seen == 4 * BATCH
+    assert len(messages) == (0 if damage == "no commit" else 1)
+    assert steps == expected[1]
+    for name, values in expected[2].items():
+        torch.testing.assert_close(torch.tensor(weights[name]), torch.tensor(values), rtol=1e-5, atol=1e-7)
+
+
+def test_only_the_newest_checkpoints_are_kept(tmp_path: Path) -> None:
+    artifact = Artifact(open_store(str(tmp_path)), "run")
+    spawn(write_pruned, 1, str(tmp_path))
+    assert positions(artifact) == [5 * BATCH, 6 * BATCH]
+    assert len(artifact.names("checkpoints/")) == 4
+
+
+def write_pruned(rank: int, workers: int, store: str) -> None:
+    learner, artifact = Learner(zero_stage=0), Artifact(open_store(store), "run")
+    artifact.write(f"checkpoints/{2 * BATCH:012d}/left-over.safetensors", b"torn")
+    for step in range(6):
+        learner.step(None, step * BATCH)
+        save_checkpoint(artifact, learner, (step + 1) * BATCH, keep=2)

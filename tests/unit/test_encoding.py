@@ -1,0 +1,110 @@
+"""Encoding: the autoencoder's own moments under the images' own keys, and the statistics of what they stand for."""
+
+import numpy as np
+import pytest
+import tiny
+import torch
+from PIL import Image
+
+from rayograph.ingest.columns import image_columns, moments_columns
+from rayograph.ingest.encoding import ShardEncoder, latent_scale
+from rayograph.models.autoencoder import encode, posterior_sample, to_images
+from rayograph.models.folder import AUTOENCODER, save_model
+from rayograph.runs.artifact import Artifact
+from rayograph.runs.draws import Stream, normal
+from rayograph.shards.images import to_png
+from rayograph.shards.sample import Sample
+from rayograph.shards.store import put_shard, read_index, read_samples
+from rayograph.storage import open_store
+
+NAME = "shards/train-000000.tar"
+COUNT = 11
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory):
+    """Images and an autoencoder."""
+    store = open_store(str(tmp_path_factory.mktemp("store")))
+    save_model(Artifact(store, "autoencoder"), AUTOENCODER, tiny.autoencoder())
+    for name, classes in (("images", True), ("unlabelled", False)):
+        samples = []
+        for number in range(COUNT):
+            pixels = np.random.default_rng(number).integers(0, 256, (8, 8, 3), np.uint8)
+            labels = {"cls": str(number % 4).encode()} if classes else {}
+            samples.append(Sample(f"image-{number}", {"png": to_png(Image.fromarray(pixels))} | labels))
+        put_shard(Artifact(store, name), NAME, samples)
+    return store
+
+
+def encoded(store, target, *, batch_size=4, seed=0, images="images"):
+    target = Artifact(store, target)
+    index = ShardEncoder(Artifact(store, images), Artifact(store, "autoencoder"), target, batch_size, seed, "cpu")(NAME)
+    return index, read_samples(target, NAME, index, range(len(index)))
+
+
+def true_moments(store):
+    images = Artifact(store, "images")
+    samples = read_samples(images, NAME, read_index(images, NAME), range(COUNT))
+    with torch.inference_mode():
+        return encode(tiny.autoencoder(), to_images(torch.from_numpy(image_columns(samples)["pixels"])))
+
+
+def test_moments_are_the_autoencoders_under_the_same_keys_and_classes(store):
+    index, samples = encoded(store, "a")
+    assert index.keys == [f"image-{number}" for number in range(COUNT)]
+    columns = moments_columns(samples)
+    np.testing.assert_allclose(columns["moments"], true_moments(store).numpy(), rtol=1e-3, atol=1e-4)
+    assert columns["classes"].tolist() == [number % 4 for number in range(COUNT)]
+
+
+def test_without_classes_there_are_none(store):
+    _, samples = encoded(store, "b", images="unlabelled")
+    assert set(moments_columns(samples)) == {"moments"}
+
+
+def test_neither_moments_nor_facts_depend_on_the_batch_size_beyond_rounding(store):
+    (index, samples), (other_index, other) = (encoded(store, f"c{size}", batch_size=size) for size in (COUNT, 3))
+    np.testing.assert_allclose(moments_columns(samples)["moments"], moments_columns(other)["moments"], atol=1e-4)
+    for name, value in index.facts.items():
+        np.testing.assert_allclose(value, other_index.facts[name], rtol=1e-4)
+
+
+def test_the_scale_is_mean_and_deviation_of_the_raw_latents_by_channel(store):
+    index, _ = encoded(store, "d", seed=3)
+    moments = true_moments(store)
+    noise = normal(3, Stream.ENCODE, torch.arange(COUNT), (2, 4, 4))
+    latents = posterior_sample(moments, noise).double()
+    scale = latent_scale([index.facts])
+    assert scale.mean == pytest.approx(latents.mean(dim=(0, 2, 3)).tolist(), rel=1e-3, abs=1e-4)
+    assert scale.std == pytest.approx(latents.std(dim=(0, 2, 3), correction=0).tolist(), rel=1e-3)
+    assert index.facts["latent_shape"] == [2, 4, 4]
+
+
+def test_the_scale_of_several_shards_weighs_each_by_its_size():
+    draw = np.random.default_rng(0)
+    parts = [draw.normal([1.0, -3.0], [0.5, 2.0], (count, 2)) for count in (10, 1000, 333)]
+    facts = [
+        {"places": len(part), "sum": part.sum(0).tolist(), "sum_of_squares": (part**2).sum(0).tolist()}
+        for part in parts
+    ]
+    scale, whole = latent_scale(facts), np.concatenate(parts)
+    assert scale.mean == pytest.approx(whole.mean(0).tolist())
+    assert scale.std == pytest.approx(whole.std(0).tolist())
+
+
+def test_a_channel_that_never_changes_has_a_deviation_one_can_divide_by():
+    (std,) = latent_scale([{"places": 4, "sum": [8.0], "sum_of_squares": [16.0]}]).std
+    assert std > 0
+
+
+def test_a_shard_that_is_there_is_not_encoded_again(store, monkeypatch):
+    first, _ = encoded(store, "e")
+    monkeypatch.setattr("rayograph.ingest.encoding.encode", None)
+    again, _ = encoded(store, "e")
+    assert again.to_json() == first.to_json()
+
+
+def test_encoding_twice_gives_the_same_bytes(store):
+    first, _ = encoded(store, "f")
+    again, _ = encoded(store, "g")
+    assert again.to_json() == first.to_json()  # which holds the shard's sha256

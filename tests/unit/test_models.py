@@ -1,0 +1,263 @@
+"""The networks behind their calls: shapes, exact inverses, and folders that come back whole or are refused."""
+
+import json
+import pickle
+
+import numpy as np
+import pytest
+import tiny
+import torch
+from diffusers import AutoencoderKL, DDPMScheduler, UNet2DModel
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rayograph.config import Autoencoder, Denoiser, Discriminator, NoiseSchedule
+from rayograph.errors import CheckpointError, ConfigError
+from rayograph.models.autoencoder import (
+    build_autoencoder,
+    decode,
+    encode,
+    posterior_sample,
+    reconstruct,
+    to_images,
+    to_pixels,
+)
+from rayograph.models.denoiser import build_denoiser, denoise, null_class
+from rayograph.models.discriminator import PatchDiscriminator
+from rayograph.models.folder import (
+    AUTOENCODER,
+    DENOISER,
+    SCHEDULE,
+    load_autoencoder,
+    load_denoiser,
+    load_schedule,
+    save_model,
+)
+from rayograph.models.scaling import LatentScale
+from rayograph.models.schedule import build_schedule
+from rayograph.runs.artifact import Artifact
+from rayograph.storage import open_store
+
+
+def random(*shape, seed=0):
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
+
+
+@pytest.fixture
+def artifact(tmp_path):
+    return Artifact(open_store(str(tmp_path)), "digits/train/key")
+
+
+def test_pixels_come_back_from_images_exactly():
+    pixels = torch.arange(256, dtype=torch.uint8).reshape(1, 16, 16, 1).repeat(2, 1, 1, 3)
+    images = to_images(pixels)
+    assert images.shape == (2, 3, 16, 16)
+    assert (images.min(), images.max()) == (-1.0, 1.0)
+    assert torch.equal(to_pixels(images), pixels)
+
+
+def test_overshoot_is_cut_off_not_wrapped_around():
+    images = torch.tensor([-9.0, -1.001, 1.001, 9.0]).reshape(1, 1, 2, 2)
+    assert to_pixels(images).flatten().tolist() == [0, 0, 255, 255]
+
+
+@pytest.mark.parametrize("levels", [1, 2, 3])
+def test_an_autoencoder_divides_the_grid_by_its_factor_and_gives_it_back(levels):
+    declared = Autoencoder(
+        latent_channels=4,
+        block_out_channels=(8,) * levels,
+        layers_per_block=1,
+        norm_num_groups=4,
+        mid_block_add_attention=False,
+    )
+    network = build_autoencoder(declared)
+    side = 16 // declared.downsampling_factor
+    with torch.inference_mode():
+        moments = encode(network, random(2, 3, 16, 16))
+        assert moments.shape == (2, 8, side, side)
+        assert decode(network, moments[:, :4]).shape == (2, 3, 16, 16)
+    assert network.config.scaling_factor == 1.0
+
+
+def test_a_posterior_sample_is_mean_plus_std_times_noise():
+    mean, logvar, noise = random(2, 3, 4, 4), random(2, 3, 4, 4, seed=1), random(2, 3, 4, 4, seed=2)
+    moments = torch.cat([mean, logvar], dim=1)
+    torch.testing.assert_close(posterior_sample(moments, noise), mean + (logvar / 2).exp() * noise)
+    assert torch.equal(posterior_sample(moments, torch.zeros_like(noise)), mean)
+
+
+@pytest.mark.parametrize("logvar", [-1e6, 1e6])
+def test_an_absurd_variance_stays_finite(logvar):
+    moments = torch.cat([torch.zeros(1, 2, 2, 2), torch.full((1, 2, 2, 2), logvar)], dim=1)
+    assert posterior_sample(moments, torch.ones(1, 2, 2, 2)).isfinite().all()
+
+
+def test_reconstructions_do_not_depend_on_the_batch_size():
+    pixels = np.random.default_rng(0).integers(0, 256, (5, 8, 8, 3), np.uint8)
+    network = tiny.autoencoder()
+    whole, single = reconstruct(network, pixels, 5), reconstruct(network, pixels, 2)
+    assert whole.shape == pixels.shape
+    assert np.abs(whole.astype(int) - single).max() <= 1
+
+
+@given(
+    mean=st.tuples(*[st.floats(-10, 10)] * 2),
+    std=st.tuples(*[st.floats(0.01, 10)] * 2),
+)
+def test_unscaling_undoes_scaling(mean, std):
+    scale = LatentScale(mean, std)
+    latents = random(3, 2, 4, 4)
+    torch.testing.assert_close(scale.scale(scale.unscale(latents)), latents, rtol=1e-3, atol=1e-2)
+
+
+def test_scaling_gives_every_channel_mean_zero_and_deviation_one():
+    raw = random(64, 2, 4, 4) * torch.tensor([3.0, 0.1])[:, None, None] + torch.tensor([5.0, -2.0])[:, None, None]
+    mean, std = raw.mean(dim=(0, 2, 3)), raw.std(dim=(0, 2, 3))
+    scaled = LatentScale(tuple(mean.tolist()), tuple(std.tolist())).scale(raw)
+    torch.testing.assert_close(scaled.mean(dim=(0, 2, 3)), torch.zeros(2), atol=1e-4, rtol=0)
+    torch.testing.assert_close(scaled.std(dim=(0, 2, 3)), torch.ones(2), atol=1e-4, rtol=0)
+
+
+def test_the_scale_is_kept_in_the_autoencoders_folder(artifact):
+    network = tiny.autoencoder()
+    tiny.SCALE.keep_in(network)
+    save_model(artifact, AUTOENCODER, network)
+    assert LatentScale.kept_in(load_autoencoder(artifact)) == tiny.SCALE
+
+
+def test_an_autoencoder_without_a_scale_is_refused():
+    with pytest.raises(CheckpointError, match="expected latents_mean and latents_std in its configuration"):
+        LatentScale.kept_in(tiny.autoencoder())
+
+
+def test_a_saved_autoencoder_comes_back_with_the_same_answers(artifact):
+    network = tiny.autoencoder()
+    save_model(artifact, AUTOENCODER, network)
+    again = load_autoencoder(artifact)
+    images = random(2, 3, 8, 8)
+    with torch.inference_mode():
+        assert torch.equal(encode(again, images), encode(network, images))
+    assert not again.training
+
+
+def test_a_saved_denoiser_and_schedule_come_back_the_same(artifact):
+    network = tiny.denoiser()
+    schedule = build_schedule(NoiseSchedule(beta_start=0.002, prediction_type="v_prediction"))
+    save_model(artifact, DENOISER, network)
+    save_model(artifact, SCHEDULE, schedule)
+    arguments = random(2, 2, 4, 4), torch.tensor([3, 999]), torch.tensor([0, 3])
+    with torch.inference_mode():
+        assert torch.equal(denoise(load_denoiser(artifact), *arguments), denoise(network, *arguments))
+    again = load_schedule(artifact)
+    assert torch.equal(again.alphas_cumprod, schedule.alphas_cumprod)
+    assert again.config.prediction_type == "v_prediction"
+
+
+def test_folders_are_diffusers_own_and_hold_no_pickle(artifact, tmp_path):
+    save_model(artifact, AUTOENCODER, tiny.autoencoder())
+    save_model(artifact, DENOISER, tiny.denoiser())
+    save_model(artifact, SCHEDULE, build_schedule(NoiseSchedule()))
+    assert {name.rpartition(".")[2] for name in artifact.names()} == {"json", "safetensors"}
+    folder = tmp_path / "digits/train/key"
+    for kind, name in ((AutoencoderKL, AUTOENCODER), (UNet2DModel, DENOISER), (DDPMScheduler, SCHEDULE)):
+        assert isinstance(kind.from_pretrained(str(folder / name), local_files_only=True), kind)
+
+
+def test_saving_twice_gives_the_same_bytes(artifact, tmp_path):
+    other = Artifact(open_store(str(tmp_path)), "digits/train/other")
+    for place in (artifact, other):
+        save_model(place, DENOISER, tiny.denoiser())
+    assert artifact.records("") == other.records("")
+
+
+WEIGHTS = f"{AUTOENCODER}/diffusion_pytorch_model.safetensors"
+
+
+@pytest.mark.parametrize(
+    ("name", "change"),
+    [
+        (WEIGHTS, lambda data: data[: len(data) // 2]),
+        (WEIGHTS, lambda data: b""),
+        (WEIGHTS, lambda data: None),
+        (f"{AUTOENCODER}/config.json", lambda data: data[:-5]),
+        (f"{AUTOENCODER}/config.json", lambda data: None),
+        (
+            f"{AUTOENCODER}/config.json",
+            lambda data: json.dumps(json.loads(data) | {"latent_channels": 3}).encode(),
+        ),
+    ],
+)
+def test_a_model_folder_that_is_not_whole_is_refused_by_its_place_in_one_line(artifact, name, change):
+    save_model(artifact, AUTOENCODER, tiny.autoencoder())
+    data = change(artifact.read(name))
+    artifact.store.delete(artifact.key(name)) if data is None else artifact.write(name, data)
+    with pytest.raises(CheckpointError, match=f"{artifact.uri}/model/vae: expected") as refusal:
+        load_autoencoder(artifact)
+    assert "\n" not in str(refusal.value)
+
+
+def test_a_folder_that_is_not_there_is_refused_by_its_place(artifact):
+    with pytest.raises(CheckpointError, match="model/unet: expected a UNet2DModel in diffusers' layout, found nothing"):
+        load_denoiser(artifact)
+
+
+class Evil:
+    def __reduce__(self):
+        return exec, ("raise SystemExit('a pickle was run')",)
+
+
+def test_pickled_weights_are_never_loaded(artifact):
+    save_model(artifact, AUTOENCODER, tiny.autoencoder())
+    artifact.store.delete(artifact.key(WEIGHTS))
+    artifact.write(f"{AUTOENCODER}/diffusion_pytorch_model.bin", pickle.dumps(Evil()))
+    with pytest.raises(CheckpointError, match="model/vae: expected a whole AutoencoderKL"):
+        load_autoencoder(artifact)
+
+
+def test_a_grid_that_cannot_be_halved_often_enough_is_refused():
+    with pytest.raises(ConfigError, match="3 levels need a latent grid divisible by 4, got 6"):
+        build_denoiser(Denoiser(block_out_channels=(32, 32, 32)), 3, 6)
+
+
+def test_the_null_class_is_the_one_after_the_last():
+    assert null_class(tiny.denoiser(num_classes=3)) == 3
+
+
+def test_the_class_and_the_null_class_each_change_the_prediction():
+    network = tiny.denoiser(num_classes=3)
+    latents, timesteps = random(1, 2, 4, 4).repeat(4, 1, 1, 1), torch.full((4,), 500)
+    with torch.inference_mode():
+        found = denoise(network, latents, timesteps, torch.arange(4))
+    assert found.shape == latents.shape
+    assert all(not torch.allclose(found[i], found[j]) for i in range(4) for j in range(i))
+
+
+def test_a_denoiser_without_classes_needs_none():
+    with torch.inference_mode():
+        found = denoise(tiny.denoiser(num_classes=0), random(2, 2, 4, 4), torch.tensor([1, 2]), None)
+    assert found.shape == (2, 2, 4, 4)
+
+
+@pytest.mark.parametrize(("layers", "size", "patches"), [(2, 32, 6), (3, 32, 2), (3, 256, 30)])
+def test_the_discriminator_gives_a_logit_a_patch(layers, size, patches):
+    network = PatchDiscriminator(Discriminator(base_channels=8, num_layers=layers), 3)
+    with torch.inference_mode():
+        assert network(random(2, 3, size, size)).shape == (2, 1, patches, patches)
+
+
+def test_an_images_logits_do_not_depend_on_the_batch_around_it():
+    network = PatchDiscriminator(Discriminator(base_channels=8, num_layers=2), 3)
+    images = random(4, 3, 32, 32)
+    with torch.inference_mode():
+        alone = torch.cat([network(image[None]) for image in images])
+        torch.testing.assert_close(network(images), alone, rtol=1e-3, atol=1e-5)
+
+
+def test_a_logit_sees_a_patch_of_the_papers_size():
+    network = PatchDiscriminator(Discriminator(base_channels=4, num_layers=2), 3)
+    images = random(1, 3, 64, 64).requires_grad_()
+    # The norms between see the whole image, so it is the convolutions' reach that counts.
+    convolutions = torch.nn.Sequential(*(layer for layer in network.layers if isinstance(layer, torch.nn.Conv2d)))
+    convolutions(images)[0, 0, 7, 7].backward()
+    touched = images.grad[0].abs().sum(0).nonzero()
+    assert (touched.max(0).values - touched.min(0).values + 1).tolist() == [34, 34]

@@ -1,0 +1,42 @@
+"""A whole model small enough for a unit test, with weights that nobody trained."""
+
+import torch
+
+from rayograph.config import Autoencoder, Denoiser, NoiseSchedule
+from rayograph.models.autoencoder import build_autoencoder
+from rayograph.models.denoiser import build_denoiser
+from rayograph.models.scaling import LatentScale
+from rayograph.models.schedule import build_schedule
+from rayograph.sampling.denoising import DiffusionModel
+
+AUTOENCODER = Autoencoder(
+    latent_channels=2, block_out_channels=(8, 8), layers_per_block=1, norm_num_groups=4, mid_block_add_attention=False
+)
+LATENT_SIZE = 4
+SCALE = LatentScale((0.3, -1.0), (0.5, 2.0))
+
+
+def autoencoder(seed=0):
+    torch.manual_seed(seed)
+    return build_autoencoder(AUTOENCODER).eval()
+
+
+def denoiser(num_classes=3, seed=0):
+    torch.manual_seed(seed)
+    declared = Denoiser(
+        num_classes=num_classes,
+        block_out_channels=(8, 16),
+        layers_per_block=1,
+        norm_num_groups=4,
+        attention_levels=(1,),
+        attention_head_dim=8,
+    )
+    return build_denoiser(declared, AUTOENCODER.latent_channels, LATENT_SIZE).eval()
+
+
+def model(num_classes=3, prediction="v_prediction"):
+    """Draws 8×8 images. Its autoencoder keeps the scale of its latents."""
+    first_stage = autoencoder()
+    SCALE.keep_in(first_stage)
+    schedule = build_schedule(NoiseSchedule(prediction_type=prediction))
+    return DiffusionModel(denoiser(num_classes), first_stage, schedule, SCALE, torch.device("cpu"))
