@@ -33,13 +33,13 @@ job = Job(
             discriminator=Discriminator(base_channels=16, num_layers=2),
             perceptual=PerceptualNetwork(channels=(8, 16, 32)),
             loss=AutoencoderLoss(
-                perceptual_weight=0.1, kl_weight=1e-3, discriminator_weight=0.5, discriminator_start_images=9_600
+                perceptual_weight=0.1, kl_weight=1e-3, discriminator_weight=0.5, discriminator_start_images=4_800
             ),
             total_images=16_000,
             global_batch_size=64,
             learning_rate=4e-3,
             learning_rate_schedule="cosine",
-            discriminator_learning_rate=5e-3,
+            discriminator_learning_rate=2e-3,
             warmup_images=1_280,
             betas=(0.9, 0.99),
             ema_decay=0.95,

@@ -6,11 +6,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import command
 import psutil
 import pytest
 import ray
 
-import command
 from rayograph.config import RayCluster, Scale
 from rayograph.errors import ResourceError
 from rayograph.stages.cluster import connect

@@ -128,9 +128,10 @@ def test_what_is_no_image_is_refused_by_name(data):
         open_image(data, "photo-7")
 
 
-def test_formats_whose_readers_start_programs_are_not_opened():
-    data = encoded(picture(), "EPS")
-    assert Image.open(io.BytesIO(data)).format == "EPS"
+@pytest.mark.parametrize("kind", ["EPS", "TIFF", "ICO", "PPM"])
+def test_formats_beyond_the_listed_ones_are_not_opened_though_pillow_could(kind):
+    data = encoded(picture(), kind)
+    assert Image.open(io.BytesIO(data)).format == kind
     with pytest.raises(DataError, match="photo-7"):
         open_image(data, "photo-7")
 

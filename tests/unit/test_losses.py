@@ -89,6 +89,7 @@ def test_the_adaptive_weight_is_the_ratio_of_gradient_norms_within_bounds_and_de
     weight = adaptive_weight(reconstruction, generator)
     assert weight == pytest.approx(float(reconstruction.detach().norm() / (generator.norm() + 1e-4)), rel=1e-5)
     assert adaptive_weight(10 * reconstruction, generator) == pytest.approx(10 * float(weight), rel=1e-4)
+    assert adaptive_weight(torch.tensor([1e-3]), torch.zeros(3)) == pytest.approx(10.0)
     assert adaptive_weight(torch.zeros(3), generator) == 0.0
     assert adaptive_weight(1e9 * torch.ones(3), torch.zeros(3)) == 1e4
     assert not weight.requires_grad

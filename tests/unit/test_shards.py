@@ -195,6 +195,17 @@ def test_neighbouring_samples_are_read_in_one_range_and_distant_ones_each_in_its
     assert sum(length for _, length in ranges([0, 4, 7])) < big
 
 
+def test_a_sample_whose_members_lie_far_apart_is_read_whole_with_others_between_them(artifact):
+    data = np.random.default_rng(0).bytes(400_000)
+    places = {"png": [0, 100, 250_000], "cls": [399_990, 150, 250_500]}
+    sizes = np.array([10, 10, 10])
+    index = ShardIndex(len(data), "", ["a", "b", "c"], {ext: (np.array(at), sizes) for ext, at in places.items()})
+    artifact.write("a.tar", data)
+    for rows in ([0, 1, 2], [2, 1], [1, 0], [2, 0]):
+        found = read_samples(artifact, "a.tar", index, rows)
+        assert found == [contents(index, data)[row] for row in rows]
+
+
 def test_a_shard_is_there_only_once_its_index_is(artifact):
     samples = samples_of(["a"])
     data, _ = write_shard(samples)

@@ -4,6 +4,10 @@ import json
 import logging
 import os
 import secrets
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -35,10 +39,11 @@ def connect(scale: Scale) -> None:
 
     if ray.is_initialized():
         return
-    if address == LOCAL:
-        _start(scale)
-    else:
-        _join(address)
+    with _own_signals():
+        if address == LOCAL:
+            _start(scale)
+        else:
+            _join(address)
     _quieten()
 
 
@@ -51,13 +56,29 @@ def _start(scale: Scale) -> None:
     # Other users of this machine still reach the ports. A started cluster asks for a token of its own accord: this
     # one, instead of the one in ~/.ray, which Ray would leave readable to all.
     os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
-    ray.init(
-        address=LOCAL,
-        num_cpus=scale.ray.local_cpus or os.cpu_count(),
-        include_dashboard=False,
-        log_to_driver=False,
-        logging_level=logging.ERROR,
-    )
+    # Ray's core writes what its developers want to know to standard error, over the progress line, even that it was
+    # told not to. What goes wrong at the start comes as an exception all the same.
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
+    with _without_standard_error():
+        ray.init(
+            address=LOCAL,
+            num_cpus=scale.ray.local_cpus or os.cpu_count(),
+            include_dashboard=False,
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+        )
+
+
+@contextmanager
+def _without_standard_error() -> Iterator[None]:
+    kept = os.dup(2)
+    with open(os.devnull, "wb") as nowhere:
+        os.dup2(nowhere.fileno(), 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
 
 
 def _join(address: str) -> None:
@@ -79,6 +100,16 @@ def _join(address: str) -> None:
         raise ResourceError(
             f"{address}: no Ray cluster answers there, or it refuses our token (RAY_AUTH_MODE, RAY_AUTH_TOKEN_PATH)"
         ) from error
+
+
+@contextmanager
+def _own_signals() -> Iterator[None]:
+    """The command's own answers to Ctrl-C and SIGTERM stay: Ray would dump a trace and die, nothing put in order."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    yield
+    if threading.current_thread() is threading.main_thread():
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _runtime_env() -> dict[str, Any]:

@@ -1,6 +1,5 @@
 """Running a job: every stage that its target needs, each skipped where its artifact is committed."""
 
-import os
 import sys
 import time
 from collections.abc import Callable
@@ -23,7 +22,7 @@ from rayograph.config.explain import suggestion
 from rayograph.errors import ConfigError, StorageError
 from rayograph.runs.artifact import RESOLVED
 from rayograph.runs.progress import duration
-from rayograph.stages.cluster import connect
+from rayograph.stages.cluster import connect, inside_submitted_job
 from rayograph.stages.outcome import Outcome, commit
 from rayograph.stages.preflight import check
 from rayograph.stages.resolve import ResolvedStage, needed, resolve
@@ -107,7 +106,7 @@ def _work_of(declared: Stage) -> Callable[[ResolvedStage, Any], Outcome]:
 
 def _open(scale: Scale) -> ObjectStore:
     """The profile's store, shown to be usable."""
-    if os.environ.get("RAY_JOB_ID") and "://" not in scale.store and not scale.store.startswith(("/", "~")):
+    if inside_submitted_job() and "://" not in scale.store and not scale.store.startswith(("/", "~")):
         raise StorageError(
             f"store: expected an absolute path or a URI inside a submitted job, got {scale.store!r}: "
             "it would be lost with the job's working directory"
