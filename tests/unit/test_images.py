@@ -167,7 +167,7 @@ SEEDS = damaged_seeds()
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning:PIL", "ignore::RuntimeWarning:PIL")
-@settings(max_examples=300)
+@settings(max_examples=200)
 @given(
     seed=st.sampled_from(SEEDS),
     damage=st.lists(st.tuples(st.integers(0, 600), st.binary(max_size=3)), min_size=1, max_size=4),

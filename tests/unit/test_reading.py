@@ -6,7 +6,7 @@ from uuid import uuid4
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 from watched_store import WatchedFolder
@@ -68,6 +68,7 @@ def test_rows_come_in_the_plans_order_for_every_worker(watched, content, truth, 
         assert np.array_equal(columns["classes"], CLASSES[numbers_at(positions)])
 
 
+@settings(max_examples=50)
 @given(positions=st.lists(st.integers(0, 500), min_size=1, max_size=40))
 def test_any_positions_may_be_read_also_repeated_and_over_many_epochs(positions, tmp_path_factory):
     reader = PlannedReader(_artifact(tmp_path_factory), NAMES, PLAN, "moments")

@@ -119,7 +119,7 @@ def _runtime_env() -> dict[str, Any]:
         os.environ["RAY_OVERRIDE_JOB_RUNTIME_ENV"] = "1"  # Ray merges no lists: ours, below, hold the job's
     return {
         "py_modules": [str(Path(rayograph.__file__).parent), *job.get("py_modules", [])],
-        "excludes": ["__pycache__", *job.get("excludes", [])],
+        "excludes": ["__pycache__", ".env", ".netrc", *job.get("excludes", [])],
     }
 
 

@@ -21,6 +21,7 @@ from rayograph.ingest.streams import training_batches
 from rayograph.models.folder import save_model
 from rayograph.runs.artifact import Artifact
 from rayograph.stages.cluster import require
+from rayograph.stages.mailbox import Mailbox
 from rayograph.stages.outcome import Outcome
 from rayograph.stages.recorder import Recorder
 from rayograph.stages.resolve import ResolvedStage
@@ -43,20 +44,6 @@ class Assignment:
     row_bytes: int
     make_learner: Callable[[], Learner]
     """Called on the worker, once its process group is up."""
-
-
-class Mailbox:
-    """Where the first worker leaves messages for the driver."""
-
-    def __init__(self) -> None:
-        self._messages: list[dict[str, Any]] = []
-
-    def put(self, message: dict[str, Any]) -> None:
-        self._messages.append(message)
-
-    def take(self) -> list[dict[str, Any]]:
-        messages, self._messages = self._messages, []
-        return messages
 
 
 def run_training(stage: ResolvedStage, recipe: Training, assignment: Assignment, shown: dict[str, str]) -> Outcome:
