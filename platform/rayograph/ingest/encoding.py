@@ -19,7 +19,7 @@ from rayograph.models.scaling import LatentScale
 from rayograph.runs.artifact import Artifact
 from rayograph.runs.draws import Stream, normal
 from rayograph.shards.index import ShardIndex
-from rayograph.shards.sample import Sample
+from rayograph.shards.sample import Sample, key_fraction
 from rayograph.shards.store import find_index, put_shard, read_index, read_samples
 
 
@@ -40,6 +40,7 @@ class ShardEncoder:
         if found is not None:
             return found
         index = read_index(self._images, name)
+        first = int(key_fraction(name) * 2**53)  # so that no two shards draw the same noise
         samples: list[Sample] = []
         sums: list[np.ndarray] = []
         shape: tuple[int, ...] = ()
@@ -48,7 +49,7 @@ class ShardEncoder:
             batch = read_samples(self._images, name, index, rows)
             pixels = torch.from_numpy(image_columns(batch)["pixels"]).to(self._device)
             moments = encode(self._autoencoder, to_images(pixels))
-            positions = torch.arange(rows.start, rows.stop, device=self._device)
+            positions = first + torch.arange(rows.start, rows.stop, device=self._device)
             shape = (moments.shape[1] // 2, *moments.shape[2:])
             latents = posterior_sample(moments, normal(self._seed, Stream.ENCODE, positions, shape)).double()
             sums.append(torch.stack([latents.sum(dim=(0, 2, 3)), latents.square().sum(dim=(0, 2, 3))]).cpu().numpy())

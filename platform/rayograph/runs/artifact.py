@@ -18,6 +18,7 @@ from rayograph.storage import ObjectStore
 
 MANIFEST = "manifest.json"
 METRICS = "metrics.jsonl"
+REPORT = "report.html"
 RESOLVED = "job.yaml"
 
 

@@ -9,7 +9,7 @@ import yaml
 
 from rayograph.config import Evaluate, Sample, Scale
 from rayograph.ingest.packing import HELD_OUT, TRAIN
-from rayograph.runs.artifact import Artifact
+from rayograph.runs.artifact import REPORT, Artifact
 from rayograph.runs.manifest import Manifest
 from rayograph.runs.tracking import read_metrics
 from rayograph.sampling.units import SPLIT
@@ -21,7 +21,6 @@ from rayograph.stages.recorder import Recorder
 from rayograph.stages.resolve import ResolvedStage
 from rayograph.storage import open_store
 
-REPORT = "report.html"
 FIGURES = "report.json"
 COLUMNS = 12
 STRIP_STEPS = 8

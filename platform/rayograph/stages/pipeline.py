@@ -20,7 +20,7 @@ from rayograph.config import (
 )
 from rayograph.config.explain import suggestion
 from rayograph.errors import ConfigError, StorageError
-from rayograph.runs.artifact import RESOLVED
+from rayograph.runs.artifact import REPORT, RESOLVED
 from rayograph.runs.progress import duration
 from rayograph.stages.cluster import connect, inside_submitted_job
 from rayograph.stages.outcome import Outcome, commit
@@ -118,8 +118,6 @@ def _open(scale: Scale) -> ObjectStore:
 
 def _result(stage: ResolvedStage) -> str:
     if stage.declared.kind == "evaluate":
-        from rayograph.stages.evaluate import REPORT
-
         uri = stage.artifact.store.uri_of(stage.artifact.key(REPORT))
         return uri.removeprefix("file://")
     return stage.artifact.uri
