@@ -12,14 +12,14 @@ from pathlib import Path
 ROOT = Path(__file__).parent.parent
 
 TINY = [
-    *("--set", "train_autoencoder.total_images=2560"),
+    *("--set", "train_autoencoder.total_images=1280"),
     *("--set", "train_autoencoder.warmup_images=128"),
-    *("--set", "train_autoencoder.loss.discriminator_start_images=1280"),
-    *("--set", "train_autoencoder.checkpoint_every_images=640"),
-    *("--set", "train_autoencoder.log_every_images=128"),
-    *("--set", "train_diffusion.total_images=1920"),
+    *("--set", "train_autoencoder.loss.discriminator_start_images=640"),
+    *("--set", "train_autoencoder.checkpoint_every_images=320"),
+    *("--set", "train_autoencoder.log_every_images=64"),
+    *("--set", "train_diffusion.total_images=640"),
     *("--set", "train_diffusion.warmup_images=128"),
-    *("--set", "train_diffusion.checkpoint_every_images=640"),
+    *("--set", "train_diffusion.checkpoint_every_images=320"),
     *("--set", "train_diffusion.log_every_images=128"),
     *("--set", "sample.num_samples=96"),
     *("--set", "sample.unit_size=16"),

@@ -40,21 +40,22 @@ def test_training_killed_after_a_checkpoint_ends_in_the_same_weights(trained_sto
     ours, theirs = artifact_of(store, "train_autoencoder"), artifact_of(trained_store, "train_autoencoder")
     assert digests(ours / "model") == digests(theirs / "model")
     seen = [json.loads(line)["images_seen"] for line in (ours / "metrics.jsonl").read_text().splitlines()]
-    assert seen == list(range(128, 2560 + 1, 128))
+    assert seen == list(range(64, 1280 + 1, 64))
 
 
 def test_sampling_killed_half_way_ends_in_the_same_samples(new_store: Callable[[str], Path], tmp_path: Path) -> None:
     disturbed, quiet, log = new_store("disturbed"), new_store("quiet"), tmp_path / "log"
-    with command.running(":sample", disturbed, log) as process:
+    enough = ("--set", "sample.num_samples=480")  # to be at it for a while
+    with command.running(":sample", disturbed, log, *enough) as process:
         command.wait_for(lambda: any(disturbed.glob("digits/sample/*/shards/*.index.json")), process, log)
         kill(process.pid)
     drawn_before = digests(disturbed / "digits" / "sample")
     assert not any(name.endswith("manifest.json") for name in drawn_before)
-    command.run(":sample", disturbed)
-    command.run(":sample", quiet, "--set", "scale.sampling.replicas=1")
+    command.run(":sample", disturbed, *enough)
+    command.run(":sample", quiet, *enough, "--set", "scale.sampling.replicas=1")
     command.verified(disturbed)
     shards = artifact_of(disturbed, "sample") / "shards"
-    assert len(list(shards.glob("*.tar"))) == 6
+    assert len(list(shards.glob("*.tar"))) == 30
     assert digests(shards) == digests(artifact_of(quiet, "sample") / "shards")
 
 

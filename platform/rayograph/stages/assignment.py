@@ -1,0 +1,23 @@
+"""What a training worker is told: small, and quick to import, for it passes through processes that do not train."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from rayograph.config import Scale
+from rayograph.config.training import Training
+from rayograph.ingest.reading import PlannedReader
+from rayograph.runs.artifact import Artifact
+
+
+@dataclass(frozen=True)
+class Assignment:
+    """All that a worker needs to train, sent to it once."""
+
+    recipe: Training
+    scale: Scale
+    artifact: Artifact
+    reader: PlannedReader
+    row_bytes: int
+    make_learner: Callable[[], Any]
+    """Makes the Learner; called on the worker, once its process group is up."""

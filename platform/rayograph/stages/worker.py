@@ -1,0 +1,75 @@
+"""A training worker, from its assignment to the exported model. It runs under Ray Train, in a process group."""
+
+import time
+from typing import Any
+
+import ray.train
+import torch
+import torch.distributed as dist
+
+from rayograph.ingest.streams import training_batches
+from rayograph.models.folder import save_model
+from rayograph.stages.assignment import Assignment
+from rayograph.training.checkpoint import load_newest, save_checkpoint
+from rayograph.training.clock import Clock
+from rayograph.training.learner import Learner, Metrics
+from rayograph.training.loop import Hook, fit
+
+
+def train(assignment: Assignment, mailbox: Any) -> None:
+    """Learner, newest checkpoint, stream, loop, export. The first worker alone reports and exports."""
+    recipe, scale, reader = assignment.recipe, assignment.scale, assignment.reader
+    context = ray.train.get_context()
+    rank, workers = context.get_world_rank(), context.get_world_size()
+    torch.set_num_threads(scale.training.threads_per_worker)
+    learner = assignment.make_learner()
+    images_seen = load_newest(assignment.artifact, learner)
+    clock = Clock(recipe.global_batch_size, recipe.total_steps, images_seen)
+    hooks = [Hook(recipe.checkpoint_every_images, lambda *_: _checkpoint(assignment, learner, clock))]
+    if rank == 0:
+        mailbox.put.remote({"resumed": images_seen})
+        note = getattr(learner, "perceptual_note", None)
+        if note:
+            mailbox.put.remote({"note": note})
+        hooks.insert(0, Hook(1, _Log(mailbox, recipe.log_every_images)))
+    batches = training_batches(
+        reader,
+        scale.ingest,
+        worker=rank,
+        workers=workers,
+        steps=range(clock.step, clock.total_steps),
+        row_bytes=assignment.row_bytes,
+    )
+    fit(learner, batches, clock, lambda step: reader.plan.positions(range(step, step + 1), rank, workers)[0], hooks)
+    for folder, model in learner.exports():
+        if rank == 0:
+            save_model(assignment.artifact, folder, model)
+    dist.barrier()
+
+
+def _checkpoint(assignment: Assignment, learner: Learner, clock: Clock) -> None:
+    save_checkpoint(assignment.artifact, learner, clock.images_seen, assignment.recipe.keep_checkpoints)
+
+
+class _Log:
+    """Sends the means of the figures since the last row, and the rate."""
+
+    def __init__(self, mailbox: Any, every_images: int) -> None:
+        self._mailbox, self._every_images = mailbox, every_images
+        self._since, self._from = time.monotonic(), -1
+        self._rows: list[Metrics] = []
+
+    def __call__(self, learner: Learner, clock: Clock, metrics: Metrics) -> None:
+        self._rows.append(metrics)
+        if not clock.due(self._every_images):
+            return
+        now = time.monotonic()
+        names = {name for row in self._rows for name in row}
+        row = {name: _mean([r[name] for r in self._rows if name in r]) for name in sorted(names)}
+        row["images_per_second"] = len(self._rows) * clock.global_batch_size / (now - self._since)
+        self._mailbox.put.remote({"images_seen": clock.images_seen, **row})
+        self._since, self._rows = now, []
+
+
+def _mean(values: list[float]) -> float:
+    return sum(values) / len(values)
