@@ -1,21 +1,20 @@
-"""A stage's figures on the driver: to metrics.jsonl, to Weights & Biases and to the progress line."""
+"""A stage's figures on the driver: to Weights & Biases and to the progress line."""
 
 from collections.abc import Mapping
 from typing import Any
 
 from rayograph.runs.progress import Progress
-from rayograph.runs.tracking import MetricsLog, WandbRun
+from rayograph.runs.tracking import WandbRun
 from rayograph.stages.resolve import ResolvedStage
 
 
 class Recorder:
-    """One for each stage that does work. Use as a context: what was recorded is kept whatever happens."""
+    """One for each stage that does work. Use as a context: the run is closed whatever happens."""
 
     def __init__(self, stage: ResolvedStage, unit: str, total: int, shown: Mapping[str, str] | None = None) -> None:
         """`shown` maps figures to their short names on the progress line."""
         self.progress = Progress(stage.name, unit, total)
         self._shown = shown or {}
-        self._log = MetricsLog(stage.artifact)
         self.wandb = WandbRun(
             stage.artifact,
             project=stage.scale.wandb_project or "rayograph",
@@ -28,21 +27,17 @@ class Recorder:
         return self
 
     def __exit__(self, *error: object) -> None:
-        if self._log.rows:
-            self._log.flush()
         self.wandb.finish()
 
     def row(self, row: dict[str, Any]) -> None:
         """One row of figures at `row["images_seen"]`."""
-        self._log.append(row)
         self.wandb.log(row)
         self.progress.advance_to(
             row["images_seen"], {name: row[key] for key, name in self._shown.items() if key in row}
         )
 
     def resumed(self, images_seen: int) -> None:
-        """A training goes on from there: what was recorded beyond it did not happen."""
-        self._log.rewind(images_seen)
+        """A training goes on from there."""
         self.progress.advance_to(images_seen)
         if images_seen:
             self.progress.say(f"goes on from the checkpoint at {images_seen:,} images")

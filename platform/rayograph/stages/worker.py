@@ -9,6 +9,7 @@ import torch.distributed as dist
 
 from rayograph.ingest.streams import training_batches
 from rayograph.models.folder import save_model
+from rayograph.runs.tracking import MetricsLog, Row
 from rayograph.stages.assignment import Assignment
 from rayograph.training.checkpoint import load_newest, save_checkpoint
 from rayograph.training.clock import Clock
@@ -31,7 +32,11 @@ def train(assignment: Assignment, mailbox: Any) -> None:
         note = getattr(learner, "perceptual_note", None)
         if note:
             mailbox.put.remote({"note": note})
-        hooks.insert(0, Hook(1, _Log(mailbox, recipe.log_every_images)))
+        log = MetricsLog(assignment.artifact)
+        log.rewind(images_seen)
+        # Rows are in the store before a checkpoint counts: whoever dies afterwards, none is missing.
+        written = Hook(recipe.checkpoint_every_images, lambda *_: log.flush())
+        hooks = [Hook(1, _Report(log, mailbox, recipe.log_every_images)), written, *hooks]
     batches = training_batches(
         reader,
         scale.ingest,
@@ -51,12 +56,12 @@ def _checkpoint(assignment: Assignment, learner: Learner, clock: Clock) -> None:
     save_checkpoint(assignment.artifact, learner, clock.images_seen, assignment.recipe.keep_checkpoints)
 
 
-class _Log:
-    """Sends the means of the figures since the last row, and the rate."""
+class _Report:
+    """Records the means of the figures since the last row, and the rate, and tells the driver."""
 
-    def __init__(self, mailbox: Any, every_images: int) -> None:
-        self._mailbox, self._every_images = mailbox, every_images
-        self._since, self._from = time.monotonic(), -1
+    def __init__(self, log: MetricsLog, mailbox: Any, every_images: int) -> None:
+        self._log, self._mailbox, self._every_images = log, mailbox, every_images
+        self._since = time.monotonic()
         self._rows: list[Metrics] = []
 
     def __call__(self, learner: Learner, clock: Clock, metrics: Metrics) -> None:
@@ -65,9 +70,11 @@ class _Log:
             return
         now = time.monotonic()
         names = {name for row in self._rows for name in row}
-        row = {name: _mean([r[name] for r in self._rows if name in r]) for name in sorted(names)}
+        row: Row = {"images_seen": clock.images_seen}
+        row |= {name: _mean([r[name] for r in self._rows if name in r]) for name in sorted(names)}
         row["images_per_second"] = len(self._rows) * clock.global_batch_size / (now - self._since)
-        self._mailbox.put.remote({"images_seen": clock.images_seen, **row})
+        self._log.append(row)
+        self._mailbox.put.remote(row)
         self._since, self._rows = now, []
 
 
