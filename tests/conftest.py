@@ -1,10 +1,12 @@
 """Fixtures that several folders of tests share."""
 
+import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import ceph_gateway
+import command
 import pytest
 import s3_servers
 
@@ -31,3 +33,21 @@ def ceph_s3() -> Iterator[s3_servers.S3Server]:
         ceph_gateway.ceph_server(Path(folder)) as server,
     ):
         yield server
+
+
+@pytest.fixture(scope="session")
+def trained_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A store with every stage but sample and evaluate committed."""
+    store = tmp_path_factory.mktemp("trained") / "store"
+    command.run(":train_diffusion", store)
+    return store
+
+
+@pytest.fixture
+def new_store(trained_store: Path, tmp_path: Path) -> Callable[[str], Path]:
+    """Copies of it under names of their own."""
+
+    def copy(name: str) -> Path:
+        return Path(shutil.copytree(trained_store, tmp_path / name))
+
+    return copy

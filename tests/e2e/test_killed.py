@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import shutil
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -27,12 +28,23 @@ def kill(process_id: int) -> None:
     os.killpg(process_id, signal.SIGKILL)
 
 
-def test_training_killed_after_a_checkpoint_ends_in_the_same_weights(trained_store: Path, tmp_path: Path) -> None:
+def test_training_interrupted_and_killed_ends_in_the_same_weights(trained_store: Path, tmp_path: Path) -> None:
     store, log = tmp_path / "store", tmp_path / "log"
+    shutil.copytree(trained_store / "digits" / "pack", store / "digits" / "pack")
+
+    def newest() -> int:
+        commits = store.glob("digits/train_autoencoder/*/checkpoints/*/checkpoint.json")
+        return max((int(commit.parent.name) for commit in commits), default=0)
+
     with command.running(":train_autoencoder", store, log) as process:
-        command.wait_for(
-            lambda: any(store.glob("digits/train_autoencoder/*/checkpoints/*/checkpoint.json")), process, log
-        )
+        command.wait_for(lambda: newest() > 0, process, log)
+        os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to the whole group
+        assert process.wait(60) == 130
+    assert "the same command goes on from here" in log.read_text()
+    assert "Traceback" not in log.read_text()
+    with command.running(":train_autoencoder", store, log) as process:
+        before = newest()
+        command.wait_for(lambda: newest() > before, process, log)
         kill(process.pid)
     done = command.run(":train_autoencoder", store)
     assert "goes on from the checkpoint at" in done.stderr
@@ -66,16 +78,3 @@ def test_another_seed_draws_other_samples(new_store: Callable[[str], Path]) -> N
     first, second = (digests(artifact / "shards") for artifact in (store / "digits" / "sample").iterdir())
     assert first.keys() == second.keys()
     assert not set(first.values()) & set(second.values())
-
-
-def test_ctrl_c_leaves_a_run_that_goes_on(tmp_path: Path) -> None:
-    store, log = tmp_path / "store", tmp_path / "log"
-    with command.running(":train_autoencoder", store, log) as process:
-        command.wait_for(
-            lambda: any(store.glob("digits/train_autoencoder/*/checkpoints/*/checkpoint.json")), process, log
-        )
-        os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to the whole group
-        assert process.wait(60) == 130
-    assert "the same command goes on from here" in log.read_text()
-    assert "Traceback" not in log.read_text()
-    assert "goes on from the checkpoint at" in command.run(":train_autoencoder", store).stderr
