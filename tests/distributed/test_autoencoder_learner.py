@@ -120,6 +120,27 @@ def learn(rank: int, workers: int, folder: str) -> None:
             save_file(state, f"{folder}/{workers}-{stage}-{accumulation}.safetensors")
 
 
+def learn_in_bf16(rank: int, workers: int, folder: str) -> None:
+    from rayograph.training.autoencoder import AutoencoderLearner
+    from rayograph.training.learner import named_state
+
+    learner = AutoencoderLearner(RECIPE, TrainingScale(micro_batch_size=GLOBAL // 2, precision="bf16"), SEED)
+    rows = np.arange(GLOBAL)
+    losses = [
+        learner.step(Batch(rows, {"pixels": pixels(0)}), step * GLOBAL)["reconstruction"] for step in range(STEPS)
+    ]
+    state = dict(named_state(learner))
+    assert {tensor.dtype for tensor in state.values()} == {torch.float32}
+    save_file({"losses": torch.tensor(losses)}, f"{folder}/bf16.safetensors")
+
+
+def test_bf16_learns_with_weights_in_fp32(tmp_path: Path) -> None:
+    spawn(learn_in_bf16, 1, str(tmp_path))
+    losses = load_file(tmp_path / "bf16.safetensors")["losses"]
+    assert losses.isfinite().all()
+    assert losses[-1] < losses[0]
+
+
 @pytest.fixture(scope="module")
 def learned(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     folder = tmp_path_factory.mktemp("learner")

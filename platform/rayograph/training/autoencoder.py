@@ -148,10 +148,11 @@ class AutoencoderLearner:
 
     def _shared_weight(self, micro_batches: list[tuple[Tensor, Tensor]], critic: nn.Module) -> Tensor:
         """One adaptive weight for a step of several micro-batches: of the whole global batch's gradients."""
-        found = [
-            self._generator.module.last_layer_gradients(images, noise, self._perceptual, critic)
-            for images, noise in micro_batches
-        ]
+        with self._generator.precision():
+            found = [
+                self._generator.module.last_layer_gradients(images, noise, self._perceptual, critic)
+                for images, noise in micro_batches
+            ]
         means = [mean_over_workers(torch.stack(gradients).mean(dim=0)) for gradients in zip(*found, strict=True)]
         return adaptive_weight(*means)
 

@@ -77,12 +77,18 @@ class Engine(Generic[M]):
             model=module, model_parameters=parameters, optimizer=optimiser, config=_deepspeed_config(settings)
         )
         self._zero_stage = settings.zero_stage
+        self._bf16 = settings.precision == "bf16"
         self._base: AdamWithEma = getattr(self._engine.optimizer, "optimizer", self._engine.optimizer)
         self._prime()
 
     def __call__(self, *args: Any, **options: Any) -> Tensor:
         """The module's loss for one micro-batch."""
-        return self._engine(*args, **options)
+        with self.precision():
+            return self._engine(*args, **options)
+
+    def precision(self) -> torch.autocast:
+        """Where networks compute in bf16, if so set; weights, gradients and what is summed up stay in fp32."""
+        return torch.autocast(device().type, torch.bfloat16, enabled=self._bf16)
 
     def minimise(self, loss: Tensor) -> None:
         """Backward; and an optimiser step once every accumulated micro-batch had its turn."""
@@ -205,7 +211,6 @@ def _deepspeed_config(settings: EngineSettings) -> dict[str, Any]:
         "gradient_clipping": settings.gradient_clipping or 0.0,  # unsaid, it would clip at 1.0
         "zero_allow_untested_optimizer": True,
         "zero_optimization": {"stage": settings.zero_stage, "stage3_param_persistence_threshold": 0},
-        "bf16": {"enabled": settings.precision == "bf16"},
         "steps_per_print": 2**62,
     }
 
