@@ -1,5 +1,7 @@
 """Encoding: the autoencoder's own moments under the images' own keys, and the statistics of what they stand for."""
 
+import itertools
+
 import numpy as np
 import pytest
 import tiny
@@ -7,7 +9,7 @@ import torch
 from PIL import Image
 
 from rayograph.ingest.columns import image_columns, moments_columns
-from rayograph.ingest.encoding import ShardEncoder, latent_scale
+from rayograph.ingest.encoding import ShardEncoder, first_position, latent_scale
 from rayograph.models.autoencoder import encode, posterior_sample, to_images
 from rayograph.models.folder import AUTOENCODER, save_model
 from rayograph.runs.artifact import Artifact
@@ -72,7 +74,7 @@ def test_neither_moments_nor_facts_depend_on_the_batch_size_beyond_rounding(stor
 def test_the_scale_is_mean_and_deviation_of_the_raw_latents_by_channel(store):
     index, _ = encoded(store, "d", seed=3)
     moments = true_moments(store)
-    noise = normal(3, Stream.ENCODE, torch.arange(COUNT), (2, 4, 4))
+    noise = normal(3, Stream.ENCODE, first_position(NAME) + torch.arange(COUNT), (2, 4, 4))
     latents = posterior_sample(moments, noise).double()
     scale = latent_scale([index.facts])
     assert scale.mean == pytest.approx(latents.mean(dim=(0, 2, 3)).tolist(), rel=1e-3, abs=1e-4)
@@ -108,3 +110,8 @@ def test_encoding_twice_gives_the_same_bytes(store):
     first, _ = encoded(store, "f")
     again, _ = encoded(store, "g")
     assert again.to_json() == first.to_json()  # which holds the shard's sha256
+
+
+def test_no_two_shards_draw_the_same_noise():
+    firsts = sorted(first_position(f"shards/train-{number:06d}.tar") for number in range(10_000))
+    assert min(after - before for before, after in itertools.pairwise(firsts)) > 100_000

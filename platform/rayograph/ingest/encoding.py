@@ -40,7 +40,7 @@ class ShardEncoder:
         if found is not None:
             return found
         index = read_index(self._images, name)
-        first = int(key_fraction(name) * 2**53)  # so that no two shards draw the same noise
+        first = first_position(name)
         samples: list[Sample] = []
         sums: list[np.ndarray] = []
         shape: tuple[int, ...] = ()
@@ -58,6 +58,11 @@ class ShardEncoder:
         places = len(samples) * shape[1] * shape[2]
         facts = {"places": places, "sum": total, "sum_of_squares": squares, "latent_shape": list(shape)}
         return put_shard(self._target, name, samples, facts)
+
+
+def first_position(name: str) -> int:
+    """Where a shard's rows begin among the positions of posterior noise: far from every other shard's."""
+    return int(key_fraction(name) * 2**53)
 
 
 def latent_scale(facts: Sequence[dict[str, Any]]) -> LatentScale:
