@@ -4,7 +4,6 @@ import json
 import os
 from pathlib import Path
 
-import ceph_gateway
 import command
 import pytest
 from s3_servers import S3Server
@@ -42,21 +41,12 @@ def test_the_whole_job_on_a_local_store_and_again(trained_store: Path) -> None:
     assert command.verified(trained_store).count("whole") == 6
 
 
-@pytest.mark.skipif(ceph_gateway.installed(), reason="the same job runs on a real S3 server here")
 def test_the_whole_job_on_an_imitation_of_s3(moto_s3: S3Server) -> None:
     whole_job_on(moto_s3)
 
 
 def test_the_whole_job_on_a_real_s3_server(ceph_s3: S3Server) -> None:
     whole_job_on(ceph_s3)
-
-
-def test_packing_training_and_encoding_on_an_imitation_of_s3(moto_s3: S3Server) -> None:
-    store = f"{moto_s3.new_bucket()}/prefix"
-    credentials = {name: os.environ[name] for name in os.environ if name.startswith("AWS_")}
-    done = command.run(":encode", store, "--endpoint-url", moto_s3.endpoint_url, **credentials)
-    assert done.stdout.startswith(f"{store}/digits/encode/")
-    assert command.verified(store, AWS_ENDPOINT_URL=moto_s3.endpoint_url, **credentials).count("whole") == 3
 
 
 def whole_job_on(server: S3Server) -> None:
