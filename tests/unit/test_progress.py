@@ -35,7 +35,7 @@ def test_plain_lines_come_seldom_and_whole(clock, monkeypatch):
     for second in range(1, 61):
         clock.now = 1000.0 + second
         shown.advance_to(second * 10)
-    shown.finish("done")
+    shown.say("done")
     lines = plain.getvalue().splitlines()
     assert len(lines) == 60 / progress.PLAIN_EVERY_SECONDS + 1
     assert "\x1b" not in plain.getvalue()

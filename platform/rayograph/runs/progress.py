@@ -34,10 +34,6 @@ class Progress:
         """A line that stays."""
         self._print(f"{self.stage:18} {message}", stays=True)
 
-    def finish(self, message: str) -> None:
-        """The stage's last line."""
-        self.say(message)
-
     def _line(self) -> str:
         elapsed = time.monotonic() - self._started
         rate = (self.done - self._started_done) / elapsed if elapsed > 0 else 0.0
