@@ -39,7 +39,7 @@ mon max pg per osd = 1000
 auth allow insecure global id reclaim = false
 paxos propose interval = 0.05
 [client.rgw]
-rgw frontends = beast endpoint=127.0.0.1:{port}
+rgw frontends = beast endpoint=127.0.0.1:{port} tcp_nodelay=1
 rgw thread pool size = 64
 """
 

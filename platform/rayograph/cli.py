@@ -1,4 +1,4 @@
-"""The command line: run, show, ls, verify."""
+"""The command line: run, show, index, ls, verify."""
 
 import argparse
 import os
@@ -47,6 +47,17 @@ def _parser() -> argparse.ArgumentParser:
     show.add_argument("--json", action="store_true", help="as JSON instead of YAML")
     show.set_defaults(command=_show)
 
+    index = commands.add_parser("index", help="make a folder of WebDataset tars an artifact, for stages to read")
+    index.add_argument("uri", help="the folder; sidecars and a manifest are written into it, tars stay as they are")
+    index.add_argument("--endpoint-url", metavar="URL", help="of an S3-compatible server")
+    index.add_argument("--on", metavar="SCALE", help="a scale profile: its ray and ingest parts count")
+    index.add_argument("--held-out", metavar="GLOB", help="shards of the held-out split, such as 'val-*.tar'")
+    index.add_argument(
+        "--bad-sample-limit", metavar="N", type=int, default=0, help="rejected samples before it fails; by default 0"
+    )
+    index.add_argument("--again", action="store_true", help="make the manifest anew where one is there")
+    index.set_defaults(command=_index)
+
     for name, command, what in (
         ("ls", _ls, "list artifacts below a URI: committed or in progress, and their parents"),
         ("verify", _verify, "check every committed artifact below a URI: files, sizes, sha256"),
@@ -71,11 +82,15 @@ def _add_job_options(parser: argparse.ArgumentParser) -> None:
 def _resolved(options: argparse.Namespace) -> tuple[Job, Scale, str | None]:
     path, _, target = options.job.partition(":")
     job, scale = apply_overrides(load_job(path), load_scale(options.on), options.set)
-    changes = {"store": options.store, "endpoint_url": options.endpoint_url}
-    scale = scale.model_copy(update={name: value for name, value in changes.items() if value is not None})
-    if scale.endpoint_url is None and os.environ.get("AWS_ENDPOINT_URL"):
-        scale = scale.model_copy(update={"endpoint_url": os.environ["AWS_ENDPOINT_URL"]})  # for workers elsewhere too
-    return job, scale, target or None
+    if options.store is not None:
+        scale = scale.model_copy(update={"store": options.store})
+    return job, _with_endpoint(scale, options.endpoint_url), target or None
+
+
+def _with_endpoint(scale: Scale, endpoint_url: str | None) -> Scale:
+    """The option's, else the profile's, else the environment's: for workers elsewhere too."""
+    found = endpoint_url or scale.endpoint_url or os.environ.get("AWS_ENDPOINT_URL") or None
+    return scale.model_copy(update={"endpoint_url": found})
 
 
 def _run(options: argparse.Namespace) -> None:
@@ -101,6 +116,21 @@ def _show(options: argparse.Namespace) -> None:
         print(json.dumps(shown, indent=2))
     else:
         print(yaml.safe_dump(shown, sort_keys=False, allow_unicode=True), end="")
+
+
+def _index(options: argparse.Namespace) -> None:
+    from rayograph.stages.index import index_folder, summary
+
+    scale = _with_endpoint(load_scale(options.on), options.endpoint_url)
+    manifest = index_folder(
+        options.uri,
+        scale,
+        held_out=options.held_out,
+        bad_sample_limit=options.bad_sample_limit,
+        again=options.again,
+    )
+    for line in summary(open_store(options.uri, scale.endpoint_url).uri, manifest):
+        print(line, flush=True)
 
 
 def _ls(options: argparse.Namespace) -> None:

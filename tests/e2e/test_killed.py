@@ -59,7 +59,7 @@ def test_sampling_killed_half_way_ends_in_the_same_samples(new_store: Callable[[
     disturbed, quiet, log = new_store("disturbed"), new_store("quiet"), tmp_path / "log"
     enough = ("--set", "sample.num_samples=480")  # to be at it for a while
     with command.running(":sample", disturbed, log, *enough) as process:
-        command.wait_for(lambda: any(disturbed.glob("digits/sample/*/shards/*.index.json")), process, log)
+        command.wait_for(lambda: any(disturbed.glob("digits/sample/*/shards/*.index")), process, log)
         kill(process.pid)
     drawn_before = digests(disturbed / "digits" / "sample")
     assert not any(name.endswith("manifest.json") for name in drawn_before)

@@ -14,11 +14,11 @@ import pytest
 
 pytestmark = [pytest.mark.soak, pytest.mark.timeout(3600)]
 STAGES = {
-    "pack": "shards/*.index.json",
+    "pack": "shards/*.index",
     "train_autoencoder": "checkpoints/*/checkpoint.json",
-    "encode": "shards/*.index.json",
+    "encode": "shards/*.index",
     "train_diffusion": "checkpoints/*/checkpoint.json",
-    "sample": "shards/*.index.json",
+    "sample": "shards/*.index",
     "evaluate": "job.yaml",
 }
 """What each stage has written when it is killed: it is at work then, and not done."""

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 import pytest
+import s3_servers
 
 from rayograph.config import RayCluster, Scale
 
@@ -16,7 +17,7 @@ def scale() -> Scale:
 def cluster(scale: Scale) -> Iterator[None]:
     from rayograph.stages.cluster import connect
 
-    with pytest.MonkeyPatch.context() as patch:
+    with s3_servers.credentials(), pytest.MonkeyPatch.context() as patch:
         patch.delenv("RAY_ADDRESS", raising=False)
         patch.setenv("WANDB_MODE", "disabled")
         connect(scale)

@@ -2,17 +2,13 @@
 
 import hashlib
 import json
-import os
 import shutil
-import signal
-import threading
-import time
 from collections.abc import Callable
 from pathlib import Path
 
 import command
-import psutil
 import pytest
+from killing import killing
 
 from rayograph.config import Job, Scale
 from rayograph.config.files import load_job
@@ -30,32 +26,6 @@ def job() -> Job:
     """The job of `trained_store`, so that its artifacts are found."""
     changed, _ = apply_overrides(load_job("jobs/digits.py"), Scale(), command.TINY[1::2])
     return changed
-
-
-def processes(name: str) -> list[int]:
-    """Ray's worker processes on this machine, started from here, whose title begins with `name`."""
-    found = []
-    for process in psutil.Process().children(recursive=True):
-        try:
-            if process.cmdline() and process.cmdline()[0].startswith(name):
-                found.append(process.pid)
-        except psutil.NoSuchProcess:
-            continue
-    return found
-
-
-def killing(name: str, when: Callable[[], bool]) -> threading.Thread:
-    """A thread that waits for `when`, and kills one process of that name."""
-
-    def work() -> None:
-        deadline = time.monotonic() + 300
-        while time.monotonic() < deadline and not (when() and processes(name)):
-            time.sleep(0.05)
-        os.kill(processes(name)[-1], signal.SIGKILL)
-
-    thread = threading.Thread(target=work, daemon=True)
-    thread.start()
-    return thread
 
 
 def test_a_killed_training_worker_costs_nothing_but_time(

@@ -1,57 +1,109 @@
 """Ray Data streams: the plan's order, whoever reads it, from wherever it starts."""
 
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from rayograph.config import IngestScale, Pack, SklearnDigits
+from rayograph.config import IngestScale
 from rayograph.errors import DataError
-from rayograph.ingest.packing import TRAIN, pack_shard, plan_shards
+from rayograph.ingest import contents
+from rayograph.ingest.contents import Images
 from rayograph.ingest.reading import PlannedReader
-from rayograph.ingest.sources import open_source
 from rayograph.runs.artifact import Artifact
+from rayograph.shards.batch import Batch
+from rayograph.shards.images import to_jpeg
 from rayograph.shards.plan import Plan
+from rayograph.shards.sample import Sample
+from rayograph.shards.sequence import DataSet
+from rayograph.shards.store import put_shard, read_index, shard_name
 from rayograph.storage import open_store
 
 pytestmark = pytest.mark.usefixtures("cluster")
-STREAM = IngestScale(window_steps=3, tasks=2)
-ROWS = 32 * 32 * 3
+BY_TASKS = IngestScale(steps_per_task=3, tasks=2)
+IN_WORKER = IngestScale(steps_per_task=3, in_worker=True)
+SHARDS, ROWS = 10, 100
 
 
 @pytest.fixture(scope="module")
 def reader(tmp_path_factory: pytest.TempPathFactory) -> PlannedReader:
-    declared = Pack(source=SklearnDigits(), image_size=32, held_out_fraction=0.2, samples_per_shard=100)
-    source = open_source(declared.source, None)
     artifact = Artifact(open_store(str(tmp_path_factory.mktemp("shards"))), "pack")
-    tasks = [task for task in plan_shards(source.entries(), declared) if task.split == TRAIN]
-    counts = tuple(len(pack_shard(artifact, task, source, declared)) for task in tasks)
-    return PlannedReader(artifact, tuple(task.name for task in tasks), Plan(counts, 0, 64, 8), "images")
+    draw = np.random.default_rng(0)
+    names = tuple(shard_name("train", number) for number in range(SHARDS))
+    for name in names:
+        samples = []
+        for row in range(ROWS):
+            pixels = draw.integers(0, 256, (8, 8, 3), np.uint8).repeat(4, 0).repeat(4, 1)
+            samples.append(Sample(f"{name[-7:-4]}-{row}", {"jpg": to_jpeg(pixels, 95), "cls": str(row % 7).encode()}))
+        put_shard(artifact, name, samples)
+    plan = Plan((DataSet((ROWS,) * SHARDS, 4),), 0, 64, 8, window_slices=64)
+    return PlannedReader((artifact,), (names,), plan, Images(32))
 
 
-def consumed(reader: PlannedReader, worker: int, workers: int, steps: range) -> list[np.ndarray]:
+def consumed(
+    reader: PlannedReader, worker: int, workers: int, steps: range, way: IngestScale = BY_TASKS
+) -> list[Batch]:
     from rayograph.ingest.streams import training_batches
 
-    stream = training_batches(reader, STREAM, worker=worker, workers=workers, steps=steps, row_bytes=ROWS)
-    return [batch.positions for batch in stream]
+    return list(training_batches(reader, way, worker=worker, workers=workers, steps=steps))
 
 
-def test_workers_together_see_the_plan_and_a_resumed_group_of_another_size_goes_on(reader: PlannedReader) -> None:
+@pytest.mark.parametrize("way", [BY_TASKS, IN_WORKER])
+def test_workers_together_see_the_plan_and_a_resumed_group_of_another_size_goes_on(
+    reader: PlannedReader, way: IngestScale
+) -> None:
     plan = reader.plan
-    before = [consumed(reader, worker, 2, range(10)) for worker in range(2)]
-    after = [consumed(reader, worker, 4, range(10, 25)) for worker in range(4)]
-    seen = [np.concatenate([group[step] for group in before]) for step in range(10)]
-    seen += [np.concatenate([group[step] for group in after]) for step in range(15)]
-    np.testing.assert_array_equal(np.stack(seen), plan.positions(range(25)))
+    before = [consumed(reader, worker, 2, range(10), way) for worker in range(2)]
+    after = [consumed(reader, worker, 4, range(10, 25), way) for worker in range(4)]
+    seen = [np.concatenate([group[step].positions for group in before]) for step in range(10)]
+    seen += [np.concatenate([group[step].positions for group in after]) for step in range(15)]
+    np.testing.assert_array_equal(np.sort(np.stack(seen), axis=1), plan.positions(range(25)))
+    for group in (before, after):
+        for worker, batches in enumerate(group):
+            for batch in batches:
+                step = int(batch.positions.min()) // plan.global_batch_size
+                batch.require_positions(plan.positions(range(step, step + 1), worker, len(group))[0])
 
 
-def test_rows_hold_what_the_plan_locates(reader: PlannedReader) -> None:
-    from rayograph.ingest.streams import training_batches
+@pytest.mark.parametrize("way", [BY_TASKS, IN_WORKER])
+def test_rows_hold_what_the_plan_locates(
+    reader: PlannedReader, way: IngestScale, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(contents, "BLOCK_BYTES", 100 * reader.content.row_bytes)
+    batches = consumed(reader, 1, 2, range(30, 41), way)
+    assert len(batches) == 11
+    for step, batch in zip(range(30, 41), batches, strict=True):
+        expected = reader.read(reader.plan.positions(range(step, step + 1), 1, 2)[0])
+        np.testing.assert_array_equal(batch.columns["pixels"], expected["pixels"])
+        np.testing.assert_array_equal(batch.columns["classes"], expected["classes"])
+        assert batch.keys.tolist() == expected["keys"].tolist()
 
-    (batch,) = training_batches(reader, STREAM, worker=1, workers=2, steps=range(30, 31), row_bytes=ROWS)
-    expected = reader.read(reader.plan.positions(range(30, 31), 1, 2)[0])
-    np.testing.assert_array_equal(batch.columns["pixels"], expected["pixels"])
-    np.testing.assert_array_equal(batch.columns["classes"], expected["classes"])
+
+def test_a_damaged_shard_is_named_and_its_samples_are_replaced_in_the_stream(
+    reader: PlannedReader, tmp_path: Path
+) -> None:
+    store = open_store(str(tmp_path))
+    source = reader.artifacts[0]
+    for name in source.names():
+        store.put(f"pack/{name}", source.read(name))
+    artifact, bad = Artifact(store, "pack"), reader.names[0][3]
+    index = read_index(artifact, bad)
+    data = bytearray(artifact.read(bad))
+    for offset, size in zip(index.members["jpg"].offsets, index.members["jpg"].sizes, strict=True):
+        data[offset + size // 2] ^= 0x55
+    artifact.write(bad, bytes(data))
+    damaged = PlannedReader((artifact,), reader.names, reader.plan, reader.content)
+    steps = range(16)
+    batches, whole = consumed(damaged, 0, 1, steps), consumed(reader, 0, 1, steps)
+    for batch, right in zip(batches, whole, strict=True):
+        batch.require_positions(right.positions)
+        for key, true_key, reason in zip(batch.keys, right.keys, batch.substituted, strict=True):
+            if true_key.startswith("003-"):
+                assert f"{bad}: sample {true_key}: its .jpg differs" in reason
+                assert not key.startswith("003-")
+            else:
+                assert (key, reason) == (true_key, "")
 
 
 def test_results_come_in_the_order_of_the_items_whichever_task_ends_first() -> None:
@@ -61,7 +113,9 @@ def test_results_come_in_the_order_of_the_items_whichever_task_ends_first() -> N
         time.sleep(0.5 if item == 0 else 0.0)
         return str(item).encode()
 
-    assert list(each(range(8), slow_first, cpus=0.5, tasks=4)) == [str(item).encode() for item in range(8)]
+    assert list(each(range(8), slow_first, IngestScale(cpus_per_task=0.5, tasks=4))) == [
+        str(item).encode() for item in range(8)
+    ]
 
 
 def test_an_error_of_a_task_arrives_as_itself() -> None:
@@ -71,7 +125,7 @@ def test_an_error_of_a_task_arrives_as_itself() -> None:
         raise DataError(f"sample {item}: unreadable")
 
     with pytest.raises(DataError, match=r"^sample 5: unreadable$"):
-        list(each([5], refuse, cpus=0.5, tasks=1))
+        list(each([5], refuse, IngestScale(cpus_per_task=0.5)))
 
 
 def test_an_actor_is_made_once_and_answers_in_order() -> None:

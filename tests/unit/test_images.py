@@ -3,6 +3,7 @@
 import io
 import struct
 import zlib
+from functools import partial
 
 import numpy as np
 import pytest
@@ -12,7 +13,8 @@ from PIL import Image
 
 from rayograph.errors import DataError
 from rayograph.shards import images
-from rayograph.shards.images import open_image, pixels_of, to_png, to_square
+from rayograph.shards.frames import middle_square
+from rayograph.shards.images import open_image, render, resample, to_jpeg, to_png
 
 # Red to the left, green above, so that every turn and flip shows.
 SCENE = np.zeros((6, 10, 3), np.uint8)
@@ -40,30 +42,30 @@ def png_header(width, height):
 
 
 def test_pixels_come_back_from_our_png():
-    assert np.array_equal(pixels_of(to_png(picture()), "a"), SCENE)
-    assert to_png(picture()) == to_png(Image.fromarray(SCENE.copy()))
+    assert np.array_equal(render(to_png(SCENE), "a"), SCENE)
+    assert to_png(SCENE) == to_png(SCENE.copy())
 
 
 @pytest.mark.parametrize(("kind", "options"), [("PNG", {}), ("WEBP", {"lossless": True}), ("BMP", {})])
 def test_lossless_formats_keep_every_pixel(kind, options):
-    assert np.array_equal(pixels_of(encoded(picture(), kind, **options), "a"), SCENE)
+    assert np.array_equal(render(encoded(picture(), kind, **options), "a"), SCENE)
 
 
 def test_a_jpeg_is_near_its_source():
-    found = pixels_of(encoded(picture(), "JPEG", quality=95, subsampling=0), "a")
+    found = render(encoded(picture(), "JPEG", quality=95, subsampling=0), "a")
     assert np.abs(found.astype(int) - SCENE).mean() < 4
 
 
 def test_cmyk_becomes_the_colours_it_stands_for():
     flat = Image.new("RGB", (16, 16), (200, 60, 20))
-    found = pixels_of(encoded(flat.convert("CMYK"), "JPEG", quality=95), "a")
+    found = render(encoded(flat.convert("CMYK"), "JPEG", quality=95), "a")
     assert found.shape == (16, 16, 3)
     assert np.abs(found.astype(int) - (200, 60, 20)).max() < 12
 
 
 def test_sixteen_bits_are_scaled_to_eight_not_cut_off():
     deep = np.linspace(0, 65535, 64).astype(np.uint16).reshape(8, 8)
-    found = pixels_of(encoded(Image.fromarray(deep), "PNG"), "a")
+    found = render(encoded(Image.fromarray(deep), "PNG"), "a")
     assert found.shape == (8, 8, 3)
     assert np.array_equal(found, np.repeat((deep >> 8).astype(np.uint8)[..., None], 3, axis=2))
 
@@ -73,13 +75,13 @@ def test_a_palette_becomes_its_colours_whatever_is_transparent(transparency):
     image = Image.fromarray(np.array([[0, 1], [2, 1]], np.uint8), "P")
     image.putpalette([10, 20, 30, 40, 50, 60, 70, 80, 90])
     options = {} if transparency is None else {"transparency": transparency}
-    found = pixels_of(encoded(image, "PNG", **options), "a")
+    found = render(encoded(image, "PNG", **options), "a")
     assert found.tolist() == [[[10, 20, 30], [40, 50, 60]], [[70, 80, 90], [40, 50, 60]]]
 
 
 @pytest.mark.parametrize("mode", ["1", "L", "LA", "RGBA"])
 def test_grey_and_transparent_images_become_rgb(mode):
-    found = pixels_of(encoded(picture().convert(mode), "PNG"), "a")
+    found = render(encoded(picture().convert(mode), "PNG"), "a")
     assert np.array_equal(found, np.asarray(picture().convert(mode).convert("RGB")))
 
 
@@ -88,7 +90,7 @@ def test_of_an_animation_the_first_image_counts():
     for kind in ("GIF", "WEBP", "PNG"):
         options = {"lossless": True} if kind == "WEBP" else {}
         data = encoded(frames[0], kind, save_all=True, append_images=frames[1:], **options)
-        assert (pixels_of(data, "a") == (255, 0, 0)).all()
+        assert (render(data, "a") == (255, 0, 0)).all()
 
 
 @pytest.mark.parametrize(
@@ -108,7 +110,7 @@ def test_an_image_comes_upright_whichever_way_the_camera_was_held(orientation, s
     exif = Image.Exif()
     exif[0x0112] = orientation
     data = encoded(Image.fromarray(np.ascontiguousarray(stored)), "PNG", exif=exif)
-    assert np.array_equal(pixels_of(data, "a"), SCENE)
+    assert np.array_equal(render(data, "a"), SCENE)
 
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP", "GIF"])
@@ -146,7 +148,7 @@ def test_the_bound_on_pixels_is_ours_even_where_pillows_is_off(monkeypatch):
     with pytest.raises(DataError, match="photo-7: expected at most 178956970 pixels, got 50000×50000"):
         open_image(png_header(50_000, 50_000), "photo-7")
     monkeypatch.setattr(images, "MAX_PIXELS", SCENE.shape[0] * SCENE.shape[1])
-    assert open_image(to_png(picture()), "fits").size == (10, 6)
+    assert open_image(to_png(SCENE), "fits").size == (10, 6)
 
 
 def damaged_seeds():
@@ -190,22 +192,41 @@ def test_an_exif_block_that_cannot_be_written_back_is_a_refusal_not_a_crash(monk
 
     monkeypatch.setattr(images.ImageOps, "exif_transpose", broken)
     with pytest.raises(DataError, match=r"photo-7: .*required argument"):
-        open_image(to_png(picture()), "photo-7")
+        open_image(to_png(SCENE), "photo-7")
+
+
+def square(pixels, size):
+    return resample(pixels, middle_square(pixels.shape[1], pixels.shape[0], size))
 
 
 @given(width=st.integers(1, 70), height=st.integers(1, 70), size=st.integers(1, 48))
 def test_a_square_has_exactly_the_size_asked_whatever_the_source(width, height, size):
-    assert to_square(Image.new("RGB", (width, height)), size).size == (size, size)
+    assert square(np.zeros((height, width, 3), np.uint8), size).shape == (size, size, 3)
 
 
 def test_a_square_of_the_right_size_is_left_as_it_is():
-    square = np.random.default_rng(0).integers(0, 256, (8, 8, 3), np.uint8)
-    assert np.array_equal(np.asarray(to_square(Image.fromarray(square), 8)), square)
+    pixels = np.random.default_rng(0).integers(0, 256, (8, 8, 3), np.uint8)
+    assert np.array_equal(square(pixels, 8), pixels)
 
 
 @pytest.mark.parametrize("turned", [False, True])
 def test_a_square_is_cut_from_the_middle(turned):
     stripes = np.zeros((8, 24, 3), np.uint8)
     stripes[:, 8:16] = 255
-    image = Image.fromarray(np.ascontiguousarray(stripes.transpose(1, 0, 2)) if turned else stripes)
-    assert (np.asarray(to_square(image, 8)) == 255).all()
+    assert (square(stripes.transpose(1, 0, 2).copy() if turned else stripes, 8) == 255).all()
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG"])
+@pytest.mark.parametrize("size", [5, 16, 40, 100])
+def test_scaling_is_near_pillows_own_also_where_a_jpeg_is_decoded_at_a_part_of_its_size(kind, size):
+    smooth = Image.fromarray(np.random.default_rng(0).integers(0, 256, (3, 4, 3), np.uint8)).resize((240, 180))
+    data = encoded(smooth, kind, **({"quality": 95, "subsampling": 0} if kind == "JPEG" else {}))
+    found = render(data, "a", partial(middle_square, size=size))
+    expected = open_image(data, "a").crop((30, 0, 210, 180)).resize((size, size), Image.Resampling.BICUBIC)
+    assert np.abs(found.astype(int) - np.asarray(expected)).mean() < 5
+
+
+def test_a_jpeg_of_ours_keeps_colours_next_to_each_other_apart():
+    found = render(to_jpeg(SCENE, 95), "a")
+    assert np.abs(found.astype(int) - SCENE).mean() < 4
+    assert to_jpeg(SCENE, 95) == to_jpeg(SCENE.copy(), 95)

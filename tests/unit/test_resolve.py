@@ -83,7 +83,7 @@ def test_how_often_one_logs_and_saves_changes_no_key(store, stage, field):
         "scale.store=s3://bucket/a",
         "scale.device=cuda",
         "scale.sampling.replicas=9",
-        "scale.ingest.window_steps=1",
+        "scale.ingest.steps_per_task=1",
     ],
 )
 def test_where_a_job_runs_changes_no_key(store, assignment):

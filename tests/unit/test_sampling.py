@@ -16,7 +16,7 @@ from rayograph.models.folder import AUTOENCODER, DENOISER, SCHEDULE, save_model
 from rayograph.runs.artifact import Artifact
 from rayograph.sampling.denoising import DiffusionModel
 from rayograph.sampling.units import draw_unit, plan_units
-from rayograph.shards.images import pixels_of
+from rayograph.shards.images import render
 from rayograph.shards.store import read_samples
 from rayograph.storage import open_store
 
@@ -151,7 +151,7 @@ def test_samples_do_not_depend_on_how_a_request_is_cut_into_units(model, tmp_pat
     large, small = (drawn(model, Artifact(store, f"by-{size}"), size) for size in (10, 3))
     assert [s.key for s in large] == [s.key for s in small] == sorted(s.key for s in large)
     for one, other in zip(large, small, strict=True):
-        difference = pixels_of(one.members["png"], one.key).astype(int) - pixels_of(other.members["png"], other.key)
+        difference = render(one.members["png"], one.key).astype(int) - render(other.members["png"], other.key)
         assert np.abs(difference).max() <= 1
         assert one.members["json"] == other.members["json"]
         assert one.members["cls"] == other.members["cls"]

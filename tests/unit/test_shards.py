@@ -7,14 +7,16 @@ import tarfile
 import numpy as np
 import pytest
 import webdataset
+import xxhash
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from safetensors.numpy import save
 from watched_store import WatchedFolder
 
 from rayograph.errors import DataError, MissingObjectError
 from rayograph.runs.artifact import Artifact
 from rayograph.runs.digests import sha256
-from rayograph.shards.index import ShardIndex, index_name
+from rayograph.shards.index import Members, ShardIndex, index_name
 from rayograph.shards.sample import Sample, key_fraction
 from rayograph.shards.store import GAP_BYTES, find_index, put_shard, read_index, read_samples, shard_files, shard_name
 from rayograph.shards.tar import write_shard
@@ -50,10 +52,12 @@ def samples_of(keys, sizes=None):
 
 def contents(index, data):
     """What the index says that the tar's bytes hold."""
-    return [
-        Sample(key, {ext: data[offsets[row] :][: sizes[row]] for ext, (offsets, sizes) in index.members.items()})
-        for row, key in enumerate(index.keys)
-    ]
+    samples = [Sample(key, {}) for key in index.keys]
+    for extension, columns in index.members.items():
+        for sample, offset, size in zip(samples, columns.offsets, columns.sizes, strict=True):
+            if size >= 0:
+                sample.members[extension] = data[offset : offset + size]
+    return samples
 
 
 @settings(max_examples=50)
@@ -72,7 +76,7 @@ def test_identical_samples_make_identical_bytes_whatever_the_order_of_their_memb
     data, index = write_shard(samples)
     again, index_again = write_shard([Sample(s.key, dict(reversed(s.members.items()))) for s in samples])
     assert again == data
-    assert index_again.to_json() == index.to_json()
+    assert index_again.to_bytes() == index.to_bytes()
 
 
 def test_headers_say_nothing_of_who_wrote_them_and_when():
@@ -96,24 +100,75 @@ def test_the_webdataset_package_reads_every_sample_that_we_write(artifact, tmp_p
     assert [{"png": row["png"], "cls": row["cls"]} for row in read] == [s.members for s in samples]
 
 
-def test_a_sample_with_other_members_than_the_first_is_refused_by_name():
-    odd = Sample("odd", {"png": b"x"})
-    with pytest.raises(DataError, match=r"sample odd: expected members \['cls', 'png'\], got \['png'\]"):
-        write_shard([*samples_of(["a", "b"]), odd])
+def test_samples_need_not_have_the_same_members(artifact):
+    samples = [Sample("a", {"png": b"x"}), Sample("b", {"cls": b"1", "txt": b""}), Sample("c", {"png": b"y"})]
+    index = put_shard(artifact, "a.tar", samples)
+    assert contents(index, artifact.read("a.tar")) == samples
+    assert index.members["png"].sizes.tolist() == [1, -1, 1]
+    assert [index.members[extension].complete for extension in ("cls", "png", "txt")] == [False] * 3
+    for rows in ([0, 1, 2], [1], [2, 0]):
+        assert read_samples(artifact, "a.tar", index, rows) == [samples[row] for row in rows]
 
 
-def test_an_index_comes_back_from_its_json():
+@pytest.mark.parametrize("key", ["", "a.b", "a/b.c", "/a", "../a", "a/../b", "a\0b"])
+def test_a_key_that_readers_would_not_find_again_is_refused(key):
+    with pytest.raises(DataError, match="expected a relative name without a dot in its last part"):
+        write_shard([Sample(key, {"png": b"x"})])
+
+
+def test_a_key_that_comes_twice_is_refused():
+    with pytest.raises(DataError, match="sample b: expected keys that differ, got this one twice"):
+        write_shard(samples_of(["a", "b", "b"]))
+
+
+def test_the_index_has_every_members_checksum():
+    data, index = write_shard(samples_of(AWKWARD_KEYS))
+    for extension in index.members:
+        expected = [xxhash.xxh3_64_intdigest(sample.members[extension]) for sample in contents(index, data)]
+        assert index.members[extension].checksums.tolist() == expected
+
+
+def test_bytes_that_are_not_those_once_written_are_noticed_and_named(artifact):
+    samples = samples_of(["a", "b"], [500, 500])
+    index = put_shard(artifact, "a.tar", samples)
+    data = bytearray(artifact.read("a.tar"))
+    data[int(index.members["png"].offsets[1]) + 7] ^= 1
+    artifact.write("a.tar", bytes(data))
+    assert read_samples(artifact, "a.tar", index, [0]) == samples[:1]
+    with pytest.raises(DataError, match=r"a\.tar: sample b: its \.png differs from what was indexed \(checksum\)"):
+        read_samples(artifact, "a.tar", index, [1, 0])
+
+
+def test_an_index_comes_back_from_its_bytes():
     _, index = write_shard(samples_of(AWKWARD_KEYS), {"sum": [0.1, 1e-30], "shape": [3, 8, 8]})
-    again = ShardIndex.from_json(index.to_json(), "here")
-    assert again.to_json() == index.to_json()
+    again = ShardIndex.from_bytes(index.to_bytes(), "here")
+    assert again.to_bytes() == index.to_bytes()
     assert (again.size, again.sha256, again.keys, again.facts) == (index.size, index.sha256, index.keys, index.facts)
     for extension, columns in index.members.items():
-        for column, column_again in zip(columns, again.members[extension], strict=True):
-            assert np.array_equal(column, column_again)
-            assert column_again.dtype == np.int64
+        for name, dtype in (("offsets", np.int64), ("sizes", np.int64), ("checksums", np.uint64)):
+            column = getattr(again.members[extension], name)
+            np.testing.assert_array_equal(column, getattr(columns, name))
+            assert column.dtype == dtype
 
 
-WHOLE = {"format": 1, "bytes": 9, "sha256": "f", "keys": ["a"], "members": {"png": [[0], [1]]}, "facts": {}}
+def test_an_index_without_samples_comes_back():
+    _, index = write_shard([])
+    assert len(ShardIndex.from_bytes(index.to_bytes(), "here")) == 0
+
+
+HEADER = {"format": 1, "bytes": 9, "sha256": "f", "samples": 2, "facts": {}}
+COLUMNS = {
+    "keys": np.frombuffer(b"a\0b", np.uint8),
+    "offsets.png": np.array([0, 512]),
+    "sizes.png": np.array([1, 1]),
+    "checksums.png": np.array([3, 4], np.uint64),
+}
+
+
+def index_bytes(header=None, **columns):
+    """An index's bytes with some of its header or columns changed; None leaves a column out."""
+    changed = {name: column for name, column in (COLUMNS | columns).items() if column is not None}
+    return save(changed, {"index": json.dumps(HEADER if header is None else header)})
 
 
 @pytest.mark.parametrize(
@@ -121,36 +176,28 @@ WHOLE = {"format": 1, "bytes": 9, "sha256": "f", "keys": ["a"], "members": {"png
     [
         b"",
         b"\xff\xfe",
-        b"{",
-        b"[]",
-        b"null",
-        b"3",
         b"{}",
-        *(json.dumps({k: v for k, v in WHOLE.items() if k != name}).encode() for name in WHOLE),
-        *(
-            json.dumps(WHOLE | changes).encode()
-            for changes in (
-                {"format": 2},
-                {"members": []},
-                {"members": {"png": 3}},
-                {"members": {"png": [[0]]}},
-                {"members": {"png": [[0], ["x"]]}},
-                {"members": {"png": [[10**30], [1]]}},
-                {"members": {"png": [[0, 1], [1]]}},
-                {"members": {"png": [[], []]}},
-                {"keys": 5},
-            )
-        ),
+        b"\x02\0\0\0\0\0\0\0{}",
+        b"\xff" * 8,
+        save(COLUMNS),
+        save(COLUMNS, {"index": "{"}),
+        save(COLUMNS, {"index": "null"}),
+        index_bytes()[:-1],
+        *(index_bytes({k: v for k, v in HEADER.items() if k != name}) for name in HEADER),
+        *(index_bytes(HEADER | changes) for changes in ({"format": 2}, {"samples": 3}, {"samples": "two"})),
+        *(index_bytes(**{name: None}) for name in ("keys", "sizes.png", "checksums.png")),
+        *(index_bytes(**{name: column[:1]}) for name, column in COLUMNS.items()),
+        index_bytes(keys=np.frombuffer(b"\xff\0b", np.uint8)),
     ],
 )
 def test_anything_but_an_index_is_refused_with_its_place(data):
-    assert len(ShardIndex.from_json(json.dumps(WHOLE).encode(), "good")) == 1
-    with pytest.raises(DataError, match=r"^s3://somewhere/x\.index\.json: "):
-        ShardIndex.from_json(data, "s3://somewhere/x.index.json")
+    assert ShardIndex.from_bytes(index_bytes(), "good").keys == ["a", "b"]
+    with pytest.raises(DataError, match=r"^s3://somewhere/x\.index: "):
+        ShardIndex.from_bytes(data, "s3://somewhere/x.index")
 
 
 def test_a_shards_index_lies_beside_it():
-    assert index_name(shard_name("train", 7)) == "shards/train-000007.index.json"
+    assert index_name(shard_name("train", 7)) == "shards/train-000007.index"
 
 
 def test_shards_of_a_split_sort_by_their_number():
@@ -198,8 +245,11 @@ def test_neighbouring_samples_are_read_in_one_range_and_distant_ones_each_in_its
 def test_a_sample_whose_members_lie_far_apart_is_read_whole_with_others_between_them(artifact):
     data = np.random.default_rng(0).bytes(400_000)
     places = {"png": [0, 100, 250_000], "cls": [399_990, 150, 250_500]}
-    sizes = np.array([10, 10, 10])
-    index = ShardIndex(len(data), "", ["a", "b", "c"], {ext: (np.array(at), sizes) for ext, at in places.items()})
+    members = {
+        ext: Members.of([(at, 10, xxhash.xxh3_64_intdigest(data[at : at + 10])) for at in rows])
+        for ext, rows in places.items()
+    }
+    index = ShardIndex(len(data), "", ["a", "b", "c"], members)
     artifact.write("a.tar", data)
     for rows in ([0, 1, 2], [2, 1], [1, 0], [2, 0]):
         found = read_samples(artifact, "a.tar", index, rows)
@@ -214,7 +264,7 @@ def test_a_shard_is_there_only_once_its_index_is(artifact):
     with pytest.raises(MissingObjectError):
         read_index(artifact, "a.tar")
     index = put_shard(artifact, "a.tar", samples)
-    assert find_index(artifact, "a.tar").to_json() == read_index(artifact, "a.tar").to_json() == index.to_json()
+    assert find_index(artifact, "a.tar").to_bytes() == read_index(artifact, "a.tar").to_bytes() == index.to_bytes()
 
 
 def test_what_the_manifest_will_say_of_a_shard_is_what_the_store_holds(artifact):

@@ -79,7 +79,10 @@ def test_big_objects_are_read_in_parts(moto_store: ObjectStore, monkeypatch: pyt
         assert moto_store.read_ranges("big", [(3, size - 3), (0, 5)]) == [data[3:], data[:5]]
 
 
-def test_parts_of_two_versions_are_never_joined(moto_store: ObjectStore, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("size", [2500, 1500, 500, 0])
+def test_parts_of_two_versions_are_never_joined(
+    moto_store: ObjectStore, monkeypatch: pytest.MonkeyPatch, size: int
+) -> None:
     monkeypatch.setattr(s3, "PART_BYTES", 1000)
     moto_store.put("big", b"1" * 2500)
     answered = []
@@ -87,10 +90,10 @@ def test_parts_of_two_versions_are_never_joined(moto_store: ObjectStore, monkeyp
     def replace(**_: object) -> None:
         answered.append(1)
         if len(answered) == 1:
-            moto_store.put("big", b"2" * 2500)
+            moto_store.put("big", b"2" * size)
 
     with during("after-call.s3.GetObject", replace, moto_store):
-        assert moto_store.read("big") == b"2" * 2500
+        assert moto_store.read("big") == b"2" * size
 
 
 def test_a_body_that_breaks_off_is_asked_for_again(moto_s3: S3Server) -> None:
@@ -102,6 +105,35 @@ def test_a_body_that_breaks_off_is_asked_for_again(moto_s3: S3Server) -> None:
 
     with faulty_server(cut, cut, lambda request: request.answer(206, ranged, b"0123456789")) as server:
         assert open_store("s3://bucket", server.endpoint_url).read_range("a", 0, 10) == b"0123456789"
+
+
+def test_a_body_shorter_than_its_range_is_asked_for_again(moto_s3: S3Server) -> None:
+    ranged = {"Content-Range": "bytes 0-9/10", "ETag": "e"}
+    steps = [
+        lambda request: request.answer(206, ranged, b"0123"),
+        lambda request: request.answer(206, ranged, b"9" * 10),
+    ]
+    with faulty_server(*steps) as server:
+        assert open_store("s3://bucket", server.endpoint_url).read("a") == b"9" * 10
+
+
+def test_a_list_without_its_end_is_asked_for_again(moto_s3: S3Server) -> None:
+    page = (
+        b"<ListBucketResult><IsTruncated>%s</IsTruncated><Contents><Key>%s</Key><Size>7</Size></Contents>"
+        b"<NextContinuationToken>t</NextContinuationToken></ListBucketResult>"
+    )
+    steps = [b"", page % (b"true", b"a"), b"", page[:70], page % (b"false", b"b")]
+    with faulty_server(*(lambda request, body=body: request.answer(200, {}, body) for body in steps)) as server:
+        found = open_store("s3://bucket", server.endpoint_url).list()
+        assert [(info.key, info.size) for info in found] == [("a", 7), ("b", 7)]
+
+
+def test_a_forked_process_has_connections_of_its_own(moto_store: ObjectStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert isinstance(moto_store.backend, s3.S3Prefix)
+    ours = moto_store.backend._client
+    assert moto_store.backend._client is ours
+    monkeypatch.setattr(os, "getpid", lambda: 1)
+    assert moto_store.backend._client is not ours
 
 
 def test_a_create_in_conflict_is_tried_again(moto_s3: S3Server) -> None:

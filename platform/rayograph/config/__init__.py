@@ -9,24 +9,25 @@ from rayograph.config.networks import (
     Sampler,
 )
 from rayograph.config.scale import ActorScale, IngestScale, RayCluster, SamplingScale, Scale, TrainingScale
+from rayograph.config.sources import Columns, ImageFolder, ParquetTable, SklearnDigits, WebDatasetShards
 from rayograph.config.stages import (
     AutoencoderLoss,
     Encode,
     Evaluate,
-    ImageFolder,
     Job,
     Pack,
     Sample,
-    SklearnDigits,
     Stage,
     TrainAutoencoder,
     TrainDiffusion,
 )
+from rayograph.config.views import View
 
 __all__ = [
     "ActorScale",
     "Autoencoder",
     "AutoencoderLoss",
+    "Columns",
     "Denoiser",
     "Discriminator",
     "Encode",
@@ -36,6 +37,7 @@ __all__ = [
     "Job",
     "NoiseSchedule",
     "Pack",
+    "ParquetTable",
     "PerceptualNetwork",
     "RayCluster",
     "Sample",
@@ -47,4 +49,6 @@ __all__ = [
     "TrainAutoencoder",
     "TrainDiffusion",
     "TrainingScale",
+    "View",
+    "WebDatasetShards",
 ]

@@ -20,3 +20,14 @@ class StageBase(Declaration):
     inputs: ClassVar[dict[str, str]] = {}
     seed: Seed | None = None
     """None takes the job's seed."""
+
+    def references(self) -> list[tuple[str, str, str]]:
+        """(field, kind, reference) of every input; a mixture's are numbered: images.0, images.1."""
+        found = []
+        for field, kind in self.inputs.items():
+            given = getattr(self, field)
+            if isinstance(given, str):
+                found.append((field, kind, given))
+            else:
+                found += [(f"{field}.{number}", kind, ref) for number, ref in enumerate(given)]
+        return found

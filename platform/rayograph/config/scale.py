@@ -40,9 +40,15 @@ class IngestScale(Declaration):
     cpus_per_task: PositiveFloat = 0.25
     tasks: PositiveInt = 2
     """At once: in all for packing, for each worker's stream in training."""
-    window_steps: PositiveInt = 64
-    """Training steps that one task reads, as far as `window_bytes` of decoded rows allow."""
-    window_bytes: PositiveInt = 64_000_000
+    steps_per_task: PositiveInt = 64
+    """Training steps that one task reads at least, as far as `bytes_per_task` of decoded rows allow."""
+    bytes_per_task: PositiveInt = 64_000_000
+    resources: dict[str, PositiveFloat] = Field(default_factory=dict)
+    """Of each task beside CPUs: with a custom resource that only CPU nodes offer, GPU nodes decode nothing."""
+    in_worker: bool = False
+    """Whether a thread of the training worker reads for it, instead of tasks: for moments, which need no decoding."""
+    log_samples: bool = False
+    """Whether training workers write down the key of every sample they saw (samples/ in the artifact)."""
 
 
 class ActorScale(Declaration):

@@ -1,7 +1,7 @@
 """The six kinds of stage. A stage names its inputs: another stage of the job, or the URI of a committed artifact."""
 
 import re
-from typing import Annotated, ClassVar, Literal, Union
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, PositiveInt, model_validator
 
@@ -14,41 +14,39 @@ from rayograph.config.networks import (
     PerceptualNetwork,
     Sampler,
 )
+from rayograph.config.sources import Source
 from rayograph.config.training import Training
+from rayograph.config.views import View
 
 ArtifactRef = str
-
-
-class SklearnDigits(Declaration):
-    """scikit-learn's 1,797 handwritten digits of 8×8 pixels (Alpaydin & Kaynak 1998), shipped with the package."""
-
-    kind: Literal["sklearn_digits"] = "sklearn_digits"
-
-
-class ImageFolder(Declaration):
-    """Image files below `uri`; with `class_per_folder`, the folders right below it name the classes, sorted.
-
-    A folder that changed keeps its artifact: raise `revision` to pack it anew.
-    """
-
-    kind: Literal["image_folder"] = "image_folder"
-    uri: str
-    class_per_folder: bool = False
-    revision: int = 0
-
-
-Source = Annotated[Union[SklearnDigits, ImageFolder], Field(discriminator="kind")]  # noqa: UP007 - pydantic wants it
+Mixture = ArtifactRef | dict[ArtifactRef, Annotated[float, Field(gt=0)]]
+"""One data set, or several by weight: the share of each among the samples seen."""
 
 
 class Pack(StageBase):
-    """Checks and decodes a source once, and writes it as WebDataset shards of square images."""
+    """Checks and decodes a source once, and writes it as WebDataset shards, with captions, classes, boxes and masks."""
 
     kind: Literal["pack"] = "pack"
     source: Source
-    image_size: PositiveInt
-    held_out_fraction: float = Field(0.1, gt=0, lt=1)
+    image_size: PositiveInt | None = None
+    """Side of the square, or the shorter side, in pixels; only `resize="none"` goes without."""
+    resize: Literal["square", "shorter_side", "none"] = "square"
+    """The middle square; everything; or everything at its own size, and then a plain JPEG, PNG or WebP as it is."""
+    format: Literal["png", "jpeg"] = "png"
+    jpeg_quality: int = Field(95, ge=1, le=100)
+    minimum_size: PositiveInt = 1
+    """Images whose shorter side has fewer pixels are rejected."""
+    held_out_fraction: float = Field(0.1, ge=0, lt=1)
     samples_per_shard: PositiveInt = 1024
     bad_sample_limit: int = Field(0, ge=0)
+    """Rejected images are left out and named in the manifest; one more than this fails the stage."""
+
+    @model_validator(mode="after")
+    def _size_fits_resize(self) -> "Pack":
+        if (self.image_size is None) != (self.resize == "none"):
+            wanted = "no image_size" if self.resize == "none" else "an image_size"
+            raise ValueError(f"expected {wanted} with resize={self.resize!r}, got {self.image_size}")
+        return self
 
 
 class AutoencoderLoss(Declaration):
@@ -65,7 +63,8 @@ class TrainAutoencoder(Training):
 
     inputs: ClassVar[dict[str, str]] = {"images": "pack"}
     kind: Literal["train_autoencoder"] = "train_autoencoder"
-    images: ArtifactRef = "pack"
+    images: Mixture = "pack"
+    view: View = View()
     network: Autoencoder
     discriminator: Discriminator = Discriminator()
     perceptual: PerceptualNetwork = PerceptualNetwork()
@@ -81,6 +80,8 @@ class Encode(StageBase):
     kind: Literal["encode"] = "encode"
     images: ArtifactRef = "pack"
     autoencoder: ArtifactRef = "train_autoencoder"
+    image_size: PositiveInt | None = None
+    """Side of the middle square that is encoded; None is the size that the autoencoder was trained at."""
     batch_size: PositiveInt = 128
 
 
@@ -89,7 +90,7 @@ class TrainDiffusion(Training):
 
     inputs: ClassVar[dict[str, str]] = {"moments": "encode", "autoencoder": "train_autoencoder"}
     kind: Literal["train_diffusion"] = "train_diffusion"
-    moments: ArtifactRef = "encode"
+    moments: Mixture = "encode"
     autoencoder: ArtifactRef = "train_autoencoder"
     network: Denoiser
     noise_schedule: NoiseSchedule = NoiseSchedule()
@@ -146,8 +147,7 @@ class Job(Declaration):
             if not re.fullmatch(r"[a-z0-9][a-z0-9_-]*", label):
                 raise ValueError(f"name {label!r}: expected lower-case letters, digits, '-' and '_'")
         for name, stage in self.stages.items():
-            for field, kind in stage.inputs.items():
-                ref = getattr(stage, field)
+            for field, kind, ref in stage.references():
                 if "/" in ref:
                     continue
                 if ref not in earlier:

@@ -16,6 +16,9 @@ class Training(StageBase):
     lanes: PositiveInt = 8
     """Parallel walks through the data: the largest number of workers ever wanted. Part of the sample order."""
 
+    bad_sample_limit: int = Field(0, ge=0)
+    """Unreadable samples that others may stand in for, each named, before the training fails."""
+
     learning_rate: float = Field(1e-4, gt=0)
     learning_rate_schedule: Literal["constant", "cosine"] = "constant"
     warmup_images: int = Field(0, ge=0)

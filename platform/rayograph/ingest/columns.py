@@ -4,23 +4,47 @@ Shapes: n samples, h w pixels, z latent channels, y x latent grid.
 """
 
 import io
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
 from rayograph.errors import DataError
-from rayograph.shards.images import pixels_of
+from rayograph.shards.frames import Frame, whole
+from rayograph.shards.images import EXTENSIONS, render
 from rayograph.shards.sample import Sample
 
 
-def image_columns(samples: Sequence[Sample]) -> dict[str, np.ndarray]:
+def image_columns(samples: Sequence[Sample], choose: Callable[[int, int], Frame] = whole) -> dict[str, np.ndarray]:
     """`pixels` (n, h, w, 3) uint8 and, where every sample has a class, `classes` (n,) int64."""
-    return {"pixels": np.stack([pixels_of(s.members["png"], s.key) for s in samples])} | _classes(samples)
+    return {"pixels": np.stack([render(*image_of(sample), choose) for sample in samples])} | class_columns(samples)
 
 
 def moments_columns(samples: Sequence[Sample]) -> dict[str, np.ndarray]:
-    """`moments` (n, 2z, y, x) float32 and, where every sample has a class, `classes` (n,) int64."""
-    return {"moments": np.stack([from_npy(s.members["npy"], s.key) for s in samples])} | _classes(samples)
+    """`moments` (n, 2z, y, x) and, where every sample has a class, `classes` (n,) int64."""
+    return {"moments": np.stack([from_npy(s.members["npy"], s.key) for s in samples])} | class_columns(samples)
+
+
+def class_columns(samples: Sequence[Sample]) -> dict[str, np.ndarray]:
+    """`classes` (n,) int64 where every sample has one; otherwise nothing."""
+    if not all("cls" in sample.members for sample in samples):
+        return {}
+    return {"classes": np.array([class_of(sample) for sample in samples], np.int64)}
+
+
+def image_of(sample: Sample) -> tuple[bytes, str]:
+    """A sample's image and key. Raises DataError naming a sample that has none."""
+    for extension in EXTENSIONS:
+        if extension in sample.members:
+            return sample.members[extension], sample.key
+    raise DataError(f"{sample.key}: expected an image ({', '.join(EXTENSIONS)}), got {', '.join(sample.members)}")
+
+
+def class_of(sample: Sample) -> int:
+    """A sample's class. Raises DataError naming a sample whose class is no number."""
+    try:
+        return int(sample.members["cls"])
+    except ValueError:
+        raise DataError(f"{sample.key}: expected a class's number, got {sample.members['cls'][:40]!r}") from None
 
 
 def to_npy(array: np.ndarray) -> bytes:
@@ -38,14 +62,7 @@ def from_npy(data: bytes, name: str) -> np.ndarray:
         raise DataError(f"{name}: expected a plain .npy array: {error}") from error
 
 
-def _classes(samples: Sequence[Sample]) -> dict[str, np.ndarray]:
-    if not all("cls" in sample.members for sample in samples):
-        return {}
-    return {"classes": np.array([_class(sample) for sample in samples], np.int64)}
-
-
-def _class(sample: Sample) -> int:
-    try:
-        return int(sample.members["cls"])
-    except ValueError:
-        raise DataError(f"{sample.key}: expected a class's number, got {sample.members['cls'][:40]!r}") from None
+def npy_header(data: bytes, name: str) -> tuple[bytes, np.dtype, tuple[int, ...]]:
+    """The bytes before the numbers, and the numbers' type and shape. Raises DataError as `from_npy` does."""
+    array = from_npy(data, name)
+    return data[: len(data) - array.nbytes], array.dtype, array.shape

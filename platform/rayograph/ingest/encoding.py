@@ -7,6 +7,7 @@ Shapes: b batch, z latent channels, y x latent grid.
 """
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ from rayograph.models.folder import load_autoencoder
 from rayograph.models.scaling import LatentScale
 from rayograph.runs.artifact import Artifact
 from rayograph.runs.draws import Stream, normal
+from rayograph.shards.frames import middle_square
 from rayograph.shards.index import ShardIndex
 from rayograph.shards.sample import Sample, key_fraction
 from rayograph.shards.store import find_index, put_shard, read_index, read_samples
@@ -27,9 +29,18 @@ class ShardEncoder:
     """Loads the autoencoder once and encodes shard after shard."""
 
     def __init__(
-        self, images: Artifact, autoencoder: Artifact, target: Artifact, batch_size: int, seed: int, device: str
+        self,
+        images: Artifact,
+        autoencoder: Artifact,
+        target: Artifact,
+        size: int,
+        batch_size: int,
+        seed: int,
+        device: str,
     ):
+        """`size` is the side of the middle square that is encoded."""
         self._images, self._target, self._batch_size, self._seed = images, target, batch_size, seed
+        self._choose = partial(middle_square, size=size)
         self._device = torch.device(device)
         self._autoencoder = load_autoencoder(autoencoder).to(self._device)
 
@@ -47,7 +58,7 @@ class ShardEncoder:
         for start in range(0, len(index), self._batch_size):
             rows = range(start, min(start + self._batch_size, len(index)))
             batch = read_samples(self._images, name, index, rows)
-            pixels = torch.from_numpy(image_columns(batch)["pixels"]).to(self._device)
+            pixels = torch.from_numpy(image_columns(batch, self._choose)["pixels"]).to(self._device)
             moments = encode(self._autoencoder, to_images(pixels))
             positions = first + torch.arange(rows.start, rows.stop, device=self._device)
             shape = (moments.shape[1] // 2, *moments.shape[2:])

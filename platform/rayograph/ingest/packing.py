@@ -1,75 +1,150 @@
-"""Packing: which entries make which shard, and how one shard is made. Pure but for the store."""
+"""Packing: what becomes of one task of a source. Pure but for the stores it reads and writes.
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+A task's rows go to one shard of each split, or to several where there are many, each row by its own key's hash. What
+the task did is written down once, after its shards: a task whose record is there is not run again.
+"""
+
+from dataclasses import dataclass, field
 from typing import Any
 
+from pydantic import ValidationError
+
 from rayograph.config import Pack
-from rayograph.errors import DataError
-from rayograph.ingest.sources import Entry, SourceReader
+from rayograph.errors import DataError, MissingObjectError
+from rayograph.ingest.members import to_sample
+from rayograph.ingest.sources.base import HELD_OUT, TRAIN, Rejected, Source, Task
+from rayograph.ingest.sources.naming import check_key
 from rayograph.runs.artifact import Artifact
-from rayograph.shards.images import to_png, to_square
-from rayograph.shards.index import ShardIndex
+from rayograph.runs.manifest import FileRecord, Record, ShardRecord
 from rayograph.shards.sample import Sample, key_fraction
-from rayograph.shards.store import find_index, put_shard, shard_name
+from rayograph.shards.store import put_shard, shard_files, shard_name
 
-TRAIN, HELD_OUT = "train", "held_out"
+__all__ = ["HELD_OUT", "TRAIN", "PackedTask", "pack_task", "require_few", "task_record"]
 
-
-@dataclass(frozen=True)
-class ShardTask:
-    """One shard to make."""
-
-    name: str
-    split: str
-    entries: tuple[Entry, ...]
+SHARD_BYTES = 256 << 20
+"""A shard that grows beyond is closed early: a task holds one of each split in memory."""
 
 
-def plan_shards(entries: Sequence[Entry], declared: Pack) -> list[ShardTask]:
-    """Splits and orders entries by their keys' hashes alone: no state, and classes well mixed.
+class PackedTask(Record):
+    """What a task did. `source` is the source's fingerprint; `members` counts samples by what they hold."""
 
-    Raises DataError if a key stands twice, or a split would be empty.
+    source: str
+    task: int
+    rows: int
+    files: list[FileRecord]
+    shards: list[ShardRecord]
+    members: dict[str, int]
+    classes: int
+    """One more than the largest class."""
+    rejected: list[dict[str, str]]
+    unavailable: int
+    """Images that the source itself says it never got: left out, not counted against the limit."""
+
+
+def task_record(number: int) -> str:
+    """The name of a task's record in its artifact."""
+    return f"packed/{number:06d}.json"
+
+
+def pack_task(artifact: Artifact, source: Source, declared: Pack, task: Task) -> bytes:
+    """Packs one task, or finds it packed; its `PackedTask` as JSON. The same input gives the same bytes everywhere.
+
+    Raises DataError once more rows are rejected than `bad_sample_limit`, and for a source that has changed.
     """
-    places: dict[str, str] = {}
-    for entry in entries:
-        if entry.key in places:
-            other = places[entry.key]
-            raise DataError(f"{entry.place}: expected keys that differ, got {entry.key!r}, as {other} has it")
-        places[entry.key] = entry.place
-    ordered = sorted(entries, key=lambda entry: key_fraction(entry.key))
-    held_out = sum(key_fraction(entry.key) < declared.held_out_fraction for entry in ordered)
-    tasks = []
-    for split, chosen in ((TRAIN, ordered[held_out:]), (HELD_OUT, ordered[:held_out])):
-        if not chosen:
-            raise DataError(
-                f"pack: expected images in the {split} split, got none of {len(entries)} (held_out_fraction)"
-            )
-        for number, start in enumerate(range(0, len(chosen), declared.samples_per_shard)):
-            part = tuple(chosen[start : start + declared.samples_per_shard])
-            tasks.append(ShardTask(shard_name(split, number), split, part))
-    return tasks
+    name = artifact.key(task_record(task.number))
+    try:
+        done = artifact.store.read(name)
+    except MissingObjectError:
+        return _pack(artifact, source, declared, task)
+    uri = artifact.store.uri_of(name)
+    try:
+        began = PackedTask.model_validate_json(done).source
+    except ValidationError as error:
+        raise DataError(f"{uri}: not a record of a packed task: {error.errors()[0]['msg']}") from error
+    if began != source.fingerprint:
+        raise DataError(f"{uri}: the source has changed since this pack began: raise its `revision` to pack it anew")
+    return done
 
 
-def pack_shard(artifact: Artifact, task: ShardTask, source: SourceReader, declared: Pack) -> ShardIndex:
-    """Makes one shard, or finds it made. Rejected images are left out, and named in the index's facts."""
-    found = find_index(artifact, task.name)
-    if found is not None:
-        return found
-    samples: list[Sample] = []
-    rejected: list[dict[str, Any]] = []
-    for entry in task.entries:
-        try:
-            members = {"png": to_png(to_square(source.image(entry), declared.image_size))}
-        except DataError as error:
-            rejected.append({"key": entry.key, "reason": str(error)})
-            if len(rejected) > declared.bad_sample_limit:
-                raise
+def require_few(rejected: list[dict[str, str]], limit: int) -> None:
+    """Raises DataError, naming the first, for more rejected images than `bad_sample_limit` allows."""
+    if len(rejected) > limit:
+        raise DataError(f"{rejected[0]['reason']} ({len(rejected)} images rejected so far, bad_sample_limit {limit})")
+
+
+@dataclass
+class _Split:
+    """Shards of one split of one task, written as they fill."""
+
+    artifact: Artifact
+    name: str
+    task: int
+    most_samples: int
+    files: list[FileRecord] = field(default_factory=list)
+    shards: list[ShardRecord] = field(default_factory=list)
+    _samples: list[Sample] = field(default_factory=list)
+    _bytes: int = 0
+
+    def add(self, sample: Sample) -> None:
+        size = sum(map(len, sample.members.values()))
+        if len(self._samples) == self.most_samples or (self._samples and self._bytes + size > SHARD_BYTES):
+            self.close()
+        self._samples.append(sample)
+        self._bytes += size
+
+    def close(self) -> None:
+        """Writes what there is."""
+        if not self._samples:
+            return
+        name = shard_name(self.name, self.task)
+        if self.shards:
+            name = f"{name.removesuffix('.tar')}-{len(self.shards):03d}.tar"
+        index = put_shard(self.artifact, name, self._samples)
+        files, shard = shard_files(self.artifact, name, self.name, index)
+        self.files += files
+        self.shards.append(shard)
+        self._samples, self._bytes = [], 0
+
+
+def _pack(artifact: Artifact, source: Source, declared: Pack, task: Task) -> bytes:
+    splits = {name: _Split(artifact, name, task.number, declared.samples_per_shard) for name in (TRAIN, HELD_OUT)}
+    rejected: list[dict[str, str]] = []
+    members: dict[str, int] = {}
+    keys: set[str] = set()
+    facts: dict[str, Any] = {"rows": 0, "classes": 0, "unavailable": 0}
+    for row in source.rows(task):
+        facts["rows"] += 1
+        if isinstance(row, Rejected):
+            if row.counted:
+                rejected.append({"key": row.key, "reason": row.reason})
+                require_few(rejected, declared.bad_sample_limit)
+            facts["unavailable"] += not row.counted
             continue
-        if entry.label is not None:
-            members["cls"] = str(entry.label).encode()
-        samples.append(Sample(entry.key, members))
-    if not samples:
-        raise DataError(
-            f"{task.name}: every one of its {len(rejected)} images was rejected; first: {rejected[0]['reason']}"
-        )
-    return put_shard(artifact, task.name, samples, {"rejected": rejected})
+        try:
+            if row.key in keys:
+                raise DataError(f"{row.place}: expected keys that differ, got {row.key!r} a second time")
+            check_key(row.key, row.place)
+            sample = to_sample(row, declared)
+        except DataError as error:
+            rejected.append({"key": row.key, "reason": str(error)})
+            require_few(rejected, declared.bad_sample_limit)
+            continue
+        keys.add(row.key)
+        for extension in sample.members:
+            members[extension] = members.get(extension, 0) + 1
+        facts["classes"] = max(facts["classes"], -1 if row.label is None else row.label + 1)
+        splits[HELD_OUT if key_fraction(row.key) < declared.held_out_fraction else TRAIN].add(sample)
+    for split in splits.values():
+        split.close()
+    record = PackedTask(
+        source=source.fingerprint,
+        task=task.number,
+        files=[file for split in splits.values() for file in split.files],
+        shards=[shard for split in splits.values() for shard in split.shards],
+        members=members,
+        rejected=rejected,
+        **facts,
+    )
+    data = record.model_dump_json().encode()
+    artifact.store.put_if_absent(artifact.key(task_record(task.number)), data)
+    return data

@@ -1,51 +1,151 @@
 """What stands at planned positions: ranges read by the index, decoded to arrays in the plan's order. No Ray."""
 
-from collections.abc import Callable, Sequence
+import os
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
 
-from rayograph.ingest.columns import image_columns, moments_columns
+from rayograph.errors import DataError
+from rayograph.ingest.contents import Columns, Content
 from rayograph.runs.artifact import Artifact
 from rayograph.shards.index import ShardIndex
 from rayograph.shards.plan import Plan
+from rayograph.shards.rows import Rows
 from rayograph.shards.sample import Sample
-from rayograph.shards.store import read_index, read_samples
+from rayograph.shards.store import fetch_rows, read_index
 
-Columns = dict[str, np.ndarray]
+POSITIONS, KEYS, SUBSTITUTED = "positions", "keys", "substituted"
+"""Columns of every block beside its content's own. `substituted` is empty, or what was wrong with the row's sample."""
 
-DECODERS: dict[str, Callable[[Sequence[Sample]], Columns]] = {"images": image_columns, "moments": moments_columns}
+READS_AT_ONCE = 16
+"""An object store answers late but to many at once."""
+
+SUBSTITUTES = 8
+"""Samples tried in the place of an unreadable one."""
 
 
 @dataclass(frozen=True)
 class PlannedReader:
-    """Reads any positions of a plan over the shards `names`; `content` is "images" or "moments"."""
+    """Reads any positions of a plan; `shards` are the artifact and name of each of the plan's shards, in its order."""
 
-    artifact: Artifact
-    names: tuple[str, ...]
+    artifacts: tuple[Artifact, ...]
+    names: tuple[tuple[str, ...], ...]
     plan: Plan
-    content: str
+    content: Content
 
     def read(self, positions: np.ndarray) -> Columns:
-        """The decoded columns, a row for each position, and the column `positions` itself. Each sample is read once."""
-        shards, rows = self.plan.locate(positions)
-        order: list[np.ndarray] = []
-        samples: list[Sample] = []
-        back: list[np.ndarray] = []
-        for shard in np.unique(shards):
-            here = np.flatnonzero(shards == shard)
-            wanted, inverse = np.unique(rows[here], return_inverse=True)
-            name = self.names[shard]
-            order.append(here)
-            back.append(inverse + len(samples))
-            samples += read_samples(self.artifact, name, _index(self.artifact, name), wanted)
-        place = np.empty(len(positions), np.int64)
-        place[np.concatenate(order)] = np.concatenate(back)
-        columns = DECODERS[self.content](samples)
-        return {"positions": positions, **{name: column[place] for name, column in columns.items()}}
+        """All columns, a row for each of `positions` (n,), in that order.
+
+        An unreadable sample is replaced by another one, which (seed, position) choose, and named. Raises DataError
+        where one substitute after the other is unreadable too.
+        """
+        return next(self._blocks(positions, len(positions)))
+
+    def blocks(self, steps: range, worker: int, workers: int) -> Iterator[Columns]:
+        """What `read` gives for a worker's rows of `steps`, in blocks of whole steps. All bytes are fetched at once."""
+        positions = self.plan.positions(steps, worker, workers)
+        rows = positions.shape[1]
+        width = max(1, self.content.block_rows // rows)
+        yield from self._blocks(positions.ravel(), width * rows)
+
+    def _blocks(self, positions: np.ndarray, width: int) -> Iterator[Columns]:
+        groups = self._fetch(*self.plan.locate(positions))
+        owner = np.empty(len(positions), np.int64)
+        for number, (_, places) in enumerate(groups):
+            owner[places] = number
+        for start in range(0, len(positions), width):
+            stop = min(start + width, len(positions))
+            near = [groups[number] for number in np.unique(owner[start:stop])]
+            parts = [_within(rows, places, start, stop) for rows, places in near]
+            yield self._decode(positions[start:stop], parts)
+
+    def _fetch(self, shards: np.ndarray, rows: np.ndarray) -> list[tuple[Rows, np.ndarray]]:
+        """The bytes of all rows, shard by shard, and the places they belong to."""
+        order = np.lexsort((rows, shards))
+        cuts = np.flatnonzero(np.diff(shards[order])) + 1
+        places = np.split(order, cuts)
+        pool = _pool(os.getpid())
+        fetched = pool.map(self._fetch_shard, [int(shards[p[0]]) for p in places], [rows[p] for p in places])
+        return list(zip(fetched, places, strict=True))
+
+    def _fetch_shard(self, shard: int, rows: np.ndarray) -> Rows:
+        for artifact, names in zip(self.artifacts, self.names, strict=True):
+            if shard < len(names):
+                return fetch_rows(artifact, names[shard], _index(artifact, names[shard]), rows)
+            shard -= len(names)
+        raise IndexError(shard)
+
+    def _decode(self, positions: np.ndarray, groups: list[tuple[Rows, np.ndarray]]) -> Columns:
+        keys = np.empty(len(positions), object)
+        for rows, places in groups:
+            keys[places] = rows.keys
+        substituted = np.full(len(positions), "", object)
+        try:
+            columns = self.content.columns(groups)
+        except DataError:  # one by one, then, to tell which
+            columns = None
+        if columns is None:
+            columns = self._one_by_one(positions, groups, keys, substituted)
+        return {POSITIONS: positions, KEYS: keys, SUBSTITUTED: substituted, **columns}
+
+    def _one_by_one(
+        self, positions: np.ndarray, groups: list[tuple[Rows, np.ndarray]], keys: np.ndarray, substituted: np.ndarray
+    ) -> Columns:
+        decode = self.content.decoder(positions)
+        columns: Columns = {}
+        filled: dict[str, int] = {}
+        for rows, places in groups:
+            for row, place in enumerate(places.tolist()):
+                try:
+                    values = decode(place, rows.sample(row))
+                except DataError as error:
+                    keys[place], values, substituted[place] = self._again(int(positions[place]), place, decode, error)
+                for name, value in values.items():
+                    if name not in columns:
+                        columns[name] = np.empty((len(positions), *np.shape(value)), value.dtype)
+                    if np.shape(value) != columns[name].shape[1:]:
+                        raise DataError(
+                            f"{rows.uri}: sample {keys[place]}: expected {name} of shape {columns[name].shape[1:]}, as "
+                            f"others have, got {np.shape(value)}"
+                        )
+                    columns[name][place] = value
+                    filled[name] = filled.get(name, 0) + 1
+        return {name: column for name, column in columns.items() if filled[name] == len(positions)}
+
+    def _again(
+        self, position: int, place: int, decode: Callable[[int, Sample], Columns], error: DataError
+    ) -> tuple[str, Columns, str]:
+        """The sample at `position` read anew, as a network may have spoilt it, or one that stands in for it.
+
+        Its key, its columns, and what is wrong with the planned one.
+        """
+        shards, rows = self.plan.locate(np.array([position]))
+        tries = [(int(shards[0]), int(rows[0])), *(self.plan.substitute(position, n) for n in range(SUBSTITUTES))]
+        for attempt, (shard, row) in enumerate(tries):
+            try:
+                sample = self._fetch_shard(shard, np.array([row])).sample(0)
+                return sample.key, decode(place, sample), str(error) if attempt else ""
+            except DataError:
+                continue
+        raise DataError(f"{error} ({SUBSTITUTES} samples tried in its place were unreadable too)")
 
 
-@lru_cache(maxsize=256)
+def _within(rows: Rows, places: np.ndarray, start: int, stop: int) -> tuple[Rows, np.ndarray]:
+    """The rows whose places lie in [start, stop), and those places counted from `start`."""
+    chosen = np.flatnonzero((places >= start) & (places < stop))
+    if len(chosen) == len(places):
+        return rows, places - start
+    return rows.take(chosen), places[chosen] - start
+
+
+@lru_cache(maxsize=64)
 def _index(artifact: Artifact, name: str) -> ShardIndex:
     return read_index(artifact, name)
+
+
+@lru_cache(maxsize=1)
+def _pool(_process: int) -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(READS_AT_ONCE, thread_name_prefix="ranges")

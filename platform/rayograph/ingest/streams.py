@@ -8,13 +8,18 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeVar
 
+import numpy as np
 import ray
 import ray.data
+import torch
 from ray.data._internal.execution.execution_callback import ExecutionCallback
 
 from rayograph import errors
 from rayograph.config import IngestScale
-from rayograph.ingest.reading import PlannedReader
+from rayograph.ingest.contents import BLOCK_BYTES
+from rayograph.ingest.memory import keep_freed_memory
+from rayograph.ingest.reading import KEYS, POSITIONS, SUBSTITUTED, PlannedReader
+from rayograph.ingest.staging import staged
 from rayograph.shards.batch import Batch
 
 T = TypeVar("T")
@@ -25,12 +30,11 @@ SEGMENT_WINDOWS = 4096
 SCHEDULING_PAUSE_SECONDS = 0.05
 
 
-def each(items: Sequence[T], work: Callable[[T], bytes], *, cpus: float, tasks: int) -> Iterator[bytes]:
+def each(items: Sequence[T], work: Callable[[T], bytes], scale: IngestScale) -> Iterator[bytes]:
     """work(item) for every item, by tasks over the cluster, in order. A RayographError of a task is raised here."""
     numbers = ray.data.range(len(items), override_num_blocks=len(items))
-    pool = ray.data.TaskPoolStrategy(size=min(tasks, len(items)))
     known = ray.put(list(items))
-    yield from _results(numbers.map(_work_on, fn_args=(work, known), num_cpus=cpus, compute=pool))
+    yield from _results(numbers.map(_work_on, fn_args=(work, known), **_tasks(scale, len(items))))
 
 
 def each_with(
@@ -46,23 +50,45 @@ def each_with(
 
 
 def training_batches(
-    reader: PlannedReader, scale: IngestScale, *, worker: int, workers: int, steps: range, row_bytes: int
+    reader: PlannedReader, scale: IngestScale, *, worker: int, workers: int, steps: range
 ) -> Iterator[Batch]:
-    """A worker's batches for `steps`, in order, read ahead by Ray Data tasks of several steps each."""
+    """A worker's batches for `steps`, in order, read ahead; page-locked where there is a GPU."""
     rows = reader.plan.global_batch_size // workers
-    width = max(1, min(scale.window_steps, scale.window_bytes // max(1, rows * row_bytes)))
-    for first in range(steps.start, steps.stop, width * SEGMENT_WINDOWS):
-        segment = range(first, min(first + width * SEGMENT_WINDOWS, steps.stop))
-        windows = -(-len(segment) // width)
-        numbers = ray.data.range(windows, override_num_blocks=windows)
-        pool = ray.data.TaskPoolStrategy(size=min(scale.tasks, windows))
-        known = (reader, segment, width, worker, workers)
+    width = min(scale.steps_per_task, scale.bytes_per_task // max(1, rows * reader.content.row_bytes))
+    windows = list(reader.plan.windows(steps, max(1, width)))
+    source = _in_this_process if scale.in_worker else _by_tasks
+    return staged(source(reader, scale, worker, workers, windows), pinned=torch.cuda.is_available())
+
+
+def _in_this_process(
+    reader: PlannedReader, scale: IngestScale, worker: int, workers: int, windows: list[range]
+) -> Iterator[Batch]:
+    rows = reader.plan.global_batch_size // workers
+    for window in windows:
+        for block in reader.blocks(window, worker, workers):
+            yield from _batch(block).split(rows)
+
+
+def _by_tasks(
+    reader: PlannedReader, scale: IngestScale, worker: int, workers: int, windows: list[range]
+) -> Iterator[Batch]:
+    """By Ray Data tasks, a window each. They hand on blocks as they decode, and stop where nobody takes them."""
+    rows = reader.plan.global_batch_size // workers
+    known = ray.put(reader)
+    for first in range(0, len(windows), SEGMENT_WINDOWS):
+        segment = windows[first : first + SEGMENT_WINDOWS]
+        numbers = ray.data.range(len(segment), override_num_blocks=len(segment))
         blocks = numbers.map_batches(
-            _read_window, fn_args=known, batch_size=1, num_cpus=scale.cpus_per_task, compute=pool
+            _read_window, fn_args=(known, segment, worker, workers), batch_size=1, **_tasks(scale, len(segment))
         )
         for columns in _ordered(blocks).iter_batches(batch_size=rows, batch_format="numpy", prefetch_batches=2):
-            positions = columns.pop("positions")
-            yield Batch(positions, columns)
+            yield _batch(columns)
+
+
+def _tasks(scale: IngestScale, most: int) -> dict[str, Any]:
+    """How tasks run: how many at once, and what each needs of a node."""
+    pool = ray.data.TaskPoolStrategy(size=min(scale.tasks, most))
+    return {"num_cpus": scale.cpus_per_task, "resources": dict(scale.resources), "compute": pool}
 
 
 class _Rest(ExecutionCallback):
@@ -84,15 +110,21 @@ def _ordered(dataset: Any) -> Any:
     context.enable_progress_bars = False
     context.execution_no_progress_timeout_s = -1
     context.print_on_execution_start = False
+    context.target_max_block_size = BLOCK_BYTES  # a block that a task hands on stays one
     return dataset
 
 
 def _read_window(
-    row: dict[str, Any], reader: PlannedReader, segment: range, width: int, worker: int, workers: int
-) -> dict[str, Any]:
-    """The rows of one window of a segment's steps."""
-    first = int(row["id"][0]) * width
-    return reader.read(reader.plan.positions(segment[first : first + width], worker, workers).ravel())
+    row: dict[str, Any], reader: Any, segment: list[range], worker: int, workers: int
+) -> Iterator[dict[str, Any]]:
+    """The rows of one window, block by block."""
+    keep_freed_memory()
+    yield from ray.get(reader).blocks(segment[int(row["id"][0])], worker, workers)
+
+
+def _batch(columns: dict[str, np.ndarray]) -> Batch:
+    named = {name: columns.pop(name) for name in (POSITIONS, KEYS, SUBSTITUTED)}
+    return Batch(named[POSITIONS], columns, named[KEYS], named[SUBSTITUTED])
 
 
 def _work_on(row: dict[str, Any], work: Callable[[Any], bytes], items: Any) -> dict[str, Any]:

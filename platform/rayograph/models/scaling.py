@@ -6,8 +6,10 @@ autoencoder configuration has a place for it, so that a model folder is complete
 Shapes: b batch, z latent channels, y x latent grid.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from diffusers import AutoencoderKL
 
@@ -31,6 +33,15 @@ class LatentScale:
     def keep_in(self, autoencoder: AutoencoderKL) -> None:
         """Writes the scale into the autoencoder's configuration, to be saved with it."""
         autoencoder.register_to_config(latents_mean=list(self.mean), latents_std=list(self.std))
+
+    @staticmethod
+    def mixed(scales: Sequence["LatentScale"], weights: Sequence[float]) -> "LatentScale":
+        """Of several data sets, mixed by weight: the mixture's own mean and standard deviation."""
+        shares = np.array(weights)[:, None] / np.sum(weights)
+        means, deviations = np.array([scale.mean for scale in scales]), np.array([scale.std for scale in scales])
+        mean = (shares * means).sum(axis=0)
+        deviation = np.sqrt((shares * (deviations**2 + (means - mean) ** 2)).sum(axis=0))
+        return LatentScale(tuple(mean.tolist()), tuple(deviation.tolist()))
 
     @staticmethod
     def kept_in(autoencoder: AutoencoderKL) -> "LatentScale":

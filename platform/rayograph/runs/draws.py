@@ -28,6 +28,7 @@ class Stream(IntEnum):
     SAMPLE_NOISE = 5
     ENCODE = 6
     SAMPLER_STEP = 7
+    VIEW = 8
 
 
 def uniform(seed: int, stream: Stream, positions: Tensor, count: int) -> Tensor:

@@ -4,7 +4,6 @@ import json
 from dataclasses import dataclass
 
 import torch
-from PIL import Image
 
 from rayograph.config import Sample as SampleRequest
 from rayograph.runs.artifact import Artifact
@@ -53,7 +52,7 @@ def draw_unit(
     samples = []
     for row, number in enumerate(numbers.tolist()):
         record = {"number": number, "seed": seed, "model": digest, **request.sampler.model_dump(mode="json")}
-        members = {"png": to_png(Image.fromarray(pixels[row].numpy()))}
+        members = {"png": to_png(pixels[row].numpy())}
         if classes is not None:
             record["class"] = int(classes[row])
             members["cls"] = str(int(classes[row])).encode()

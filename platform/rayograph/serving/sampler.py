@@ -32,7 +32,7 @@ class SamplerReplica:
             index = await asyncio.to_thread(
                 draw_unit, self._target, unit, self._request, self._seed, self._model, self._digest
             )
-        return index.to_json()
+        return index.to_bytes()
 
 
 def deploy(name: str, replicas: int, cpus: float, gpus: float, **arguments: Any) -> Any:

@@ -5,36 +5,46 @@ import tarfile
 from collections.abc import Iterable
 from typing import Any
 
-import numpy as np
+import xxhash
 
 from rayograph.errors import DataError
 from rayograph.runs.digests import sha256
-from rayograph.shards.index import ShardIndex
+from rayograph.shards.index import Members, ShardIndex
 from rayograph.shards.sample import Sample
+
+_MISSING = (0, -1, 0)
 
 
 def write_shard(samples: Iterable[Sample], facts: dict[str, Any] | None = None) -> tuple[bytes, ShardIndex]:
-    """The tar's bytes and its index. Every sample must have the first one's extensions.
+    """The tar's bytes and its index. Raises DataError for a key that readers would not find again, or that comes twice.
 
     Headers carry no time, owner or mode of the writer, so that identical input gives identical bytes.
     """
     buffer = io.BytesIO()
-    keys: list[str] = []
-    places: dict[str, list[tuple[int, int]]] = {}
+    rows: dict[str, dict[str, tuple[int, int, int]]] = {}
     with tarfile.open(fileobj=buffer, mode="w", format=tarfile.PAX_FORMAT) as tar:
         for sample in samples:
-            if keys and set(sample.members) != set(places):
-                raise DataError(f"sample {sample.key}: expected members {sorted(places)}, got {sorted(sample.members)}")
-            keys.append(sample.key)
+            _check_key(sample.key, rows)
+            places = rows[sample.key] = {}
             for extension, data in sorted(sample.members.items()):
                 header = tarfile.TarInfo(f"{sample.key}.{extension}")
                 header.size, header.mode = len(data), 0o644
                 tar.addfile(header, io.BytesIO(data))
                 padded = -(-len(data) // tarfile.BLOCKSIZE) * tarfile.BLOCKSIZE
-                places.setdefault(extension, []).append((tar.offset - padded, len(data)))
+                places[extension] = (tar.offset - padded, len(data), xxhash.xxh3_64_intdigest(data))
     data = buffer.getvalue()
-    members = {
-        extension: (np.array([o for o, _ in found], np.int64), np.array([s for _, s in found], np.int64))
-        for extension, found in places.items()
-    }
-    return data, ShardIndex(len(data), sha256(data), keys, members, facts or {})
+    return data, ShardIndex(len(data), sha256(data), list(rows), columns_of(rows), facts or {})
+
+
+def columns_of(rows: dict[str, dict[str, tuple[int, int, int]]]) -> dict[str, Members]:
+    """The index's columns from (offset, size, checksum) by key and extension."""
+    extensions = sorted({extension for places in rows.values() for extension in places})
+    return {e: Members.of([places.get(e, _MISSING) for places in rows.values()]) for e in extensions}
+
+
+def _check_key(key: str, known: dict[str, Any]) -> None:
+    if key in known:
+        raise DataError(f"sample {key}: expected keys that differ, got this one twice")
+    # Readers end a key at the first dot of its last part.
+    if not key or "." in key.rpartition("/")[2] or "\0" in key or ".." in key.split("/") or key.startswith("/"):
+        raise DataError(f"sample {key!r}: expected a relative name without a dot in its last part")

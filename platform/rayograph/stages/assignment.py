@@ -18,6 +18,5 @@ class Assignment:
     scale: Scale
     artifact: Artifact
     reader: PlannedReader
-    row_bytes: int
     make_learner: Callable[[], Any]
     """Makes the Learner; called on the worker, once its process group is up."""

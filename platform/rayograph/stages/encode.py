@@ -19,14 +19,23 @@ def run_encode(stage: ResolvedStage, declared: Encode) -> Outcome:
     from rayograph.ingest.streams import each_with
 
     images, packed = stage.input("images")
-    autoencoder, _ = stage.input("autoencoder")
+    autoencoder, trained = stage.input("autoencoder")
+    size = declared.image_size or trained.facts["image_size"]
     scale = stage.scale
     pool = scale.encode
     shards = packed.split(TRAIN)
     require(scale, stage.name, cpus=pool.actors * pool.cpus_per_actor, gpus=pool.actors * scale.gpus)
 
     worker = partial(
-        _encoder, images, autoencoder, stage.artifact, declared, stage.seed, scale.device, pool.threads_per_actor
+        _encoder,
+        images,
+        autoencoder,
+        stage.artifact,
+        size,
+        declared.batch_size,
+        stage.seed,
+        scale.device,
+        pool.threads_per_actor,
     )
     outcome = Outcome()
     facts = []
@@ -34,7 +43,7 @@ def run_encode(stage: ResolvedStage, declared: Encode) -> Outcome:
         names = [shard.path for shard in shards]
         done = each_with(names, worker, cpus=pool.cpus_per_actor, gpus=scale.gpus, actors=pool.actors)
         for shard, data in zip(shards, done, strict=True):
-            index = ShardIndex.from_json(data, shard.path)
+            index = ShardIndex.from_bytes(data, shard.path)
             outcome.add_shard(stage, shard.path, TRAIN, index)
             facts.append(index.facts)
             recorder.progress.advance_to(recorder.progress.done + len(index))
@@ -49,10 +58,17 @@ def run_encode(stage: ResolvedStage, declared: Encode) -> Outcome:
 
 
 def _encoder(
-    images: Artifact, autoencoder: Artifact, target: Artifact, declared: Encode, seed: int, device: str, threads: int
+    images: Artifact,
+    autoencoder: Artifact,
+    target: Artifact,
+    size: int,
+    batch_size: int,
+    seed: int,
+    device: str,
+    threads: int,
 ) -> Callable[[str], bytes]:
     import torch
 
     torch.set_num_threads(threads)
-    encoder = ShardEncoder(images, autoencoder, target, declared.batch_size, seed, device)
-    return lambda name: encoder(name).to_json()
+    encoder = ShardEncoder(images, autoencoder, target, size, batch_size, seed, device)
+    return lambda name: encoder(name).to_bytes()

@@ -41,21 +41,21 @@ def run_evaluate(stage: ResolvedStage, declared: Evaluate) -> Outcome:
     from rayograph.evaluation.report import Report, render, summary
 
     images, packed = stage.input("images")
-    autoencoder, _ = stage.input("autoencoder")
+    autoencoder, trained = stage.input("autoencoder")
     samples, drawn = stage.input("samples")
+    size = trained.facts["image_size"]
     scale = stage.scale
     pool = scale.encode
     require(scale, stage.name, cpus=pool.actors * pool.cpus_per_actor, gpus=pool.actors * scale.gpus)
     with Recorder(stage, "parts", 5) as recorder:
-        train = gather_images(images, packed, TRAIN, scale)
+        train = gather_images(images, packed, TRAIN, size, scale)
         recorder.progress.advance_to(1)
-        held_out = gather_reconstructions(images, packed, HELD_OUT, autoencoder, scale)
+        held_out = gather_reconstructions(images, packed, HELD_OUT, size, autoencoder, scale)
         recorder.progress.advance_to(2)
-        generated = gather_images(samples, drawn, SPLIT, scale)
+        generated = gather_images(samples, drawn, SPLIT, size, scale)
         recorder.progress.advance_to(3)
         strip = _denoising(stage, drawn)
         recorder.progress.advance_to(4)
-        size = packed.facts["image_size"]
         settings = MeasureSettings(
             space=FeatureSpace(declared.feature_size), neighbours=declared.neighbours, classifier=size % 8 == 0
         )

@@ -11,37 +11,40 @@ from rayograph.config import Scale
 from rayograph.ingest.columns import image_columns
 from rayograph.runs.artifact import Artifact
 from rayograph.runs.manifest import Manifest
+from rayograph.shards.frames import middle_square
 from rayograph.shards.store import read_index, read_samples
 
 Columns = dict[str, np.ndarray]
 
 
-def gather_images(artifact: Artifact, manifest: Manifest, split: str, scale: Scale) -> Columns:
-    """`pixels` (n, h, w, 3) and, where there are classes, `classes` (n,), in the shards' order."""
+def gather_images(artifact: Artifact, manifest: Manifest, split: str, size: int, scale: Scale) -> Columns:
+    """`pixels` (n, size, size, 3) and, where there are classes, `classes` (n,), in the shards' order."""
     from rayograph.ingest.streams import each
 
     names = [shard.path for shard in manifest.split(split)]
-    return _joined(each(names, partial(_read, artifact), cpus=scale.ingest.cpus_per_task, tasks=scale.ingest.tasks))
+    return _joined(each(names, partial(_read, artifact, size), scale.ingest))
 
 
 def gather_reconstructions(
-    images: Artifact, manifest: Manifest, split: str, autoencoder: Artifact, scale: Scale
+    images: Artifact, manifest: Manifest, split: str, size: int, autoencoder: Artifact, scale: Scale
 ) -> Columns:
     """`pixels` as `gather_images` gives them, and `reconstructions` from the posteriors' means, in the same order."""
     from rayograph.ingest.streams import each_with
 
     pool = scale.encode
 
-    worker = partial(_reconstructor, images, autoencoder, scale.device, pool.threads_per_actor)
+    worker = partial(_reconstructor, images, size, autoencoder, scale.device, pool.threads_per_actor)
     names = [shard.path for shard in manifest.split(split)]
     return _joined(each_with(names, worker, cpus=pool.cpus_per_actor, gpus=scale.gpus, actors=pool.actors))
 
 
-def _read(artifact: Artifact, name: str) -> bytes:
-    return _packed(_images(artifact, name))
+def _read(artifact: Artifact, size: int, name: str) -> bytes:
+    return _packed(_images(artifact, size, name))
 
 
-def _reconstructor(images: Artifact, autoencoder: Artifact, device: str, threads: int) -> Callable[[str], bytes]:
+def _reconstructor(
+    images: Artifact, size: int, autoencoder: Artifact, device: str, threads: int
+) -> Callable[[str], bytes]:
     import torch
 
     from rayograph.models.autoencoder import reconstruct
@@ -51,15 +54,16 @@ def _reconstructor(images: Artifact, autoencoder: Artifact, device: str, threads
     network = load_autoencoder(autoencoder).to(device)
 
     def work(name: str) -> bytes:
-        columns = _images(images, name)
+        columns = _images(images, size, name)
         return _packed(columns | {"reconstructions": reconstruct(network, columns["pixels"])})
 
     return work
 
 
-def _images(artifact: Artifact, name: str) -> Columns:
+def _images(artifact: Artifact, size: int, name: str) -> Columns:
     index = read_index(artifact, name)
-    return image_columns(read_samples(artifact, name, index, range(len(index))))
+    samples = read_samples(artifact, name, index, range(len(index)))
+    return image_columns(samples, partial(middle_square, size=size))
 
 
 def _packed(columns: Columns) -> bytes:

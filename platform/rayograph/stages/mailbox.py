@@ -1,13 +1,23 @@
 """Where a training's first worker leaves messages for the driver. A process of its own, so it imports nothing heavy."""
 
+from collections.abc import Sequence
 from typing import Any
 
 
 class Mailbox:
     """Messages in the order they came; made into a Ray actor by the driver."""
 
-    def __init__(self) -> None:
+    def __init__(self, bad_samples: Sequence[str]) -> None:
         self._messages: list[dict[str, Any]] = []
+        self._bad_samples = list(bad_samples)
+
+    def substituted(self, reasons: list[str]) -> list[str]:
+        """Notes unreadable samples, each once, and gives all that are known."""
+        for reason in reasons:
+            if reason not in self._bad_samples:
+                self._bad_samples.append(reason)
+                self._messages.append({"bad_sample": reason})
+        return self._bad_samples
 
     def put(self, message: dict[str, Any]) -> None:
         self._messages.append(message)

@@ -1,13 +1,13 @@
-"""pack: a source to image shards (ingest/packing.py), by Ray Data tasks, one shard each."""
+"""pack: a source to image shards (ingest/packing.py), by Ray Data tasks."""
 
+from collections import Counter
 from functools import partial
+from typing import Any
 
 from rayograph.config import Pack
-from rayograph.errors import DataError
-from rayograph.ingest.packing import ShardTask, pack_shard, plan_shards
-from rayograph.ingest.sources import SourceReader, open_source
-from rayograph.runs.artifact import Artifact
-from rayograph.shards.index import ShardIndex
+from rayograph.ingest.packing import HELD_OUT, TRAIN, PackedTask, pack_task, require_few, task_record
+from rayograph.ingest.sources import open_source
+from rayograph.ingest.sources.base import require_rows
 from rayograph.stages.outcome import Outcome
 from rayograph.stages.recorder import Recorder
 from rayograph.stages.resolve import ResolvedStage
@@ -18,27 +18,56 @@ def run_pack(stage: ResolvedStage, declared: Pack) -> Outcome:
     from rayograph.ingest.streams import each
 
     source = open_source(declared.source, stage.scale.endpoint_url)
-    tasks = plan_shards(source.entries(), declared)
-    work = partial(_pack, stage.artifact, source, declared)
-    outcome = Outcome(facts={"class_names": source.class_names, "image_size": declared.image_size, "rejected": []})
-    total = sum(len(task.entries) for task in tasks)
-    with Recorder(stage, "images", total) as recorder:
-        ingest = stage.scale.ingest
-        for task, data in zip(tasks, each(tasks, work, cpus=ingest.cpus_per_task, tasks=ingest.tasks), strict=True):
-            index = ShardIndex.from_json(data, task.name)
-            outcome.add_shard(stage, task.name, task.split, index)
-            rejected = outcome.facts["rejected"]
-            rejected += index.facts["rejected"]
-            if len(rejected) > declared.bad_sample_limit:
-                raise DataError(
-                    f"{rejected[0]['reason']} ({len(rejected)} images rejected so far, "
-                    f"bad_sample_limit {declared.bad_sample_limit})"
-                )
-            recorder.progress.advance_to(recorder.progress.done + len(task.entries))
-        if outcome.facts["rejected"]:
-            recorder.progress.say(f"{len(outcome.facts['rejected'])} images rejected; the manifest names them")
+    tasks = source.tasks(declared.samples_per_shard, declared.held_out_fraction)
+    work = partial(pack_task, stage.artifact, source, declared)
+    packed = Packed(stage, declared)
+    with Recorder(stage, source.unit, sum(task.size for task in tasks)) as recorder:
+        for task, data in zip(tasks, each(tasks, work, stage.scale.ingest), strict=True):
+            packed.add(data)
+            recorder.progress.advance_to(recorder.progress.done + task.size)
+        outcome = packed.outcome(source.class_names)
+        if packed.rejected:
+            recorder.progress.say(f"{len(packed.rejected)} images rejected; the manifest names them")
+        if packed.counts["unavailable"]:
+            recorder.progress.say(f"{packed.counts['unavailable']} images left out, which the source never got")
     return outcome
 
 
-def _pack(artifact: Artifact, source: SourceReader, declared: Pack, task: ShardTask) -> bytes:
-    return pack_shard(artifact, task, source, declared).to_json()
+class Packed:
+    """What the tasks did, all together: a few numbers and files' records, whatever the number of images."""
+
+    def __init__(self, stage: ResolvedStage, declared: Pack) -> None:
+        self._stage, self._declared, self._outcome = stage, declared, Outcome()
+        self.rejected: list[dict[str, str]] = []
+        self.counts: Counter[str] = Counter()
+        self._members: Counter[str] = Counter()
+        self._classes = 0
+
+    def add(self, data: bytes) -> None:
+        """One task's record. Raises DataError as `run_pack` does."""
+        task = PackedTask.model_validate_json(data)
+        self._outcome.files += [*task.files, self._stage.artifact.record(task_record(task.task), data)]
+        self._outcome.shards += task.shards
+        self.rejected += task.rejected
+        self.counts.update(rows=task.rows, unavailable=task.unavailable)
+        self.counts.update({shard.split: 0 for shard in task.shards})
+        for shard in task.shards:
+            self.counts[shard.split] += shard.samples
+        self._members.update(task.members)
+        self._classes = max(self._classes, task.classes)
+        require_few(self.rejected, self._declared.bad_sample_limit)
+
+    def outcome(self, class_names: list[str]) -> Outcome:
+        """Everything, for the manifest. Raises DataError where a split has no image."""
+        for split in (TRAIN, HELD_OUT) if self._declared.held_out_fraction else (TRAIN,):
+            require_rows(split, self.counts[split], self.counts["rows"])
+        facts: dict[str, Any] = {
+            "class_names": class_names or [str(number) for number in range(self._classes)],
+            "image_size": self._declared.image_size,
+            "resize": self._declared.resize,
+            "rejected": self.rejected,
+            "unavailable": self.counts["unavailable"],
+            "members": dict(sorted(self._members.items())),
+        }
+        self._outcome.facts |= facts
+        return self._outcome

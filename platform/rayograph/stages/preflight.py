@@ -26,12 +26,11 @@ def check(job: Job, scale: Scale, names: Sequence[str]) -> None:
 
 
 def _autoencoder(job: Job, name: str, stage: TrainAutoencoder) -> None:
-    images = job.stages.get(stage.images)
+    where, size = _image_size(job, name, stage)
     factor = stage.network.downsampling_factor
-    if isinstance(images, Pack) and images.image_size % factor:
+    if size is not None and size % factor:
         raise ConfigError(
-            f"{name}.network.block_out_channels: f = {factor} needs an image size divisible by it, "
-            f"got {stage.images}.image_size {images.image_size}"
+            f"{name}.network.block_out_channels: f = {factor} needs an image size divisible by it, got {where} {size}"
         )
     _groups_divide(f"{name}.network", stage.network.block_out_channels, stage.network.norm_num_groups)
 
@@ -39,9 +38,11 @@ def _autoencoder(job: Job, name: str, stage: TrainAutoencoder) -> None:
 def _diffusion(job: Job, name: str, stage: TrainDiffusion) -> None:
     _groups_divide(f"{name}.network", stage.network.block_out_channels, stage.network.norm_num_groups)
     autoencoder = job.stages.get(stage.autoencoder)
-    images = job.stages.get(autoencoder.images) if isinstance(autoencoder, TrainAutoencoder) else None
-    if isinstance(autoencoder, TrainAutoencoder) and isinstance(images, Pack):
-        grid = images.image_size // autoencoder.network.downsampling_factor
+    if not isinstance(autoencoder, TrainAutoencoder):
+        return
+    _, size = _image_size(job, stage.autoencoder, autoencoder)
+    if size is not None:
+        grid = size // autoencoder.network.downsampling_factor
         halvings = 2 ** (len(stage.network.block_out_channels) - 1)
         if grid % halvings:
             raise ConfigError(
@@ -50,19 +51,29 @@ def _diffusion(job: Job, name: str, stage: TrainDiffusion) -> None:
             )
 
 
+def _image_size(job: Job, name: str, stage: TrainAutoencoder) -> tuple[str, int | None]:
+    """The field that decides what the autoencoder sees, and the size it says; None where only the data can tell."""
+    if stage.view.image_size is not None:
+        return f"{name}.view.image_size", stage.view.image_size
+    images = job.stages.get(stage.images) if isinstance(stage.images, str) else None
+    if isinstance(images, Pack) and images.image_size is None:
+        raise ConfigError(f"{name}.view.image_size: expected a size, as {stage.images} leaves images at their own")
+    return f"{stage.images}.image_size", images.image_size if isinstance(images, Pack) else None
+
+
 def _evaluation(job: Job, name: str, stage: Evaluate) -> None:
-    images = job.stages.get(stage.images)
-    if not isinstance(images, Pack):
+    images, autoencoder = job.stages.get(stage.images), job.stages.get(stage.autoencoder)
+    if isinstance(images, Pack) and not images.held_out_fraction:
+        raise ConfigError(f"{stage.images}.held_out_fraction: expected more than 0, as {name} needs held-out images")
+    if not isinstance(autoencoder, TrainAutoencoder):
         return
-    if images.image_size % stage.feature_size:
-        raise ConfigError(
-            f"{name}.feature_size: expected a divisor of {stage.images}.image_size {images.image_size}, "
-            f"got {stage.feature_size}"
-        )
-    if images.image_size < SMALLEST_SSIM_SIDE:
-        raise ConfigError(
-            f"{stage.images}.image_size: expected at least {SMALLEST_SSIM_SIDE} for SSIM, got {images.image_size}"
-        )
+    where, size = _image_size(job, stage.autoencoder, autoencoder)
+    if size is None:
+        return
+    if size % stage.feature_size:
+        raise ConfigError(f"{name}.feature_size: expected a divisor of {where} {size}, got {stage.feature_size}")
+    if size < SMALLEST_SSIM_SIDE:
+        raise ConfigError(f"{where}: expected at least {SMALLEST_SSIM_SIDE} for SSIM, got {size}")
 
 
 def _groups_divide(where: str, channels: Sequence[int], groups: int) -> None:

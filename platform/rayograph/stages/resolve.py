@@ -14,8 +14,8 @@ from rayograph.runs.digests import digest_of
 from rayograph.runs.manifest import Manifest, Parent
 from rayograph.storage import ObjectStore, open_store
 
-KEY_FORMAT = 1
-NOT_IN_KEY = {"seed", "log_every_images", "checkpoint_every_images", "keep_checkpoints"}
+KEY_FORMAT = 2
+NOT_IN_KEY = {"seed", "bad_sample_limit", "log_every_images", "checkpoint_every_images", "keep_checkpoints"}
 """What may change under way without changing the result; the seed counts once resolved."""
 
 
@@ -47,6 +47,13 @@ class ResolvedStage:
         artifact = self.inputs[field]
         return artifact, artifact.committed()
 
+    def mixture(self, field: str) -> list[tuple[Artifact, Manifest, float]]:
+        """A mixed input's data sets: place, manifest and weight of each, in the declared order."""
+        given = getattr(self.declared, field)
+        if isinstance(given, str):
+            return [(*self.input(field), 1.0)]
+        return [(*self.input(f"{field}.{number}"), weight) for number, weight in enumerate(given.values())]
+
 
 def resolve(job: Job, scale: Scale, store: ObjectStore) -> dict[str, ResolvedStage]:
     """Every stage of the job, in its order. Raises DataError for an outside artifact that does not fit."""
@@ -54,15 +61,18 @@ def resolve(job: Job, scale: Scale, store: ObjectStore) -> dict[str, ResolvedSta
     for name, stage in job.stages.items():
         inputs: dict[str, Artifact] = {}
         parent_keys: dict[str, str] = {}
-        for field, kind in stage.inputs.items():
-            ref = getattr(stage, field)
+        for field, kind, ref in stage.references():
             if ref in resolved:
                 inputs[field], parent_keys[field] = resolved[ref].artifact, resolved[ref].key
             else:
                 inputs[field], parent_keys[field] = _outside(ref, kind, f"{name}.{field}", scale.endpoint_url)
         declared = stage.model_dump(mode="json", exclude=NOT_IN_KEY | set(stage.inputs))
+        weights = {
+            field: list(given.values()) for field in stage.inputs if isinstance(given := getattr(stage, field), dict)
+        }
         seed = job.seed_of(name)
-        key = digest_of({"format": KEY_FORMAT, "declared": declared, "seed": seed, "inputs": parent_keys})[:16]
+        decisive = {"format": KEY_FORMAT, "declared": declared, "seed": seed, "inputs": parent_keys, "weights": weights}
+        key = digest_of(decisive)[:16]
         artifact = Artifact(store, f"{job.name}/{name}/{key}")
         resolved[name] = ResolvedStage(job, scale, name, seed, key, artifact, inputs)
     return resolved
@@ -74,7 +84,7 @@ def needed(job: Job, target: str) -> list[str]:
     for name in reversed(job.stages):
         if name in wanted:
             stage = job.stages[name]
-            wanted |= {getattr(stage, field) for field in stage.inputs}
+            wanted |= {ref for _, _, ref in stage.references()}
     return [name for name in job.stages if name in wanted]
 
 

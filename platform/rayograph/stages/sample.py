@@ -42,7 +42,7 @@ def run_sample(stage: ResolvedStage, declared: Sample) -> Outcome:
             try:
                 window = MAX_ONGOING * replicas
                 for unit, data in draw_all(handle, todo, window=window, max_attempts=scale.max_attempts):
-                    indices[unit.number] = ShardIndex.from_json(data, unit.shard)
+                    indices[unit.number] = ShardIndex.from_bytes(data, unit.shard)
                     recorder.progress.advance_to(recorder.progress.done + len(indices[unit.number]))
             finally:
                 remove(application)

@@ -5,35 +5,38 @@ from typing import Any
 
 from rayograph.config import TrainAutoencoder, TrainingScale
 from rayograph.errors import ConfigError
-from rayograph.ingest.packing import TRAIN
-from rayograph.ingest.reading import PlannedReader
-from rayograph.shards.plan import Plan
+from rayograph.ingest.contents import Images
 from rayograph.stages.assignment import Assignment
 from rayograph.stages.outcome import Outcome
+from rayograph.stages.reader import planned_reader
 from rayograph.stages.resolve import ResolvedStage
 from rayograph.stages.training import run_training
 
 
 def run_train_autoencoder(stage: ResolvedStage, declared: TrainAutoencoder) -> Outcome:
-    """Raises ConfigError where the images' size does not suit the downsampling factor."""
-    images, packed = stage.input("images")
-    size, factor = packed.facts["image_size"], declared.network.downsampling_factor
+    """Raises ConfigError where no image size is known, or it does not suit the downsampling factor."""
+    size, factor = _image_size(stage, declared), declared.network.downsampling_factor
     if size % factor:
         raise ConfigError(f"{stage.name}.network: f = {factor} needs an image size divisible by it, got {size}")
-    shards = packed.split(TRAIN)
-    counts = tuple(shard.samples for shard in shards)
-    plan = Plan(counts, stage.seed, declared.global_batch_size, declared.lanes)
     assignment = Assignment(
         recipe=declared,
         scale=stage.scale,
         artifact=stage.artifact,
-        reader=PlannedReader(images, tuple(shard.path for shard in shards), plan, "images"),
-        row_bytes=size * size * declared.network.image_channels,
+        reader=planned_reader(stage, declared, "images", Images(size, declared.view, stage.seed)),
         make_learner=partial(_learner, declared, stage.scale.training, stage.seed),
     )
     outcome = run_training(stage, declared, assignment, {"reconstruction": "L1", "discriminator": "critic"})
-    outcome.facts = {"image_size": size, "downsampling_factor": factor}
+    outcome.facts |= {"image_size": size, "downsampling_factor": factor}
     return outcome
+
+
+def _image_size(stage: ResolvedStage, declared: TrainAutoencoder) -> int:
+    if declared.view.image_size is not None:
+        return declared.view.image_size
+    packed = {manifest.facts["image_size"] for _, manifest, _ in stage.mixture("images")}
+    if len(packed) > 1 or None in packed:
+        raise ConfigError(f"{stage.name}.view.image_size: expected a size, as the images were not packed at one")
+    return int(packed.pop())
 
 
 def _learner(declared: TrainAutoencoder, scale: TrainingScale, seed: int) -> Any:

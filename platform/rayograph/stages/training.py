@@ -20,6 +20,8 @@ from rayograph.stages.recorder import Recorder
 from rayograph.stages.resolve import ResolvedStage
 
 POLL_SECONDS = 0.25
+BAD_SAMPLES = "bad_samples.txt"
+"""Names and reasons of samples that others stood in for."""
 
 
 def run_training(stage: ResolvedStage, recipe: Training, assignment: Assignment, shown: dict[str, str]) -> Outcome:
@@ -33,10 +35,11 @@ def run_training(stage: ResolvedStage, recipe: Training, assignment: Assignment,
     require(
         stage.scale, stage.name, cpus=workers * (scale.cpus_per_worker + stream_cpus), gpus=workers * stage.scale.gpus
     )
-    mailbox = ray.remote(num_cpus=0)(Mailbox).remote()
+    bad_samples = _known_bad_samples(stage)
+    mailbox = ray.remote(num_cpus=0)(Mailbox).remote(bad_samples)
     with Recorder(stage, "images", recipe.total_steps * recipe.global_batch_size, shown) as recorder:
         for failures in range(scale.max_failures + 1):
-            error = _fit_once(stage, assignment, mailbox, recorder)
+            error = _fit_once(stage, assignment, mailbox, recorder, bad_samples)
             if error is None:
                 break
             cause = _users_error(error)
@@ -48,10 +51,18 @@ def run_training(stage: ResolvedStage, recipe: Training, assignment: Assignment,
             recorder.progress.say(
                 f"workers lost ({first_line}); starting again, {failures + 1} of {scale.max_failures}"
             )
-    return Outcome(files=stage.artifact.records("model/"))
+    files = stage.artifact.records("model/") + stage.artifact.records(BAD_SAMPLES)
+    return Outcome(files=files, facts={"bad_samples": len(bad_samples)})
 
 
-def _fit_once(stage: ResolvedStage, assignment: Assignment, mailbox: Any, recorder: Recorder) -> BaseException | None:
+def _known_bad_samples(stage: ResolvedStage) -> list[str]:
+    """What an interrupted attempt found unreadable: it counts on."""
+    return stage.artifact.read(BAD_SAMPLES).decode().splitlines() if stage.artifact.names(BAD_SAMPLES) else []
+
+
+def _fit_once(
+    stage: ResolvedStage, assignment: Assignment, mailbox: Any, recorder: Recorder, bad_samples: list[str]
+) -> BaseException | None:
     """One worker group's life. It runs in a thread, so that Ctrl-C is answered here at once."""
     scale = stage.scale.training
     scratch = tempfile.mkdtemp(prefix="rayograph-train-")  # Ray Train's own record; our checkpoints are in the store
@@ -83,6 +94,10 @@ def _fit_once(stage: ResolvedStage, assignment: Assignment, mailbox: Any, record
                 recorder.resumed(message["resumed"])
             elif "note" in message:
                 recorder.progress.say(message["note"])
+            elif "bad_sample" in message:
+                bad_samples.append(message["bad_sample"])
+                stage.artifact.write(BAD_SAMPLES, "".join(f"{line}\n" for line in bad_samples).encode())
+                recorder.progress.say(f"another sample stands in for an unreadable one: {message['bad_sample']}")
             else:
                 recorder.row(message)
     shutil.rmtree(scratch, ignore_errors=True)

@@ -1,16 +1,22 @@
 """A training worker, from its assignment to the exported model. It runs under Ray Train, in a process group."""
 
 import time
+from collections.abc import Iterator
 from typing import Any
 
+import ray
 import ray.train
 import torch
 import torch.distributed as dist
 
+from rayograph.errors import DataError
+from rayograph.ingest.memory import keep_freed_memory
 from rayograph.ingest.streams import training_batches
 from rayograph.models.folder import save_model
 from rayograph.runs.tracking import MetricsLog, Row
+from rayograph.shards.batch import Batch
 from rayograph.stages.assignment import Assignment
+from rayograph.stages.sample_log import SampleLog, rewind_samples
 from rayograph.training.checkpoint import load_newest, save_checkpoint
 from rayograph.training.clock import Clock
 from rayograph.training.learner import Learner, Metrics
@@ -19,6 +25,7 @@ from rayograph.training.loop import Hook, fit
 
 def train(assignment: Assignment, mailbox: Any) -> None:
     """Learner, newest checkpoint, stream, loop, export. The first worker alone reports and exports."""
+    keep_freed_memory()
     recipe, scale, reader = assignment.recipe, assignment.scale, assignment.reader
     context = ray.train.get_context()
     rank, workers = context.get_world_rank(), context.get_world_size()
@@ -27,7 +34,11 @@ def train(assignment: Assignment, mailbox: Any) -> None:
     images_seen = load_newest(assignment.artifact, learner)
     clock = Clock(recipe.global_batch_size, recipe.total_steps, images_seen)
     hooks = [Hook(recipe.checkpoint_every_images, lambda *_: _checkpoint(assignment, learner, clock))]
+    seen = SampleLog(assignment.artifact, recipe.global_batch_size, rank, workers) if scale.ingest.log_samples else None
+    if seen:
+        hooks = [Hook(recipe.checkpoint_every_images, lambda *_: seen.flush()), *hooks]
     if rank == 0:
+        rewind_samples(assignment.artifact, images_seen)
         mailbox.put.remote({"resumed": images_seen})
         note = getattr(learner, "perceptual_note", None)
         if note:
@@ -38,13 +49,9 @@ def train(assignment: Assignment, mailbox: Any) -> None:
         written = Hook(recipe.checkpoint_every_images, lambda *_: log.flush())
         hooks = [Hook(1, _Report(log, mailbox, recipe.log_every_images)), written, *hooks]
     batches = training_batches(
-        reader,
-        scale.ingest,
-        worker=rank,
-        workers=workers,
-        steps=range(clock.step, clock.total_steps),
-        row_bytes=assignment.row_bytes,
+        reader, scale.ingest, worker=rank, workers=workers, steps=range(clock.step, clock.total_steps)
     )
+    batches = watched(batches, mailbox, recipe.bad_sample_limit, seen)
     fit(learner, batches, clock, lambda step: reader.plan.positions(range(step, step + 1), rank, workers)[0], hooks)
     for folder, model in learner.exports():
         if rank == 0:
@@ -54,6 +61,19 @@ def train(assignment: Assignment, mailbox: Any) -> None:
 
 def _checkpoint(assignment: Assignment, learner: Learner, clock: Clock) -> None:
     save_checkpoint(assignment.artifact, learner, clock.images_seen, assignment.recipe.keep_checkpoints)
+
+
+def watched(batches: Iterator[Batch], mailbox: Any, limit: int, seen: SampleLog | None) -> Iterator[Batch]:
+    """Tells of samples that others stand in for. Raises DataError once all workers together pass the limit."""
+    for batch in batches:
+        reasons = [reason for reason in batch.substituted.tolist() if reason]
+        if reasons:
+            known = ray.get(mailbox.substituted.remote(reasons))
+            if len(known) > limit:
+                raise DataError(f"{known[0]} ({len(known)} unreadable samples so far, bad_sample_limit {limit})")
+        if seen:
+            seen.append(batch)
+        yield batch
 
 
 class _Report:

@@ -1,0 +1,97 @@
+"""Where a pack's images come from."""
+
+from typing import Annotated, Literal, Union
+
+from pydantic import AfterValidator, Field, model_validator
+
+from rayograph.config.base import Declaration
+
+METADATA_EXTENSIONS = (".csv", ".jsonl", ".parquet")
+
+
+def _not_the_web(uri: str) -> str:
+    if uri.lower().startswith(("http://", "https://")):
+        raise ValueError(
+            f"{uri}: the web is not crawled: download with img2dataset first, and pack the shards it writes"
+        )
+    return uri
+
+
+Uri = Annotated[str, AfterValidator(_not_the_web)]
+
+
+class Columns(Declaration):
+    """Which column holds what; of a tar's sample, which member or else which field of its json.
+
+    None takes the first known name that is there (ingest/sources/naming.py lists them), "" leaves the part out.
+    """
+
+    key: str | None = None
+    """Keys; without, rows of tables are called <file>-<row>."""
+    image: str | None = None
+    """Bytes, Hugging Face's {bytes, path}, or a URI: absolute, or relative to the table."""
+    caption: str | None = None
+    label: str | None = None
+    """Classes: integers from 0, or names. Names cost a first pass over this column."""
+    boxes: str | None = None
+    """[[x, y, w, h], …] in pixels of the upright image, or {"bbox": [[…], …], "category": […]}."""
+    mask: str | None = None
+    """An image of class indices, one channel, as large as the image: bytes or URI as in `image`."""
+    class_names: tuple[str, ...] = ()
+    """Labels that are names, in the order of their numbers. Empty takes all that occur, sorted (not from tars)."""
+
+
+class SklearnDigits(Declaration):
+    """scikit-learn's 1,797 handwritten digits of 8×8 pixels (Alpaydin & Kaynak 1998), shipped with the package."""
+
+    kind: Literal["sklearn_digits"] = "sklearn_digits"
+
+
+class ImageFolder(Declaration):
+    """Image files below `uri`; with `class_per_folder`, the folders right below it name the classes, sorted.
+
+    `metadata` is a table below `uri` (.csv, .jsonl, .parquet) with a row an image; its column `file_name` is a path
+    from the table's own folder, as Hugging Face's imagefolder has it. Only the images that it names are packed.
+    A folder that changed keeps its artifact: raise `revision` to pack it anew.
+    """
+
+    kind: Literal["image_folder"] = "image_folder"
+    uri: Uri
+    class_per_folder: bool = False
+    metadata: str | None = None
+    columns: Columns = Columns()
+    revision: int = 0
+
+    @model_validator(mode="after")
+    def _metadata_can_be_read(self) -> "ImageFolder":
+        if self.metadata is not None and not self.metadata.lower().endswith(METADATA_EXTENSIONS):
+            raise ValueError(
+                f"metadata: expected a name that ends in {', '.join(METADATA_EXTENSIONS)}, got {self.metadata!r}"
+            )
+        if self.metadata is None and self.columns != Columns():
+            raise ValueError("columns: expected metadata beside it, whose columns they are")
+        return self
+
+
+class ParquetTable(Declaration):
+    """Parquet files below `uri`, or the one file there: Hugging Face's layout, img2dataset's, or a table of URIs."""
+
+    kind: Literal["parquet_table"] = "parquet_table"
+    uri: Uri
+    columns: Columns = Columns()
+    revision: int = 0
+
+
+class WebDatasetShards(Declaration):
+    """The tars below `uri`, or the one tar there: a sample's members follow each other under one key."""
+
+    kind: Literal["webdataset_shards"] = "webdataset_shards"
+    uri: Uri
+    columns: Columns = Columns()
+    revision: int = 0
+
+
+Source = Annotated[
+    Union[SklearnDigits, ImageFolder, ParquetTable, WebDatasetShards],  # noqa: UP007 - pydantic wants it
+    Field(discriminator="kind"),
+]

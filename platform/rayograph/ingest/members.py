@@ -1,0 +1,121 @@
+"""One row of a source, checked and decoded, as the members of a sample: image, caption, class, boxes, mask.
+
+Shapes: w h of the upright source, n boxes.
+"""
+
+import io
+import json
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from rayograph.config import Pack
+from rayograph.errors import DataError
+from rayograph.ingest.sources.base import Boxes, Row
+from rayograph.shards.frames import Frame, middle_square, shorter_side, whole
+from rayograph.shards.images import FORMATS, check_size, render, to_jpeg, to_png
+from rayograph.shards.sample import Sample
+
+MASK = "mask.png"
+
+_KEPT = {"JPEG": "jpg", "PNG": "png", "WEBP": "webp"}
+_ORIENTATION = 0x0112  # EXIF's tag; 1 is upright
+_PNG_DEPTH = 24  # where a PNG's header says how many bits a channel has
+
+
+class Framing:
+    """The frame of one image, chosen once its size is known, and kept for its boxes and its mask."""
+
+    def __init__(self, declared: Pack, where: str) -> None:
+        self._declared, self._where = declared, where
+        self.frame = whole(1, 1)
+        self.source = (1, 1)
+
+    def __call__(self, width: int, height: int) -> Frame:
+        """Raises DataError naming the image where it is smaller than `minimum_size`."""
+        least, size = self._declared.minimum_size, self._declared.image_size
+        if min(width, height) < least:
+            raise DataError(f"{self._where}: expected at least {least} pixels a side, got {width}×{height}")
+        self.source = (width, height)
+        if size is None:
+            self.frame = whole(width, height)
+        else:
+            fit = middle_square if self._declared.resize == "square" else shorter_side
+            self.frame = fit(width, height, size)
+        return self.frame
+
+
+def to_sample(row: Row, declared: Pack) -> Sample:
+    """The same bytes for the same row. Raises DataError naming the row for anything in it that is damaged or odd."""
+    framing = Framing(declared, row.place)
+    pixels = render(row.image, row.place, framing)  # also where the bytes stay: they are shown to decode
+    kept = _kept_as(row.image) if declared.resize == "none" else None
+    if kept is not None:
+        members = {kept: row.image}
+    elif declared.format == "jpeg":
+        members = {"jpg": to_jpeg(pixels, declared.jpeg_quality)}
+    else:
+        members = {"png": to_png(pixels)}
+    if row.label is not None:
+        members["cls"] = str(row.label).encode()
+    if row.caption is not None:
+        members["txt"] = row.caption.encode()
+    facts = dict(row.metadata)
+    if row.boxes is not None:
+        facts |= _boxes(row.boxes, framing.frame)
+    if facts:
+        members["json"] = json.dumps(facts, sort_keys=True, ensure_ascii=False, allow_nan=False).encode()
+    if row.mask is not None:
+        members[MASK] = _mask(row.mask, framing, row.place)
+    return Sample(row.key, members)
+
+
+def _kept_as(data: bytes) -> str | None:
+    """The extension of an image that any reader shows as we would: upright, still, three channels of eight bits."""
+    image = Image.open(io.BytesIO(data), formats=FORMATS)
+    turned = image.getexif().get(_ORIENTATION, 1) != 1
+    if image.mode != "RGB" or turned or getattr(image, "n_frames", 1) != 1 or "transparency" in image.info:
+        return None
+    if image.format == "PNG" and data[_PNG_DEPTH] != 8:
+        return None
+    return _KEPT.get(image.format or "")
+
+
+def _boxes(boxes: Boxes, frame: Frame) -> dict[str, Any]:
+    """Fractions of the frame, those outside left out; labels go with their boxes."""
+    places = frame.boxes(boxes.places)
+    inside = np.flatnonzero((places[:, 2:] > 0).all(axis=1)).tolist()
+    found: dict[str, Any] = {"boxes": [[round(float(edge), 6) for edge in places[number]] for number in inside]}
+    if boxes.labels is not None:
+        found["labels"] = [boxes.labels[number] for number in inside]
+    return found
+
+
+def _mask(data: bytes, framing: Framing, where: str) -> bytes:
+    """The frame of a mask, each pixel the class of the nearest one: classes have no between."""
+    try:
+        image = Image.open(io.BytesIO(data), formats=FORMATS)
+        check_size(*image.size, where)
+        image.load()
+    except DataError:
+        raise
+    except Exception as error:  # whatever a foreign file does to a reader, the answer is one line
+        raise DataError(f"{where}: expected a mask, got {len(data)} bytes that do not decode: {error}") from error
+    if image.size != framing.source or image.mode not in ("1", "L", "P", "I;16"):
+        raise DataError(
+            f"{where}: expected a mask of {framing.source[0]}×{framing.source[1]} class indices, got "
+            f"{image.width}×{image.height} of mode {image.mode}"
+        )
+    classes, frame = np.asarray(image), framing.frame
+    rows = frame.top + _nearest(frame.height, frame.size[1])
+    columns = frame.left + _nearest(frame.width, frame.size[0])
+    found = classes[np.ix_(rows, columns)]
+    if found.dtype != np.uint16:
+        found = found.astype(np.uint8)
+    return to_png(found[:, ::-1] if frame.flip else found)
+
+
+def _nearest(length: int, size: int) -> np.ndarray:
+    """For each of `size` pixels the one of `length` under its middle."""
+    return ((np.arange(size) + 0.5) * length / size).astype(np.int64)

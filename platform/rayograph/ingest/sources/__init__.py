@@ -1,0 +1,29 @@
+"""Where images come from: folders, tables, tars, scikit-learn's digits."""
+
+from rayograph.config import ImageFolder, ParquetTable, SklearnDigits, WebDatasetShards
+from rayograph.ingest.sources.base import Boxes, Rejected, Row, Source, Task
+
+__all__ = ["Boxes", "Rejected", "Row", "Source", "Task", "open_source"]
+
+
+def open_source(
+    declared: SklearnDigits | ImageFolder | ParquetTable | WebDatasetShards, endpoint_url: str | None
+) -> Source:
+    """The reader of a declared source. Raises DataError or StorageError for a place that is not there."""
+    match declared:
+        case SklearnDigits():
+            from rayograph.ingest.sources.digits import Digits
+
+            return Digits()
+        case ImageFolder():
+            from rayograph.ingest.sources.folder import Folder
+
+            return Folder(declared, endpoint_url)
+        case ParquetTable():
+            from rayograph.ingest.sources.parquet import ParquetFiles
+
+            return ParquetFiles(declared, endpoint_url)
+        case WebDatasetShards():
+            from rayograph.ingest.sources.tars import Tars
+
+            return Tars(declared, endpoint_url)

@@ -1,0 +1,131 @@
+"""WebDataset tars as a source: each is a task, however many samples it holds."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from rayograph.config import Columns, WebDatasetShards
+from rayograph.errors import DataError, MissingObjectError
+from rayograph.ingest.sources.base import Rejected, Row, Task
+from rayograph.ingest.sources.boxes import parse_boxes
+from rayograph.ingest.sources.labels import Labels
+from rayograph.ingest.sources.naming import KNOWN
+from rayograph.ingest.sources.places import files_below
+from rayograph.ingest.sources.tables import caption_of
+from rayograph.runs.artifact import Artifact
+from rayograph.runs.digests import sha256
+from rayograph.shards.images import EXTENSIONS
+from rayograph.shards.index import ShardIndex, index_name
+from rayograph.shards.scan import scan_shard
+from rayograph.shards.store import fetch_rows
+
+_READ_BYTES = 32 << 20
+"""About so much of a tar is held at once."""
+
+_ALSO = {"image": EXTENSIONS, "boxes": ("bbox.json", "boxes.json")}
+
+
+class Tars:
+    """Samples by key; a part is a member, or a field of the member json."""
+
+    unit = "tars"
+
+    def __init__(self, declared: WebDatasetShards, endpoint_url: str | None) -> None:
+        self._store, files = files_below(declared.uri, endpoint_url, ".tar")
+        self._keys = [key for key, _ in files]
+        self._columns = declared.columns
+        self._labels = Labels(declared.columns.class_names)
+        self.class_names = list(declared.columns.class_names)
+        self.fingerprint = sha256(json.dumps(files).encode())[:16]
+
+    def tasks(self, rows: int, held_out_fraction: float) -> list[Task]:
+        return [Task(number, number, 0, 1, 1) for number in range(len(self._keys))]
+
+    def rows(self, task: Task) -> Iterator[Row | Rejected]:
+        key = self._keys[task.part]
+        index = self._index(key)
+        uri = self._store.uri_of(key)
+        for bad in index.facts.get("rejected", []):
+            yield Rejected(bad["key"], f"{uri}: {bad['reason']}")
+        members = {name: column for name, column in index.members.items() if name in self._wanted(index.members)}
+        if not any(name in members for name in _candidates(self._columns, "image")):
+            raise DataError(f"{uri}: expected images ({', '.join(EXTENSIONS)}), got members {', '.join(index.members)}")
+        index = replace(index, members=members)
+        for rows in _portions(index):
+            fetched = fetch_rows(Artifact(self._store, ""), key, index, rows)
+            for number, name in enumerate(fetched.keys):
+                try:
+                    yield self._row(name, fetched.sample(number).members, f"{uri}: {name}")
+                except DataError as error:
+                    yield Rejected(name, str(error))
+
+    def _index(self, key: str) -> ShardIndex:
+        """The one beside the tar, or else what is found by reading it through."""
+        name = index_name(key)
+        try:
+            return ShardIndex.from_bytes(self._store.read(name), self._store.uri_of(name))
+        except (MissingObjectError, DataError):  # an index of another make may be called so
+            return scan_shard(self._store, key)
+
+    def _wanted(self, present: dict[str, Any]) -> set[str]:
+        parts = {name for part in KNOWN for name in _candidates(self._columns, part)}
+        return (parts | {"json"}) & set(present)
+
+    def _row(self, key: str, members: dict[str, bytes], where: str) -> Row:
+        fields = _fields(members.get("json"), where)
+        image = _part(self._columns, "image", members, {})
+        if not isinstance(image, bytes):
+            raise DataError(f"{where}: expected an image ({', '.join(EXTENSIONS)}), got {', '.join(members)}")
+        label = _part(self._columns, "label", members, fields)
+        if label is None and self._columns.label:
+            raise DataError(f"{where}: expected a label ({self._columns.label}), got {', '.join(members)}")
+        mask = _part(self._columns, "mask", members, {})
+        return Row(
+            key,
+            where,
+            image,
+            None if label is None else self._labels.number(label, where),
+            caption_of(_part(self._columns, "caption", members, fields), where),
+            parse_boxes(_part(self._columns, "boxes", members, fields), where),
+            mask if isinstance(mask, bytes) else None,
+            fields,
+        )
+
+
+def _candidates(columns: Columns, part: str) -> tuple[str, ...]:
+    declared = getattr(columns, part)
+    if declared is not None:
+        return (declared.lower(), declared)
+    return (*_ALSO.get(part, ()), *KNOWN[part])
+
+
+def _part(columns: Columns, part: str, members: dict[str, bytes], fields: dict[str, Any]) -> Any:
+    """The member's bytes, or else the field's value; None for neither."""
+    for name in _candidates(columns, part):
+        if name in members:
+            return members[name]
+    return next((fields[name] for name in _candidates(columns, part) if fields.get(name) is not None), None)
+
+
+def _fields(data: bytes | None, where: str) -> dict[str, Any]:
+    """Raises DataError naming the sample for a json member that is none."""
+    if data is None:
+        return {}
+    try:
+        fields = json.loads(data, parse_constant=lambda _: None)
+    except ValueError as error:
+        raise DataError(f"{where}: expected JSON in its member json: {error}") from error
+    return fields if isinstance(fields, dict) else {}
+
+
+def _portions(index: ShardIndex) -> Iterator[np.ndarray]:
+    """Rows in order, about `_READ_BYTES` together."""
+    sizes = np.zeros(len(index), np.int64)
+    for columns in index.members.values():
+        sizes += np.maximum(columns.sizes, 0)
+    portion = np.cumsum(sizes) // _READ_BYTES
+    cuts = np.flatnonzero(np.diff(portion)) + 1
+    return iter(np.split(np.arange(len(index)), cuts)) if len(index) else iter(())

@@ -1,0 +1,27 @@
+"""A training's input: the plan over its committed data sets, and the reader that walks it."""
+
+from rayograph.config.training import Training
+from rayograph.errors import DataError
+from rayograph.ingest.contents import Content
+from rayograph.ingest.packing import TRAIN
+from rayograph.ingest.reading import PlannedReader
+from rayograph.shards.plan import Plan
+from rayograph.shards.sequence import DataSet, slice_rows
+from rayograph.stages.resolve import ResolvedStage
+
+
+def planned_reader(stage: ResolvedStage, recipe: Training, field: str, content: Content) -> PlannedReader:
+    """Over the training split of all data sets of input `field`. Raises DataError for one that has none."""
+    sets, artifacts, names = [], [], []
+    for artifact, manifest, weight in stage.mixture(field):
+        shards = manifest.split(TRAIN)
+        samples = sum(shard.samples for shard in shards)
+        if not samples:
+            raise DataError(f"{artifact.uri}: expected samples in the {TRAIN} split, got none")
+        sizes = {file.path: file.bytes for file in manifest.files}
+        rows = slice_rows(samples, sum(sizes[shard.path] for shard in shards), recipe.lanes)
+        sets.append(DataSet(tuple(shard.samples for shard in shards), rows, weight))
+        artifacts.append(artifact)
+        names.append(tuple(shard.path for shard in shards))
+    plan = Plan(tuple(sets), stage.seed, recipe.global_batch_size, recipe.lanes)
+    return PlannedReader(tuple(artifacts), tuple(names), plan, content)

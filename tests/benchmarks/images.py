@@ -1,0 +1,78 @@
+"""JPEG shards to batches of 256² pixels: what benchmarks 1 to 3 share."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import data
+from harness import ROUNDS, Row, alternate, record, row
+from ours import bare
+from sides import Side, cpu, ours, peer, rate
+
+BATCH = 64
+
+
+@dataclass(frozen=True)
+class Case:
+    """A kind of images (data.py), how many are read a round, and the goals by peer."""
+
+    name: str
+    kind: str
+    samples: int
+    per_shard: int
+    goals: Mapping[str, str]
+
+
+def compare(case: Case) -> None:
+    """Every peer, stock and with our decoder, against our stream, in alternating rounds."""
+    folder = data.make(case.kind, 2 * case.samples, case.per_shard, ["wds", "litdata", "mds"])
+    common = ("--data", str(folder), "--kind", case.kind, "--batch-size", str(BATCH))
+    common += ("--batches", str(case.samples // BATCH), "--warm-up", str(case.samples // BATCH // 4), "--workers", "2")
+    mine = ours("rayograph", "tasks", *common)
+    peers = [
+        peer(f"{title}, {decoder} decoder", program, *common, "--decoder", decoder)
+        for title, program in (
+            ("WebDataset", "webdataset"), ("LitData", "litdata"), ("MosaicML Streaming", "streaming"),
+            ("Ray Data", "ray_data"),
+        )
+        for decoder in ("stock", "fast")
+    ]  # fmt: skip
+    decoding = [bare(folder, 2, case.samples) for _ in range(ROUNDS)]
+    found = alternate(mine, *peers)
+    rows = [_against(case, side, found[0], results) for side, results in zip(peers, found[1:], strict=True)]
+    rows += [
+        row(
+            case.name, "the decoder alone, nothing read, scaled or shipped", "images/s", "libjpeg-turbo, 2 processes",
+            [rate(result) for result in found[0]], [1 / wall for wall, _ in decoding], goal=case.goals["bare"],
+            cpu=[cpu(result) for result in found[0]], peer_cpu=[spent for _, spent in decoding],
+        ),
+        row(
+            case.name, "with start-up: from nothing to the last batch", "images/s", peers[0].name,
+            [_total(result) for result in found[0]], [_total(result) for result in found[1]],
+        ),
+    ]  # fmt: skip
+    record(case.name, rows)
+
+
+def _against(case: Case, side: Side, mine: list[dict], theirs: list[dict]) -> Row:
+    difference = max(abs(a["checksum"] - b["checksum"]) for a, b in zip(mine, theirs, strict=True))
+    return row(
+        case.name,
+        f"{case.kind}, marginal rate",
+        "images/s",
+        side.name,
+        [rate(result) for result in mine],
+        [rate(result) for result in theirs],
+        goal=case.goals.get(side.name, ""),
+        limit=f"mean pixel differs by {difference:.2f} of 255 (other samples)",
+        cpu=[cpu(result) for result in mine],
+        peer_cpu=[cpu(result) for result in theirs],
+        peer_versions=theirs[0]["versions"],
+    )
+
+
+def _total(result: dict) -> float:
+    return float((result["batches"] * BATCH) / result["seconds_total"])
+
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")

@@ -1,0 +1,127 @@
+"""A training's stream from a real S3 server over a network that fails in every way: every sample once, or named."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import pytest
+import ray
+from fault_proxy import Fault, FaultProxy, at_random, fault_proxy
+from s3_servers import S3Server
+
+from rayograph.config import IngestScale
+from rayograph.errors import DataError
+from rayograph.ingest.columns import to_npy
+from rayograph.ingest.contents import Moments
+from rayograph.ingest.reading import PlannedReader
+from rayograph.runs.artifact import Artifact
+from rayograph.shards.batch import Batch
+from rayograph.shards.plan import Plan
+from rayograph.shards.sample import Sample
+from rayograph.shards.sequence import DataSet
+from rayograph.shards.store import put_shard, shard_name
+from rayograph.stages.mailbox import Mailbox
+from rayograph.stages.worker import watched
+from rayograph.storage import open_store
+
+pytestmark = pytest.mark.usefixtures("cluster")
+
+SHARDS, ROWS, SHAPE = 20, 500, (2, 4, 4)
+SAMPLES, BATCH = SHARDS * ROWS, 100
+NAMES = tuple(shard_name("train", number) for number in range(SHARDS))
+CORRUPT = NAMES[3]
+RANDOM = at_random(
+    seed=4,
+    chances={Fault("error"): 0.04, Fault("slow down"): 0.04, Fault("reset"): 0.04, Fault("truncated"): 0.04},
+)
+STALL = Fault("stall", seconds=30)
+
+
+def moments(number: int) -> np.ndarray:
+    return np.random.default_rng(number).normal(size=SHAPE).astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def bucket(ceph_s3: S3Server) -> str:
+    """10,000 samples, written without faults."""
+    uri = ceph_s3.new_bucket()
+    artifact = Artifact(open_store(uri, ceph_s3.endpoint_url), "moments")
+    for shard, name in enumerate(NAMES):
+        numbers = range(shard * ROWS, (shard + 1) * ROWS)
+        put_shard(
+            artifact, name, [Sample(str(n), {"npy": to_npy(moments(n)), "cls": b"%d" % (n % 9)}) for n in numbers]
+        )
+    return uri
+
+
+@contextmanager
+def broken_reader(bucket: str, server: S3Server, corrupt: str | None) -> Iterator[tuple[PlannedReader, FaultProxy]]:
+    def script(method: str, path: str, ranged: str | None, attempt: int) -> Fault | None:
+        if method == "GET" and path.endswith(NAMES[7]) and attempt == 0 and not stalled:
+            stalled.append(path)
+            return STALL
+        drawn = RANDOM(method, path, ranged, attempt)
+        return drawn or (Fault("wrong bytes") if corrupt and path.endswith(corrupt) and ranged else None)
+
+    stalled: list[str] = []
+    with fault_proxy(server.endpoint_url, script) as proxy:
+        artifact = Artifact(open_store(bucket, proxy.url), "moments")
+        plan = Plan((DataSet((ROWS,) * SHARDS, 19),), 0, BATCH, 4)
+        yield PlannedReader((artifact,), (NAMES,), plan, Moments(SHAPE)), proxy
+
+
+def read(reader: PlannedReader) -> list[Batch]:
+    from rayograph.ingest.streams import training_batches
+
+    steps = range(SAMPLES // BATCH)
+    scale = IngestScale(tasks=2, cpus_per_task=0.5, steps_per_task=20)
+    return list(training_batches(reader, scale, worker=0, workers=1, steps=steps))
+
+
+def right(batch: Batch) -> None:
+    """Every row is the sample that it says it is."""
+    for row, key in enumerate(batch.keys):
+        np.testing.assert_array_equal(batch.columns["moments"][row], moments(int(key)))
+        assert batch.columns["classes"][row] == int(key) % 9
+
+
+def test_ten_thousand_samples_arrive_exactly_once(bucket: str, ceph_s3: S3Server) -> None:
+    with broken_reader(bucket, ceph_s3, corrupt=None) as (reader, proxy):
+        batches = read(reader)
+        assert set(proxy.injected) == {"error", "slow down", "reset", "truncated", "stall"}
+    keys = np.concatenate([batch.keys for batch in batches]).astype(int)
+    np.testing.assert_array_equal(np.sort(keys), np.arange(SAMPLES))
+    np.testing.assert_array_equal(np.concatenate([batch.positions for batch in batches]), np.arange(SAMPLES))
+    assert not any(reason for batch in batches for reason in batch.substituted)
+    for batch in batches:
+        right(batch)
+
+
+def test_a_corrupt_shard_is_named_and_skipped_sample_by_sample_or_fails_as_configured(
+    bucket: str, ceph_s3: S3Server
+) -> None:
+    with broken_reader(bucket, ceph_s3, corrupt=CORRUPT) as (reader, proxy):
+        batches = read(reader)
+        assert proxy.injected["wrong bytes"] > 0
+    reasons = [reason for batch in batches for reason in batch.substituted if reason]
+    assert 0 < len(reasons) <= ROWS
+    assert all(f"{CORRUPT}: sample " in reason and "differs from what was indexed" in reason for reason in reasons)
+    kept = [int(key) for batch in batches for key, bad in zip(batch.keys, batch.substituted, strict=True) if not bad]
+    assert len(set(kept)) == len(kept) == SAMPLES - len(reasons)
+    assert set(range(SAMPLES)) - set(kept) <= set(range(3 * ROWS, 4 * ROWS))
+    np.testing.assert_array_equal(np.concatenate([batch.positions for batch in batches]), np.arange(SAMPLES))
+    for batch in batches:
+        right(batch)
+
+    def mailbox() -> Any:
+        return ray.remote(num_cpus=0)(Mailbox).remote([])
+
+    with pytest.raises(
+        DataError, match=rf"{CORRUPT}: sample \d+: .* \(\d+ unreadable samples so far, bad_sample_limit 0"
+    ):
+        list(watched(iter(batches), mailbox(), 0, None))
+    box = mailbox()
+    assert len(list(watched(iter(batches), box, SAMPLES, None))) == len(batches)
+    told = [message["bad_sample"] for message in ray.get(box.take.remote())]
+    assert sorted(told) == sorted(set(reasons))

@@ -1,0 +1,87 @@
+"""A training killed in the middle of an epoch goes on with another number of workers: no sample lost, none repeated."""
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import command
+import numpy as np
+import pytest
+from killing import killing
+
+from rayograph.config import Job, Scale
+from rayograph.config.files import load_job
+from rayograph.config.overrides import apply_overrides
+from rayograph.runs.artifact import Artifact
+from rayograph.stages.pipeline import run_job
+from rayograph.stages.sample_log import read_samples_seen
+from rayograph.storage import open_store
+
+pytestmark = pytest.mark.usefixtures("cluster")
+
+STEPS, BATCH = 15, 64
+
+
+@pytest.fixture(scope="module")
+def job() -> Job:
+    changes = [*command.TINY[1::2], f"train_autoencoder.total_images={STEPS * BATCH}"]
+    changes += ["train_autoencoder.view.crop=random", "train_autoencoder.view.smallest_crop=0.7"]
+    return apply_overrides(load_job("jobs/digits.py"), Scale(), changes)[0]
+
+
+@pytest.fixture
+def place(scale: Scale, trained_store: Path, tmp_path: Path) -> Callable[..., Scale]:
+    """A scale profile with a store of its own, the images packed."""
+
+    def make(name: str, workers: int, micro_batch_size: int) -> Scale:
+        store = tmp_path / name
+        if not store.exists():
+            shutil.copytree(trained_store / "digits" / "pack", store / "digits" / "pack")
+        training = scale.training.model_copy(
+            update={"workers": workers, "micro_batch_size": micro_batch_size, "max_failures": 0}
+        )
+        ingest = scale.ingest.model_copy(update={"log_samples": True, "steps_per_task": 2})
+        return scale.model_copy(update={"store": str(store), "training": training, "ingest": ingest})
+
+    return make
+
+
+def test_killed_in_mid_epoch_and_resumed_with_other_workers_sees_every_sample_once_in_order(
+    job: Job, place: Callable[..., Scale], tmp_path: Path
+) -> None:
+    def artifact(name: str) -> Artifact:
+        (folder,) = (tmp_path / name / "digits" / "train_autoencoder").iterdir()
+        return Artifact(open_store(str(folder)), "")
+
+    checkpoints = "disturbed/digits/train_autoencoder/*/checkpoints/*/checkpoint.json"
+    killer = killing("ray::RayTrainWorker", lambda: any(tmp_path.glob(checkpoints)))
+    with pytest.raises(Exception, match="worker"):
+        run_job(job, place("disturbed", 2, 32), "train_autoencoder")
+    killer.join(1)
+    assert not killer.is_alive()
+    before = read_samples_seen(artifact("disturbed"))
+    assert 0 < len(before) < STEPS * BATCH
+    run_job(job, place("disturbed", 4, 16), "train_autoencoder")
+    run_job(job, place("quiet", 1, 32), "train_autoencoder")
+
+    seen, expected = read_samples_seen(artifact("disturbed")), read_samples_seen(artifact("quiet"))
+    assert [position for position, _ in seen] == list(range(STEPS * BATCH))
+    assert seen == expected
+    packed = {key for _, key in expected}
+    samples = sum(shard.samples for shard in _packed(tmp_path).split("train"))
+    assert len(packed) == min(samples, STEPS * BATCH)  # within one epoch, no sample twice
+    names = Path(artifact("disturbed").uri, "samples")
+    assert {name.name.rpartition("-of-")[2] for name in names.iterdir()} == {"00002.jsonl", "00004.jsonl"}
+    losses = [np.array([row["reconstruction"] for row in _metrics(artifact(n))]) for n in ("disturbed", "quiet")]
+    np.testing.assert_allclose(losses[0], losses[1], rtol=1e-4)  # rounding differs with the number of workers
+
+
+def _packed(tmp_path: Path):  # type: ignore[no-untyped-def]
+    (folder,) = (tmp_path / "quiet" / "digits" / "pack").iterdir()
+    return Artifact(open_store(str(folder)), "").committed()
+
+
+def _metrics(artifact: Artifact):  # type: ignore[no-untyped-def]
+    from rayograph.runs.tracking import read_metrics
+
+    return read_metrics(artifact)
