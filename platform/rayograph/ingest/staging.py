@@ -14,36 +14,41 @@ from rayograph.shards.batch import Batch
 AHEAD = 2
 """Batches that wait; each is memory of its own."""
 
-_END = object()
 
+class Staged(Iterator[Batch]):
+    """The same batches, taken ahead by a thread from now on; in page-locked memory, which a GPU fetches by itself."""
 
-def staged(batches: Iterator[Batch], pinned: bool) -> Iterator[Batch]:
-    """The same batches, taken ahead by a thread; copied to page-locked memory, from which a GPU fetches by itself."""
-    waiting: queue.Queue[Any] = queue.Queue(AHEAD)
-    stop = threading.Event()
-    thread = threading.Thread(target=_fill, args=(batches, waiting, stop, pinned), name="staging", daemon=True)
-    thread.start()
-    try:
-        while (item := waiting.get()) is not _END:
-            if isinstance(item, BaseException):
-                raise item
-            yield item
-    finally:
-        stop.set()
-        with suppress(queue.Empty):  # a thread that waits to put sees the stop after it has put
+    def __init__(self, batches: Iterator[Batch], pinned: bool = False) -> None:
+        self._waiting: queue.Queue[Any] = queue.Queue(AHEAD)
+        self._closed = threading.Event()
+        self._thread = threading.Thread(target=self._fill, args=(batches, pinned), name="staging", daemon=True)
+        self._thread.start()
+
+    def __next__(self) -> Batch:
+        item = self._waiting.get()
+        if isinstance(item, Batch):
+            return item
+        self._waiting.put(item)  # for whoever asks once more
+        if isinstance(item, BaseException):
+            raise item
+        raise StopIteration
+
+    def close(self) -> None:
+        """Lets the thread end, whatever it still has."""
+        self._closed.set()
+        with suppress(queue.Empty):  # it may be waiting for room
             while True:
-                waiting.get_nowait()
+                self._waiting.get_nowait()
 
-
-def _fill(batches: Iterator[Batch], waiting: "queue.Queue[Any]", stop: threading.Event, pinned: bool) -> None:
-    try:
-        for batch in batches:
-            waiting.put(_pinned(batch) if pinned else batch)
-            if stop.is_set():
-                return
-        waiting.put(_END)
-    except BaseException as error:  # noqa: BLE001 - raised again where the batches are used
-        waiting.put(error)
+    def _fill(self, batches: Iterator[Batch], pinned: bool) -> None:
+        try:
+            for batch in batches:
+                self._waiting.put(_pinned(batch) if pinned else batch)
+                if self._closed.is_set():
+                    return
+            self._waiting.put(None)
+        except BaseException as error:  # noqa: BLE001 - raised again where the batches are used
+            self._waiting.put(error)
 
 
 def _pinned(batch: Batch) -> Batch:

@@ -19,13 +19,16 @@ from rayograph.config import IngestScale
 from rayograph.ingest.contents import BLOCK_BYTES
 from rayograph.ingest.memory import keep_freed_memory
 from rayograph.ingest.reading import KEYS, POSITIONS, SUBSTITUTED, PlannedReader
-from rayograph.ingest.staging import staged
+from rayograph.ingest.staging import Staged
 from rayograph.shards.batch import Batch
 
 T = TypeVar("T")
 
 SEGMENT_WINDOWS = 4096
 """Windows in one Ray Data set; the next set takes over where it ends."""
+
+OWN_WINDOWS = 1
+"""Windows that a training worker reads by itself: it need not wait for processes to start and import."""
 
 SCHEDULING_PAUSE_SECONDS = 0.05
 
@@ -56,13 +59,23 @@ def training_batches(
     rows = reader.plan.global_batch_size // workers
     width = min(scale.steps_per_task, scale.bytes_per_task // max(1, rows * reader.content.row_bytes))
     windows = list(reader.plan.windows(steps, max(1, width)))
-    source = _in_this_process if scale.in_worker else _by_tasks
-    return staged(source(reader, scale, worker, workers, windows), pinned=torch.cuda.is_available())
+    own = len(windows) if scale.in_worker else OWN_WINDOWS
+    here = _in_this_process(reader, worker, workers, windows[:own])
+    there = _by_tasks(reader, scale, worker, workers, windows[own:])
+    return Staged(_one_after_the_other(here, there), pinned=torch.cuda.is_available())
 
 
-def _in_this_process(
-    reader: PlannedReader, scale: IngestScale, worker: int, workers: int, windows: list[range]
-) -> Iterator[Batch]:
+def _one_after_the_other(here: Iterator[Batch], there: Iterator[Batch]) -> Iterator[Batch]:
+    """The worker reads at once by itself, while the tasks of all that follows are starting."""
+    following = Staged(there)
+    try:
+        yield from here
+        yield from following
+    finally:
+        following.close()
+
+
+def _in_this_process(reader: PlannedReader, worker: int, workers: int, windows: list[range]) -> Iterator[Batch]:
     rows = reader.plan.global_batch_size // workers
     for window in windows:
         for block in reader.blocks(window, worker, workers):
