@@ -204,7 +204,7 @@ def test_a_server_that_always_stalls_is_left(moto_s3: S3Server, monkeypatch: pyt
         began = time.monotonic()
         with pytest.raises(StorageError, match=r"/shard: read of bytes 0-99 failed \(the server fell silent\)"):
             store.read_range("shard", 0, 100)
-        assert time.monotonic() - began < 3 * READ_TIMEOUT + 2
+        assert time.monotonic() - began < 60  # without the timeout it would be minutes
 
 
 def test_wrong_bytes_are_for_checksums_to_find(server: S3Server) -> None:
