@@ -1,7 +1,9 @@
 """Worker processes for tests of distributed code, without Ray."""
 
+import faulthandler
 import os
 import socket
+import sys
 import warnings
 from collections.abc import Callable
 
@@ -28,9 +30,12 @@ def _enter(rank: int, work: Callable[..., None], workers: int, port: int, argume
         "MASTER_ADDR": "127.0.0.1",
         "MASTER_PORT": str(port),
     }
+    faulthandler.enable()  # whatever ends a process from below says where it was
     torch.set_num_threads(1)
     dist.init_process_group("gloo")
-    try:
-        work(rank, workers, *arguments)
-    finally:
-        dist.destroy_process_group()
+    work(rank, workers, *arguments)
+    dist.barrier()  # nobody hangs up on one that still talks
+    dist.destroy_process_group()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)  # the work is done: an interpreter that ends while libraries' threads run may abort
