@@ -78,9 +78,9 @@ def row(
     less_is_better: bool = False,
     peer_versions: dict[str, str] | None = None,
 ) -> Row:
-    """Medians over rounds; the ratio is the median of the rounds' own ratios."""
+    """Medians over rounds; the ratio is the median of the rounds' own ratios, if the peer did anything at all."""
     ratios = None
-    if theirs is not None:
+    if theirs is not None and all(theirs):
         ratios = sorted(b / a if less_is_better else a / b for a, b in zip(ours, theirs, strict=True))
     return Row(
         benchmark=benchmark,

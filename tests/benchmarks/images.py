@@ -11,7 +11,7 @@ import numpy as np
 from harness import ROUNDS, Row, alternate, record, row
 from ours import SIZE, bare, reader
 from PIL import Image
-from sides import Side, cpu, ours, peer, rate
+from sides import Side, Slope, cpu, ours, peer, rate
 
 from rayograph.shards.frames import middle_square
 from rayograph.shards.images import open_image, render
@@ -37,7 +37,7 @@ def compare(case: Case) -> None:
     common = ("--data", str(folder), "--kind", case.kind, "--batch-size", str(BATCH))
     common += ("--batches", str(case.samples // BATCH), "--warm-up", str(case.samples // BATCH // 4), "--workers", "2")
     mine = ours("rayograph", "tasks", *common)
-    peers = [
+    peers: list[Side | Slope] = [
         peer(f"{title}, {decoder} decoder", program, *common, "--decoder", decoder)
         for title, program in (
             ("WebDataset", "webdataset"), ("LitData", "litdata"), ("MosaicML Streaming", "streaming"),
@@ -45,6 +45,8 @@ def compare(case: Case) -> None:
         )
         for decoder in ("stock", "fast")
     ]  # fmt: skip
+    shards = -(-2 * case.samples // case.per_shard)
+    peers[-2:] = [Slope(side, shards // 2) for side in peers[-2:] if isinstance(side, Side)]
     decoding = [bare(folder, 2, case.samples) for _ in range(ROUNDS)]
     found = alternate(mine, *peers)
     rows = [_against(case, side, found[0], results) for side, results in zip(peers, found[1:], strict=True)]
@@ -84,7 +86,7 @@ def fidelity(folder: Path) -> list[float]:
     return found
 
 
-def _against(case: Case, side: Side, mine: list[dict], theirs: list[dict]) -> Row:
+def _against(case: Case, side: Side | Slope, mine: list[dict], theirs: list[dict]) -> Row:
     difference = max(abs(a["checksum"] - b["checksum"]) for a, b in zip(mine, theirs, strict=True))
     return row(
         case.name,

@@ -32,10 +32,12 @@ from rayograph.storage import open_store
 LANES = 8
 
 
-def reader(data: Path, kind: str, batch_size: int, seed: int) -> PlannedReader:
-    """Over the tars in data/wds, indexed if they are not yet."""
-    artifact = Artifact(open_store(str(data / "wds")), "")
-    names = tuple(name for name in artifact.names() if name.endswith(".tar"))
+def reader(
+    data: Path | str, kind: str, batch_size: int, seed: int, endpoint_url: str | None = None, shards: int = 0
+) -> PlannedReader:
+    """Over the tars in data/wds (the first so many), indexed if they are not yet."""
+    artifact = Artifact(open_store(f"{data}/wds", endpoint_url), "")
+    names = tuple(name for name in artifact.names() if name.endswith(".tar"))[: shards or None]
     known = set(artifact.names())
     for name in names:
         if index_name(name) not in known:
@@ -86,13 +88,18 @@ def main() -> None:
     options = arguments(__doc__)
     torch.set_num_threads(1)
     keep_freed_memory()
-    source = reader(Path(options.data), options.kind, options.batch_size, options.seed)
+    source = reader(options.data, options.kind, options.batch_size, options.seed, options.endpoint_url, options.shards)
     if way == "tasks":
         import ray
 
+        if options.batches:  # the worker reads its first window by itself while the tasks start: not the steady state
+            options.warm_up = max(options.warm_up, 3 * source.plan.window_steps // 2)
+
         ray.init(address="local", num_cpus=options.workers, include_dashboard=False, log_to_driver=False)
     start = options.resume_at
-    steps = range(start, start + options.warm_up + options.batches)
+    epoch = sum(source.plan.sets[0].counts) // options.batch_size
+    end = start + options.warm_up + options.batches if options.batches else epoch
+    steps = range(start, end)
     report(options, ["ray", "simplejpeg"], lambda: stream(source, options, way, steps))
 
 

@@ -4,7 +4,7 @@ import json
 import os
 import subprocess
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,12 +26,44 @@ class Side:
         return self.name
 
     def __call__(self, number: int) -> dict[str, Any]:
+        result = self.attempt(number)
+        if isinstance(result, str):
+            raise SystemExit(f"{self.name}: {result}")
+        return result
+
+    def attempt(self, number: int) -> dict[str, Any] | str:
+        """What it measured, or how it ended instead."""
         command = [self.interpreter, str(HERE / self.program), *self.arguments, "--seed", str(number)]
         environment = os.environ | {"OMP_NUM_THREADS": "1", "RAY_DEDUP_LOGS": "0", "TOKENIZERS_PARALLELISM": "false"}
         done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=900)
         if done.returncode:
-            raise SystemExit(f"{self.name}: exit code {done.returncode}\n{done.stderr[-3000:]}")
+            return f"exit code {done.returncode}\n{done.stderr[-3000:]}"
         return dict(json.loads(done.stdout.strip().splitlines()[-1]))
+
+
+@dataclass(frozen=True)
+class Slope:
+    """A marginal rate by two whole epochs, over all shards and over the first half of them: their difference."""
+
+    side: Side
+    half: int
+
+    @property
+    def name(self) -> str:
+        return self.side.name
+
+    @property
+    def __name__(self) -> str:
+        return self.name
+
+    def __call__(self, number: int) -> dict[str, Any]:
+        run = (*self.side.arguments, "--batches", "0", "--warm-up", "0")
+        few = replace(self.side, arguments=(*run, "--shards", str(self.half)))(number)
+        all_ = replace(self.side, arguments=run)(number)
+        found = {"samples": all_["samples"] - few["samples"]}
+        for name, total in (("seconds", "seconds_total"), ("cpu_seconds", "cpu_seconds_total")):
+            found[name] = all_[total] - few[total]
+        return all_ | found
 
 
 def ours(name: str, way: str, *arguments: str) -> Side:

@@ -105,14 +105,17 @@ def _tasks(scale: IngestScale, most: int) -> dict[str, Any]:
 
 
 class _Rest(ExecutionCallback):
-    """A pause in every round of Ray Data's scheduling loop.
+    """A pause in those rounds of Ray Data's scheduling loop that had nothing to wait for.
 
     While a consumer has all it needs, that loop goes round without waiting for anything: a whole core, and the lock
-    of the interpreter that trains, taken from the training. A task lasts far longer than a pause.
+    of the interpreter that trains, taken from the training. A round that waited for a task goes on at once.
     """
 
+    _last = 0.0
+
     def on_execution_step(self, executor: Any) -> None:
-        time.sleep(SCHEDULING_PAUSE_SECONDS)
+        time.sleep(max(0.0, self._last + SCHEDULING_PAUSE_SECONDS - time.monotonic()))
+        self._last = time.monotonic()
 
 
 def _ordered(dataset: Any) -> Any:

@@ -39,6 +39,7 @@ def arguments(description: str | None) -> argparse.Namespace:
     parser.add_argument("--kind", required=True, choices=["photos", "large", "small", "latents"])
     parser.add_argument("--decoder", default="stock", choices=["stock", "fast"])
     parser.add_argument("--batches", type=int, default=0, help="measured batches; 0: the rest of one epoch")
+    parser.add_argument("--shards", type=int, default=0, help="only the first so many shards (ours and Ray Data's)")
     parser.add_argument("--batch-size", type=int, default=64)
     parser.add_argument("--warm-up", type=int, default=0, help="batches before the measured ones")
     parser.add_argument("--workers", type=int, default=2)
@@ -47,7 +48,7 @@ def arguments(description: str | None) -> argparse.Namespace:
     parser.add_argument("--save-state", type=Path, help="write the position after the last batch to this file")
     parser.add_argument("--resume-at", type=int, default=0, help="start after this many batches of the epoch")
     parser.add_argument("--state", type=Path, help="the file of --save-state, where the peer keeps a position")
-    parser.add_argument("--endpoint-url", help="the S3 server, where --data is s3://bucket/prefix (Ray Data only)")
+    parser.add_argument("--endpoint-url", help="the S3 server, where --data is s3://… (ours and Ray Data's)")
     options = parser.parse_args()
     if WORLD_SIZE > 1:
         torch.distributed.init_process_group("gloo")
@@ -195,6 +196,8 @@ def report(
     memory are the whole process tree's; CPU seconds of the measured batches include what workers prefetch meanwhile.
     """
     memory = Memory()
+    memory.sample()
+    idle = memory.heap
     memory.start()
     start_cpu, start = cpu_seconds(), time.perf_counter()
     start_time = time.time()
@@ -239,6 +242,7 @@ def report(
         "workers_up_seconds": up - start_time if up else None,
         "first_batch_after_workers_seconds": first_time - up if up and first_time else None,
         "checksum": total / values,
+        "idle_heap_bytes": idle,  # Ray and the imports, before the data set is made
         "peak_heap_bytes": memory.heap,
         "peak_pss_bytes": memory.pss,
         "batches": count,

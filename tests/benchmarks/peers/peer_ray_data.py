@@ -2,8 +2,9 @@
 
 stock: its default decoder (Pillow, to arrays), then a map with Pillow. fast: bytes, then a map with our decoder. Files
 are shuffled, and batches through a local buffer of 1,000 rows, as its documentation has it. `--workers` is its CPUs. It
-keeps no position inside an epoch, so there is no `--resume-at`. `--data` may be `s3://bucket/prefix` with
-`--endpoint-url`, or carry `wds/*.tar` in a folder.
+keeps no position inside an epoch, so there is no `--resume-at`. It decodes ahead as far as its object store has room: a
+rate within one run would leave out what was done before, so `sides.Slope` times whole epochs instead. `--data` may be
+`s3://bucket/prefix` with `--endpoint-url`; either way the tars are in `wds/` below.
 """
 
 import os
@@ -42,7 +43,7 @@ def shards(options: Any) -> tuple[list[str], fs.FileSystem | None]:
     if not options.data.startswith("s3://"):
         return sorted(str(path) for path in Path(options.data, "wds").glob("*.tar")), None
     filesystem = fs.S3FileSystem(endpoint_override=options.endpoint_url, allow_bucket_creation=False)
-    found = filesystem.get_file_info(fs.FileSelector(options.data.removeprefix("s3://"), recursive=True))
+    found = filesystem.get_file_info(fs.FileSelector(options.data.removeprefix("s3://") + "/wds", recursive=True))
     return sorted(entry.path for entry in found if entry.path.endswith(".tar")), filesystem
 
 
@@ -53,6 +54,7 @@ def main() -> None:
     ray.init(address="local", num_cpus=options.workers, include_dashboard=False, log_to_driver=False)
     ray.data.DataContext.get_current().enable_progress_bars = False
     paths, filesystem = shards(options)
+    paths = paths[: options.shards or None]
 
     def batches() -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
         as_bytes = options.kind != "latents" and options.decoder == "fast"
