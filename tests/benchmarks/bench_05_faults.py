@@ -60,7 +60,7 @@ def served_images_per_second(store: ObjectStore, image_bytes: float) -> float:
 def without_faults(uri: str, server: S3Server, limit: str) -> list[Row]:
     """Marginal rates and memory, in alternating rounds."""
     common = ("--data", uri, "--kind", "photos", "--batch-size", str(BATCH), "--workers", WORKERS)
-    common += ("--endpoint-url", server.endpoint_url)
+    common += ("--endpoint-url", server.endpoint_url, "--memory")
     measured = ("--batches", str(SAMPLES // BATCH))
     mine, alone, theirs = alternate(
         ours("rayograph", "tasks", *common, *measured),

@@ -1,6 +1,7 @@
 """How well the plan mixes, against a full shuffle of the same samples: a statement about the order, no timing."""
 
 import numpy as np
+from harness import Row, row
 
 from rayograph.shards.plan import Plan
 from rayograph.shards.sequence import DataSet, slice_rows
@@ -39,6 +40,15 @@ def measured() -> tuple[dict[str, float], dict[str, float]]:
         ours.append(shards * ROWS + rows)
     random = np.random.default_rng(0)
     return figures(ours), figures([random.permutation(samples) for _ in range(2)])
+
+
+def rows(benchmark: str) -> list[Row]:
+    """The figures as rows of a benchmark: a full shuffle stands where a peer would."""
+    case = f"mixing of {SHARDS * ROWS:,} photos of 60 kB in {SHARDS:,} shards, batch {BATCH}"
+    return [
+        row(benchmark, case, name, "–", [ours], None, limit=f"a full shuffle: {full:.4g}")
+        for name, ours, full in zip(NAMES.values(), *(part.values() for part in measured()), strict=True)
+    ]
 
 
 if __name__ == "__main__":

@@ -9,8 +9,7 @@ import numpy as np
 import pytest
 
 from rayograph.config import IngestScale, Scale
-from rayograph.ingest import packing
-from rayograph.runs.manifest import Manifest
+from rayograph.runs.manifest import HELD_OUT, TRAIN, Manifest
 from rayograph.shards.images import to_png
 from rayograph.shards.store import read_index, read_samples
 from rayograph.stages import index
@@ -70,8 +69,8 @@ def test_a_folder_of_foreign_shards_becomes_an_artifact(folder: Path, tasks: Sca
     assert {path: path.read_bytes() for path in folder.rglob("*.tar")} == before
     assert (manifest.job, manifest.stage, manifest.kind) == ("laion", "index", "pack")
     assert (len(manifest.shards), manifest.samples) == (SHARDS, SHARDS * SAMPLES)
-    assert [shard.path for shard in manifest.split(packing.HELD_OUT)] == ["part0/00000.tar", "part0/00010.tar"]
-    assert len(manifest.split(packing.TRAIN)) == SHARDS - 2
+    assert [shard.path for shard in manifest.split(HELD_OUT)] == ["part0/00000.tar", "part0/00010.tar"]
+    assert len(manifest.split(TRAIN)) == SHARDS - 2
     assert manifest.facts == {
         "class_names": [str(number) for number in range(10)],
         "image_size": None,

@@ -15,9 +15,9 @@ import pytest
 from rayograph.cli import main
 from rayograph.config import IngestScale, Scale
 from rayograph.errors import ConfigError, DataError, StorageError
-from rayograph.ingest import packing, streams
+from rayograph.ingest import streams
 from rayograph.runs.artifact import Artifact
-from rayograph.runs.manifest import Manifest
+from rayograph.runs.manifest import HELD_OUT, Manifest
 from rayograph.shards.tar import write_shard
 from rayograph.stages import index
 from rayograph.stages.index import Shard, index_folder, summary
@@ -106,7 +106,7 @@ def test_another_split_is_another_data_set_and_only_made_when_asked(folder: Path
     assert anew.files == manifest.files
     assert anew.digest != manifest.digest
     assert indexed(folder, again=True).shards == indexed(folder).shards == anew.shards  # the pattern is remembered
-    assert indexed(folder, held_out="", again=True).split(packing.HELD_OUT) == []
+    assert indexed(folder, held_out="", again=True).split(HELD_OUT) == []
 
 
 @pytest.mark.parametrize("pattern", ["nothing", "*"])
@@ -169,10 +169,6 @@ def test_what_cannot_be_indexed_is_refused(tmp_path: Path, folder: Path):
         patch.setenv("RAY_JOB_CONFIG_JSON_ENV_VAR", "{}")
         with pytest.raises(StorageError, match="expected an absolute path or a URI inside a submitted job"):
             indexed(Path("relative"))
-
-
-def test_the_splits_are_packs():
-    assert (index.TRAIN, index.HELD_OUT) == (packing.TRAIN, packing.HELD_OUT)
 
 
 @pytest.mark.parametrize(

@@ -15,10 +15,11 @@ from rayograph.config import ImageFolder, Job, Pack, Scale, SklearnDigits, WebDa
 from rayograph.config.files import load_job
 from rayograph.errors import ConfigError, DataError
 from rayograph.ingest import packing
-from rayograph.ingest.packing import HELD_OUT, TRAIN, PackedTask, pack_task
+from rayograph.ingest.packing import PackedTask, pack_task
 from rayograph.ingest.sources import Rejected, Row, Task, open_source
 from rayograph.ingest.sources.listing import Listing, unique_names
 from rayograph.runs.artifact import Artifact
+from rayograph.runs.manifest import HELD_OUT, TRAIN
 from rayograph.shards.images import render
 from rayograph.shards.sample import key_fraction
 from rayograph.stages.pack import Packed

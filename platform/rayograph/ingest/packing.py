@@ -12,14 +12,12 @@ from pydantic import ValidationError
 from rayograph.config import Pack
 from rayograph.errors import DataError, MissingObjectError
 from rayograph.ingest.members import to_sample
-from rayograph.ingest.sources.base import HELD_OUT, TRAIN, Rejected, Source, Task
+from rayograph.ingest.sources.base import Rejected, Source, Task
 from rayograph.ingest.sources.naming import check_key
 from rayograph.runs.artifact import Artifact
-from rayograph.runs.manifest import FileRecord, Record, ShardRecord
+from rayograph.runs.manifest import HELD_OUT, TRAIN, FileRecord, Record, ShardRecord
 from rayograph.shards.sample import Sample, key_fraction
 from rayograph.shards.store import put_shard, shard_files, shard_name
-
-__all__ = ["HELD_OUT", "TRAIN", "PackedTask", "pack_task", "require_few", "task_record"]
 
 SHARD_BYTES = 256 << 20
 """A shard that grows beyond is closed early: a task holds one of each split in memory."""

@@ -6,6 +6,7 @@ Each training worker owns its stream. There is no split and no coordinator: what
 
 import time
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any, TypeVar
 
 import numpy as np
@@ -17,6 +18,7 @@ from ray.data._internal.execution.execution_callback import ExecutionCallback
 from rayograph import errors
 from rayograph.config import IngestScale
 from rayograph.ingest.contents import BLOCK_BYTES
+from rayograph.ingest.each_item import EachItem
 from rayograph.ingest.memory import keep_freed_memory
 from rayograph.ingest.reading import KEYS, POSITIONS, SUBSTITUTED, PlannedReader
 from rayograph.ingest.staging import Staged
@@ -35,9 +37,7 @@ SCHEDULING_PAUSE_SECONDS = 0.05
 
 def each(items: Sequence[T], work: Callable[[T], bytes], scale: IngestScale) -> Iterator[bytes]:
     """work(item) for every item, by tasks over the cluster, in order. A RayographError of a task is raised here."""
-    numbers = ray.data.range(len(items), override_num_blocks=len(items))
-    known = ray.put(list(items))
-    yield from _results(numbers.map(_work_on, fn_args=(work, known), **_tasks(scale, len(items))))
+    yield from _results(_by_tasks(items, partial(_results_of, work), scale))
 
 
 def each_with(
@@ -60,9 +60,10 @@ def training_batches(
     width = min(scale.steps_per_task, scale.bytes_per_task // max(1, rows * reader.content.row_bytes))
     windows = list(reader.plan.windows(steps, max(1, width)))
     own = len(windows) if scale.in_worker else OWN_WINDOWS
-    here = _in_this_process(reader, worker, workers, windows[:own])
-    there = _by_tasks(reader, scale, worker, workers, windows[own:])
-    return Staged(_one_after_the_other(here, there), pinned=torch.cuda.is_available())
+    batches = _in_this_process(reader, worker, workers, windows[:own])
+    if windows[own:]:
+        batches = _one_after_the_other(batches, _in_tasks(reader, scale, worker, workers, windows[own:]))
+    return Staged(batches, pinned=torch.cuda.is_available())
 
 
 def _one_after_the_other(here: Iterator[Batch], there: Iterator[Batch]) -> Iterator[Batch]:
@@ -82,26 +83,27 @@ def _in_this_process(reader: PlannedReader, worker: int, workers: int, windows: 
             yield from _batch(block).split(rows)
 
 
-def _by_tasks(
+def _in_tasks(
     reader: PlannedReader, scale: IngestScale, worker: int, workers: int, windows: list[range]
 ) -> Iterator[Batch]:
-    """By Ray Data tasks, a window each. They hand on blocks as they decode, and stop where nobody takes them."""
+    """A window each. They hand on blocks as they decode, and stop where nobody takes them."""
     rows = reader.plan.global_batch_size // workers
-    known = ray.put(reader)
+    work = partial(_read_window, ray.put(reader), worker, workers)
     for first in range(0, len(windows), SEGMENT_WINDOWS):
-        segment = windows[first : first + SEGMENT_WINDOWS]
-        numbers = ray.data.range(len(segment), override_num_blocks=len(segment))
-        blocks = numbers.map_batches(
-            _read_window, fn_args=(known, segment, worker, workers), batch_size=1, **_tasks(scale, len(segment))
-        )
+        blocks = _by_tasks(windows[first : first + SEGMENT_WINDOWS], work, scale)
         for columns in _ordered(blocks).iter_batches(batch_size=rows, batch_format="numpy", prefetch_batches=2):
             yield _batch(columns)
 
 
-def _tasks(scale: IngestScale, most: int) -> dict[str, Any]:
-    """How tasks run: how many at once, and what each needs of a node."""
-    pool = ray.data.TaskPoolStrategy(size=min(scale.tasks, most))
-    return {"num_cpus": scale.cpus_per_task, "resources": dict(scale.resources), "compute": pool}
+def _by_tasks(items: Sequence[T], work: Callable[[T], Iterator[dict[str, np.ndarray]]], scale: IngestScale) -> Any:
+    """The data set of all blocks of work(item): how many tasks at once, and what each needs of a node."""
+    return ray.data.read_datasource(
+        EachItem(items, work),
+        override_num_blocks=len(items),
+        num_cpus=scale.cpus_per_task,
+        resources=dict(scale.resources),
+        compute=ray.data.TaskPoolStrategy(size=min(scale.tasks, len(items))),
+    )
 
 
 class _Rest(ExecutionCallback):
@@ -130,12 +132,10 @@ def _ordered(dataset: Any) -> Any:
     return dataset
 
 
-def _read_window(
-    row: dict[str, Any], reader: Any, segment: list[range], worker: int, workers: int
-) -> Iterator[dict[str, Any]]:
+def _read_window(reader: Any, worker: int, workers: int, window: range) -> Iterator[dict[str, np.ndarray]]:
     """The rows of one window, block by block."""
     keep_freed_memory()
-    yield from ray.get(reader).blocks(segment[int(row["id"][0])], worker, workers)
+    yield from ray.get(reader).blocks(window, worker, workers)
 
 
 def _batch(columns: dict[str, np.ndarray]) -> Batch:
@@ -143,8 +143,8 @@ def _batch(columns: dict[str, np.ndarray]) -> Batch:
     return Batch(named[POSITIONS], columns, named[KEYS], named[SUBSTITUTED])
 
 
-def _work_on(row: dict[str, Any], work: Callable[[Any], bytes], items: Any) -> dict[str, Any]:
-    return _outcome(work, ray.get(items)[row["id"]])
+def _results_of(work: Callable[[T], bytes], item: T) -> Iterator[dict[str, np.ndarray]]:
+    yield {name: np.array([value], object) for name, value in _outcome(work, item).items()}
 
 
 class _Pooled:

@@ -7,6 +7,8 @@ from pydantic import BaseModel, ConfigDict
 from rayograph.runs.digests import digest_of
 
 FORMAT: Final = 1
+TRAIN, HELD_OUT = "train", "held_out"
+"""The splits: what is learned from, and what is kept to judge by."""
 
 
 class Record(BaseModel):

@@ -5,8 +5,8 @@ from functools import partial
 
 from rayograph.config import Encode
 from rayograph.ingest.encoding import ShardEncoder, latent_scale
-from rayograph.ingest.packing import TRAIN
 from rayograph.runs.artifact import Artifact
+from rayograph.runs.manifest import TRAIN
 from rayograph.shards.index import ShardIndex
 from rayograph.stages.cluster import require
 from rayograph.stages.outcome import Outcome

@@ -8,9 +8,8 @@ import numpy as np
 import yaml
 
 from rayograph.config import Evaluate, Sample, Scale
-from rayograph.ingest.packing import HELD_OUT, TRAIN
 from rayograph.runs.artifact import REPORT, Artifact
-from rayograph.runs.manifest import Manifest
+from rayograph.runs.manifest import HELD_OUT, TRAIN, Manifest
 from rayograph.runs.tracking import read_metrics
 from rayograph.sampling.units import SPLIT
 from rayograph.stages.cluster import require

@@ -18,7 +18,7 @@ from rayograph.errors import ConfigError, DataError, MissingObjectError, Storage
 from rayograph.runs.artifact import MANIFEST, Artifact
 from rayograph.runs.digests import digest_of
 from rayograph.runs.environment import machine, versions
-from rayograph.runs.manifest import FileRecord, Manifest, ShardRecord
+from rayograph.runs.manifest import HELD_OUT, TRAIN, FileRecord, Manifest, ShardRecord
 from rayograph.runs.progress import Progress
 from rayograph.shards.index import ShardIndex, index_name
 from rayograph.shards.scan import LARGEST_CLASS, scan_shard
@@ -29,7 +29,6 @@ from rayograph.storage import open_store
 TAR = ".tar"
 _COMPRESSED = (".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".tar.zst")
 STAGE = "index"
-TRAIN, HELD_OUT = "train", "held_out"  # as ingest/packing.py has them, which would load torch
 
 MOST_CLASSES = 65_536
 """Larger numbers are taken for something else's, such as identifiers, and the data for data without classes."""

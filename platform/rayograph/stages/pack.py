@@ -5,9 +5,10 @@ from functools import partial
 from typing import Any
 
 from rayograph.config import Pack
-from rayograph.ingest.packing import HELD_OUT, TRAIN, PackedTask, pack_task, require_few, task_record
+from rayograph.ingest.packing import PackedTask, pack_task, require_few, task_record
 from rayograph.ingest.sources import open_source
 from rayograph.ingest.sources.base import require_rows
+from rayograph.runs.manifest import HELD_OUT, TRAIN
 from rayograph.stages.outcome import Outcome
 from rayograph.stages.recorder import Recorder
 from rayograph.stages.resolve import ResolvedStage

@@ -3,8 +3,8 @@
 from rayograph.config.training import Training
 from rayograph.errors import DataError
 from rayograph.ingest.contents import Content
-from rayograph.ingest.packing import TRAIN
 from rayograph.ingest.reading import PlannedReader
+from rayograph.runs.manifest import TRAIN
 from rayograph.shards.plan import Plan
 from rayograph.shards.sequence import DataSet, slice_rows
 from rayograph.stages.resolve import ResolvedStage

@@ -39,6 +39,7 @@ def arguments(description: str | None) -> argparse.Namespace:
     parser.add_argument("--kind", required=True, choices=["photos", "large", "small", "latents"])
     parser.add_argument("--decoder", default="stock", choices=["stock", "fast"])
     parser.add_argument("--batches", type=int, default=0, help="measured batches; 0: the rest of one epoch")
+    parser.add_argument("--memory", action="store_true", help="sample the tree's memory every second, which costs time")
     parser.add_argument("--shards", type=int, default=0, help="only the first so many shards (ours and Ray Data's)")
     parser.add_argument("--batch-size", type=int, default=64)
     parser.add_argument("--warm-up", type=int, default=0, help="batches before the measured ones")
@@ -168,9 +169,10 @@ class Memory(threading.Thread):
         self.heap, self.pss = max(self.heap, heap), max(self.pss, pss)
 
     def stop(self) -> None:
-        """Ends the thread with a last sample."""
+        """Ends the thread, if it was started, with a last sample."""
         self._stopped.set()
-        self.join()
+        if self.is_alive():
+            self.join()
         self.sample()
 
 
@@ -198,7 +200,8 @@ def report(
     memory = Memory()
     memory.sample()
     idle = memory.heap
-    memory.start()
+    if options.memory:
+        memory.start()
     start_cpu, start = cpu_seconds(), time.perf_counter()
     start_time = time.time()
     iterator = batches()

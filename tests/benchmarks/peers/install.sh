@@ -1,7 +1,7 @@
 #!/bin/bash
 # Makes .venv-peers at the repository root: the benchmarks' peers, whose pins conflict with the project's own.
 # Every package is named in constraints.txt, so nothing is resolved: the peers' extras for clouds that no benchmark
-# uses stay out, and so does a torch built for CUDA.
+# uses stay out, and so do the CUDA packages that torch would pull.
 set -euo pipefail
 here=$(dirname "$(readlink -f "$0")")
 venv=${1:-$here/../../../.venv-peers}

@@ -8,8 +8,6 @@ import numpy as np
 
 from rayograph.errors import DataError
 
-TRAIN, HELD_OUT = "train", "held_out"
-
 
 @dataclass(frozen=True)
 class Boxes:

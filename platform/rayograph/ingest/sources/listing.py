@@ -15,9 +15,10 @@ import numpy as np
 import pyarrow as pa
 
 from rayograph.errors import DataError
-from rayograph.ingest.sources.base import HELD_OUT, TRAIN, Task, require_rows
+from rayograph.ingest.sources.base import Task, require_rows
 from rayograph.ingest.sources.naming import clean_key, path_key
 from rayograph.runs.digests import sha256
+from rayograph.runs.manifest import HELD_OUT, TRAIN
 from rayograph.shards.sample import key_fraction
 
 _CHUNK = 65_536

@@ -1,0 +1,39 @@
+"""A Ray Data source with one read task for each of a list of items: what it reads is any function of the item.
+
+A source, and no map over numbers: each number would be a task of its own before, which waits for a whole free CPU.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from typing import Any, TypeVar
+
+import numpy as np
+from ray.data import Datasource
+from ray.data.block import BlockAccessor, BlockMetadata
+from ray.data.datasource import ReadTask
+
+T = TypeVar("T")
+_UNKNOWN = BlockMetadata(num_rows=None, size_bytes=None, exec_stats=None, input_files=None)
+
+
+class EachItem(Datasource):
+    """work(item) for every item: the columns of one block after the other."""
+
+    def __init__(self, items: Sequence[T], work: Callable[[T], Iterator[dict[str, np.ndarray]]]) -> None:
+        super().__init__()
+        self._items, self._work = items, work
+
+    def get_read_tasks(
+        self, parallelism: int, per_task_row_limit: int | None = None, data_context: Any = None
+    ) -> list[Any]:
+        """One for each item, whatever is asked for."""
+        return [ReadTask(partial(_blocks, self._work, item), _UNKNOWN) for item in self._items]
+
+    def estimate_inmemory_data_size(self) -> int | None:
+        """Nobody knows."""
+        return None
+
+
+def _blocks(work: Callable[[T], Iterator[dict[str, np.ndarray]]], item: T) -> Iterator[Any]:
+    for columns in work(item):
+        yield BlockAccessor.batch_to_block(columns)
