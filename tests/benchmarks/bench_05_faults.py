@@ -65,7 +65,7 @@ def without_faults(uri: str, server: S3Server, limit: str) -> list[Row]:
     mine, alone, theirs = alternate(
         ours("rayograph", "tasks", *common, *measured),
         ours("rayograph, in the worker", "worker", *common, *measured, "--warm-up", "8"),
-        Slope(peer(PEER, "ray_data", *common), SAMPLES // PER_SHARD // 2),
+        Slope(peer(PEER, "ray_data", *common), SAMPLES // PER_SHARD // 2, SAMPLES // PER_SHARD),
     )
     known = {"peer_versions": theirs[0]["versions"]}
     rows = []

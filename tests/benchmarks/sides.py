@@ -43,10 +43,11 @@ class Side:
 
 @dataclass(frozen=True)
 class Slope:
-    """A marginal rate by two whole epochs, over all shards and over the first half of them: their difference."""
+    """A marginal rate by two whole epochs, over the first few shards and over more of them: their difference."""
 
     side: Side
-    half: int
+    few: int
+    many: int
 
     @property
     def name(self) -> str:
@@ -58,12 +59,13 @@ class Slope:
 
     def __call__(self, number: int) -> dict[str, Any]:
         run = (*self.side.arguments, "--batches", "0", "--warm-up", "0")
-        few = replace(self.side, arguments=(*run, "--shards", str(self.half)))(number)
-        all_ = replace(self.side, arguments=run)(number)
-        found = {"samples": all_["samples"] - few["samples"]}
+        few, many = (
+            replace(self.side, arguments=(*run, "--shards", str(shards)))(number) for shards in (self.few, self.many)
+        )
+        between = {"samples": many["samples"] - few["samples"]}
         for name, total in (("seconds", "seconds_total"), ("cpu_seconds", "cpu_seconds_total")):
-            found[name] = all_[total] - few[total]
-        return all_ | found
+            between[name] = many[total] - few[total]
+        return many | between
 
 
 def ours(name: str, way: str, *arguments: str) -> Side:
