@@ -15,7 +15,9 @@ Moments = Float[Tensor, "b zz y x"]
 """Mean, then log-variance, of the posterior."""
 Latents = Float[Tensor, "b z y x"]
 Noise = Float[Tensor, "b z y x"]
-Timesteps = Int64[Tensor, "b"]
+Timesteps = Int64[Tensor, "b"] | Float[Tensor, "b"]
+"""Whole in training; a flow is sampled between them."""
+PerSample = Float[Tensor, "b"]
 Positions = Int64[Tensor, "b"]
 Classes = Int64[Tensor, "b"]
 Scalar = Float[Tensor, ""]

@@ -1,16 +1,14 @@
 """Losses against their closed forms."""
 
-from types import SimpleNamespace
-
 import pytest
 import torch
 
-from rayograph.config import NoiseSchedule
+from rayograph.config import Denoiser, DiffusionLoss, FlowSchedule, NoiseSchedule, TrainDiffusion
 from rayograph.errors import ConfigError
 from rayograph.losses.adversarial import adaptive_weight, discriminator_loss, generator_loss
-from rayograph.losses.diffusion import diffusion_loss, diffusion_target
+from rayograph.losses.diffusion import ForwardProcess, diffusion_loss
 from rayograph.losses.reconstruction import kl_loss, reconstruction_loss
-from rayograph.models.schedule import build_schedule
+from rayograph.models.schedule import build_schedule, levels
 
 NOISE = torch.Generator().manual_seed(0)
 
@@ -95,26 +93,98 @@ def test_the_adaptive_weight_is_the_ratio_of_gradient_norms_within_bounds_and_de
     assert not weight.requires_grad
 
 
-@pytest.mark.parametrize("timestep", [0, 500, 999])
-def test_targets_are_the_noise_or_the_velocity(timestep):
-    latents, noise = random(2, 3, 4, 4), random(2, 3, 4, 4)
-    timesteps = torch.full((2,), timestep)
-    epsilon = build_schedule(NoiseSchedule(prediction_type="epsilon"))
-    assert torch.equal(diffusion_target(epsilon, latents, noise, timesteps), noise)
-    velocity = build_schedule(NoiseSchedule(prediction_type="v_prediction"))
-    signal = velocity.alphas_cumprod[timestep].sqrt()
-    expected = signal * noise - (1 - signal**2).sqrt() * latents
-    torch.testing.assert_close(diffusion_target(velocity, latents, noise, timesteps), expected, rtol=1e-4, atol=1e-5)
+def process_of(prediction):
+    declared = FlowSchedule() if prediction == "flow_prediction" else NoiseSchedule(prediction_type=prediction)
+    return ForwardProcess(*levels(build_schedule(declared)))
+
+
+PREDICTIONS = ["epsilon", "sample", "v_prediction", "flow_prediction"]
+
+
+@pytest.mark.parametrize("prediction", PREDICTIONS)
+@pytest.mark.parametrize("timestep", [1, 500, 999])
+def test_latents_and_noise_follow_from_what_is_predicted(prediction, timestep):
+    latents, noise, timesteps = random(2, 3, 4, 4), random(2, 3, 4, 4), torch.full((2,), timestep)
+    process = process_of(prediction)
+    noisy, target = process.noisy_latents(latents, noise, timesteps), process.target(latents, noise, timesteps)
+    signal, sigma = float(process.signal[timestep]), float(process.noise[timestep])
+    found = {
+        "epsilon": lambda: (noisy - sigma * target) / signal,
+        "sample": lambda: target,
+        "v_prediction": lambda: signal * noisy - sigma * target,
+        "flow_prediction": lambda: noisy - sigma * target,
+    }[prediction]()
+    torch.testing.assert_close(found, latents, rtol=1e-3, atol=1e-3)
+
+
+def test_diffusion_is_noised_as_diffusers_does_it():
+    schedule = build_schedule(NoiseSchedule(prediction_type="v_prediction"))
+    process = ForwardProcess(*levels(schedule))
+    latents, noise, timesteps = random(3, 3, 4, 4), random(3, 3, 4, 4), torch.tensor([0, 500, 999])
+    torch.testing.assert_close(
+        process.noisy_latents(latents, noise, timesteps), schedule.add_noise(latents, noise, timesteps)
+    )
+    torch.testing.assert_close(
+        process.target(latents, noise, timesteps), schedule.get_velocity(latents, noise, timesteps)
+    )
+
+
+def test_a_flow_goes_straight_from_latents_to_noise():
+    process, latents, noise = process_of("flow_prediction"), random(3, 3, 4, 4), random(3, 3, 4, 4)
+    at = process.noisy_latents(latents, noise, torch.tensor([0, 500, 1000]))
+    torch.testing.assert_close(at[0], latents[0])
+    torch.testing.assert_close(at[1], (latents[1] + noise[1]) / 2)
+    torch.testing.assert_close(at[2], noise[2])
 
 
 def test_another_prediction_type_is_refused_by_name():
-    schedule = SimpleNamespace(config=SimpleNamespace(prediction_type="sample"), get_velocity=lambda *_: None)
     latents = random(1, 3, 4, 4)
-    with pytest.raises(ConfigError, match="prediction_type: expected epsilon or v_prediction, got 'sample'"):
-        diffusion_target(schedule, latents, latents, torch.zeros(1, dtype=torch.int64))
+    process = ForwardProcess(torch.ones(1), torch.zeros(1), "score")
+    with pytest.raises(ConfigError, match="prediction_type: expected epsilon, sample, .*, got 'score'"):
+        process.target(latents, latents, torch.zeros(1, dtype=torch.int64))
 
 
-def test_the_diffusion_loss_is_the_mean_squared_error():
+def test_the_diffusion_loss_is_the_mean_squared_or_absolute_error():
     a, b = random(2, 3, 4, 4), random(2, 3, 4, 4)
-    assert diffusion_loss(a, a) == 0.0
-    assert diffusion_loss(a, b) == pytest.approx(float(((a - b) ** 2).mean()), rel=1e-6)
+    assert diffusion_loss(a, a, "l2") == 0.0
+    assert diffusion_loss(a, b, "l2") == pytest.approx(float(((a - b) ** 2).mean()), rel=1e-6)
+    assert diffusion_loss(a, b, "l1") == pytest.approx(float((a - b).abs().mean()), rel=1e-6)
+
+
+def test_weights_count_a_sample_more_or_less():
+    a, b = random(2, 3, 4, 4), random(2, 3, 4, 4)
+    of_each = ((a - b) ** 2).mean(dim=(1, 2, 3))
+    assert diffusion_loss(a, b, "l2", torch.tensor([2.0, 0.5])) == pytest.approx(
+        float(2 * of_each[0] + 0.5 * of_each[1]) / 2, rel=1e-6
+    )
+    assert diffusion_loss(a, b, "l2", torch.ones(2)) == pytest.approx(float(diffusion_loss(a, b, "l2")), rel=1e-6)
+
+
+@pytest.mark.parametrize("prediction", PREDICTIONS[:3])
+def test_min_snr_weighs_an_error_of_the_latents_by_their_capped_snr_whatever_is_predicted(prediction):
+    """Hang et al. 2023: one weight min(SNR, γ) of the latents' error, told in three ways."""
+    process, timesteps = process_of(prediction), torch.tensor([0, 100, 400, 700, 999])
+    latents, noise = random(5, 3, 4, 4), random(5, 3, 4, 4)
+    noisy, target = process.noisy_latents(latents, noise, timesteps), process.target(latents, noise, timesteps)
+    signal, sigma = (values[timesteps].view(-1, 1, 1, 1).double() for values in (process.signal, process.noise))
+    prediction_made = target.double() + 0.1 * random(5, 3, 4, 4).double()
+    made = {
+        "epsilon": lambda: (noisy.double() - sigma * prediction_made) / signal,
+        "sample": lambda: prediction_made,
+        "v_prediction": lambda: signal * noisy.double() - sigma * prediction_made,
+    }[prediction]()
+    snr = (signal / sigma).square().flatten()
+    of_latents = (made - latents.double()).square().mean(dim=(1, 2, 3)) * snr.clamp(max=5.0)
+    weights = process.min_snr_weights(timesteps, 5.0)
+    of_prediction = (prediction_made - target.double()).square().mean(dim=(1, 2, 3)) * weights
+    torch.testing.assert_close(of_prediction, of_latents, rtol=1e-3, atol=1e-9)
+
+
+def test_what_cannot_be_meant_together_is_refused_by_name():
+    with pytest.raises(ValueError, match="zero_terminal_snr: expected prediction_type 'v_prediction' or 'sample'"):
+        NoiseSchedule(zero_terminal_snr=True)
+    with pytest.raises(ValueError, match=r"loss.min_snr_gamma: expected none with a FlowSchedule, got 5"):
+        TrainDiffusion(
+            network=Denoiser(), total_images=8, global_batch_size=8,
+            noise_schedule=FlowSchedule(), loss=DiffusionLoss(min_snr_gamma=5.0),
+        )  # fmt: skip

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 import tiny
 import torch
-from diffusers import AutoencoderKL, DDPMScheduler, UNet2DModel
+from diffusers import AutoencoderKL, DDPMScheduler, FlowMatchEulerDiscreteScheduler, UNet2DModel
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rayograph.config import Autoencoder, Denoiser, Discriminator, NoiseSchedule
+from rayograph.config import Autoencoder, Denoiser, Discriminator, FlowSchedule, NoiseSchedule
 from rayograph.errors import CheckpointError, ConfigError
 from rayograph.models.autoencoder import (
     build_autoencoder,
@@ -151,6 +151,13 @@ def test_a_saved_denoiser_and_schedule_come_back_the_same(artifact):
     again = load_schedule(artifact)
     assert torch.equal(again.alphas_cumprod, schedule.alphas_cumprod)
     assert again.config.prediction_type == "v_prediction"
+
+
+def test_a_saved_flow_comes_back_as_one(artifact):
+    save_model(artifact, SCHEDULE, build_schedule(FlowSchedule(num_train_timesteps=500, shift=3.0)))
+    again = load_schedule(artifact)
+    assert isinstance(again, FlowMatchEulerDiscreteScheduler)
+    assert (again.config.num_train_timesteps, again.config.shift) == (500, 3.0)
 
 
 def test_folders_are_diffusers_own_and_hold_no_pickle(artifact, tmp_path):

@@ -1,13 +1,7 @@
 """Declarations: everything that a job file or a scale profile may say."""
 
-from rayograph.config.networks import (
-    Autoencoder,
-    Denoiser,
-    Discriminator,
-    NoiseSchedule,
-    PerceptualNetwork,
-    Sampler,
-)
+from rayograph.config.diffusion import DiffusionLoss, FlowSchedule, NoiseSchedule, Sampler
+from rayograph.config.networks import Autoencoder, Denoiser, Discriminator, PerceptualNetwork
 from rayograph.config.scale import ActorScale, IngestScale, RayCluster, SamplingScale, Scale, TrainingScale
 from rayograph.config.sources import Columns, ImageFolder, ParquetTable, SklearnDigits, WebDatasetShards
 from rayograph.config.stages import (
@@ -29,9 +23,11 @@ __all__ = [
     "AutoencoderLoss",
     "Columns",
     "Denoiser",
+    "DiffusionLoss",
     "Discriminator",
     "Encode",
     "Evaluate",
+    "FlowSchedule",
     "ImageFolder",
     "IngestScale",
     "Job",

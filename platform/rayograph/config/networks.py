@@ -1,4 +1,4 @@
-"""Declarations of the networks and of the diffusion they serve, in diffusers' own words."""
+"""Declarations of the networks, in diffusers' own words."""
 
 from typing import Literal
 
@@ -66,21 +66,3 @@ class Denoiser(Declaration):
             if not 0 <= level < len(self.block_out_channels):
                 raise ValueError(f"attention_levels: expected 0 to {len(self.block_out_channels) - 1}, got {level}")
         return self
-
-
-class NoiseSchedule(Declaration):
-    """How noise is added in training (Ho et al. 2020, sec. 2), the same for every sampler afterwards."""
-
-    num_train_timesteps: PositiveInt = 1000
-    beta_schedule: Literal["linear", "scaled_linear", "squaredcos_cap_v2"] = "scaled_linear"
-    beta_start: float = Field(0.0015, gt=0, lt=1)
-    beta_end: float = Field(0.0195, gt=0, lt=1)
-    prediction_type: Literal["epsilon", "v_prediction"] = "epsilon"
-
-
-class Sampler(Declaration):
-    """How the denoiser is walked from noise to latents. `guidance_scale` 1 is no guidance (Ho & Salimans 2022)."""
-
-    scheduler: Literal["ddim", "dpmsolver++"] = "dpmsolver++"
-    num_inference_steps: PositiveInt = 20
-    guidance_scale: float = Field(1.5, ge=0)

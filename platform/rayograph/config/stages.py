@@ -6,14 +6,8 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field, PositiveInt, model_validator
 
 from rayograph.config.base import Declaration, Seed, StageBase
-from rayograph.config.networks import (
-    Autoencoder,
-    Denoiser,
-    Discriminator,
-    NoiseSchedule,
-    PerceptualNetwork,
-    Sampler,
-)
+from rayograph.config.diffusion import DiffusionLoss, FlowSchedule, NoiseSchedule, Sampler
+from rayograph.config.networks import Autoencoder, Denoiser, Discriminator, PerceptualNetwork
 from rayograph.config.sources import Source
 from rayograph.config.training import Training
 from rayograph.config.views import View
@@ -93,8 +87,15 @@ class TrainDiffusion(Training):
     moments: Mixture = "encode"
     autoencoder: ArtifactRef = "train_autoencoder"
     network: Denoiser
-    noise_schedule: NoiseSchedule = NoiseSchedule()
+    noise_schedule: Annotated[NoiseSchedule | FlowSchedule, Field(discriminator="kind")] = NoiseSchedule()
+    loss: DiffusionLoss = DiffusionLoss()
     condition_drop_probability: float = Field(0.1, ge=0, lt=1)
+
+    @model_validator(mode="after")
+    def _a_flow_has_no_snr_weights(self) -> "TrainDiffusion":
+        if isinstance(self.noise_schedule, FlowSchedule) and self.loss.min_snr_gamma is not None:
+            raise ValueError(f"loss.min_snr_gamma: expected none with a FlowSchedule, got {self.loss.min_snr_gamma}")
+        return self
 
 
 class Sample(StageBase):

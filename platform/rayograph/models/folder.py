@@ -4,9 +4,10 @@ import tempfile
 from pathlib import Path
 from typing import Any, TypeVar
 
-from diffusers import AutoencoderKL, ConfigMixin, DDPMScheduler, UNet2DModel
+from diffusers import AutoencoderKL, ConfigMixin, DDPMScheduler, FlowMatchEulerDiscreteScheduler, UNet2DModel
 
 from rayograph.errors import CheckpointError
+from rayograph.models.schedule import TrainingSchedule
 from rayograph.runs.artifact import Artifact
 
 M = TypeVar("M", bound=ConfigMixin)
@@ -35,9 +36,12 @@ def load_denoiser(artifact: Artifact) -> UNet2DModel:
     return _load(artifact, DENOISER, UNet2DModel).eval()
 
 
-def load_schedule(artifact: Artifact) -> DDPMScheduler:
+def load_schedule(artifact: Artifact) -> TrainingSchedule:
     """The noise schedule of a committed artifact."""
-    return _load(artifact, SCHEDULE, DDPMScheduler)
+    name = f"{SCHEDULE}/scheduler_config.json"
+    flow = FlowMatchEulerDiscreteScheduler
+    is_flow = name in artifact.names(f"{SCHEDULE}/") and flow.__name__.encode() in artifact.read(name)
+    return _load(artifact, SCHEDULE, flow if is_flow else DDPMScheduler)
 
 
 def _load(artifact: Artifact, name: str, kind: type[M]) -> M:
@@ -49,7 +53,7 @@ def _load(artifact: Artifact, name: str, kind: type[M]) -> M:
             target = Path(folder) / file.removeprefix(f"{name}/")
             target.parent.mkdir(parents=True, exist_ok=True)
             target.write_bytes(artifact.read(file))
-        options = {} if kind is DDPMScheduler else {"use_safetensors": True, "low_cpu_mem_usage": False}
+        options = {} if name == SCHEDULE else {"use_safetensors": True, "low_cpu_mem_usage": False}
         try:
             return kind.from_pretrained(folder, local_files_only=True, **options)
         except Exception as error:  # whatever a torn folder does to diffusers, the answer is one line

@@ -56,16 +56,13 @@ class DiffusionModel:
         size = self.denoiser.config.sample_size
         shape = (self.denoiser.config.in_channels, size, size)
         latents = normal(seed, Stream.SAMPLE_NOISE, numbers.to(self.device), shape)
-        scheduler = build_sampler(self.schedule, sampler)
-        scheduler.set_timesteps(sampler.num_inference_steps, device=self.device)
-        latents = latents * scheduler.init_noise_sigma
+        scheduler = build_sampler(self.schedule, sampler, self.device)
         classes = None if classes is None else classes.to(self.device)
         kept = []
         for step, timestep in enumerate(scheduler.timesteps):
             if step in keep_steps:
                 kept.append(self._pixels(latents))
-            model_input = scheduler.scale_model_input(latents, timestep)
-            prediction = self._guided(model_input, timestep, classes, sampler.guidance_scale)
+            prediction = self._guided(latents, timestep, classes, sampler.guidance_scale)
             latents = scheduler.step(prediction, timestep, latents).prev_sample
         return self._pixels(latents), kept
 

@@ -9,15 +9,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from rayograph.config import TrainDiffusion, TrainingScale
-from rayograph.losses.diffusion import diffusion_loss, diffusion_target
+from rayograph.config import DiffusionLoss, TrainDiffusion, TrainingScale
+from rayograph.losses.diffusion import ForwardProcess, diffusion_loss
 from rayograph.models.autoencoder import posterior_sample
 from rayograph.models.denoiser import build_denoiser, denoise
 from rayograph.models.folder import DENOISER, SCHEDULE
 from rayograph.models.scaling import LatentScale
-from rayograph.models.schedule import build_schedule
+from rayograph.models.schedule import build_schedule, levels, timesteps_at
 from rayograph.runs.draws import Stream, integers, normal, uniform
-from rayograph.shapes import Classes, Latents, Noise, Scalar, Timesteps
+from rayograph.shapes import Classes, Latents, Noise, Positions, Scalar, Timesteps
 from rayograph.shards.batch import Batch
 from rayograph.training.engine import Engine, device, world
 from rayograph.training.learner import Metrics, mean_metrics
@@ -28,15 +28,25 @@ from rayograph.training.setup import engine_settings, learning_rate
 class DenoisingPass(nn.Module):
     """Noise the latents, predict, compare."""
 
-    def __init__(self, denoiser: Any, schedule: Any) -> None:
+    def __init__(self, denoiser: Any, process: ForwardProcess, loss: DiffusionLoss) -> None:
         super().__init__()
         self.denoiser = denoiser
-        self._schedule = schedule
+        self._process, self._loss = process, loss
 
     def forward(self, latents: Latents, noise: Noise, timesteps: Timesteps, classes: Classes | None) -> Scalar:
-        noisy_latents = self._schedule.add_noise(latents, noise, timesteps)
+        noisy_latents = self._process.noisy_latents(latents, noise, timesteps)
         prediction = denoise(self.denoiser, noisy_latents, timesteps, classes)
-        return diffusion_loss(prediction, diffusion_target(self._schedule, latents, noise, timesteps))
+        gamma = self._loss.min_snr_gamma
+        weights = None if gamma is None else self._process.min_snr_weights(timesteps, gamma)
+        return diffusion_loss(prediction, self._process.target(latents, noise, timesteps), self._loss.norm, weights)
+
+
+def draw_timesteps(seed: int, positions: Positions, loss: DiffusionLoss, count: int) -> Timesteps:
+    """Which of `count` timesteps each position learns from, in [0, count)."""
+    if loss.timesteps == "uniform":
+        return integers(seed, Stream.TIMESTEP, positions, count)
+    logits = loss.logit_mean + loss.logit_std * normal(seed, Stream.TIMESTEP, positions, ())
+    return (logits.sigmoid() * count).long().clamp(max=count - 1)
 
 
 class DiffusionLearner:
@@ -51,7 +61,8 @@ class DiffusionLearner:
         self._schedule = build_schedule(recipe.noise_schedule)
         settings = engine_settings(recipe, scale, workers)
         self._micro_batch_size = settings.micro_batch_size
-        self._engine = Engine(DenoisingPass(self._new_denoiser(), self._schedule).to(device()), settings)
+        denoising = DenoisingPass(self._new_denoiser(), ForwardProcess(*levels(self._schedule)), recipe.loss)
+        self._engine = Engine(denoising.to(device()), settings)
 
     def engines(self) -> dict[str, Engine[Any]]:
         return {"denoiser": self._engine}
@@ -83,7 +94,8 @@ class DiffusionLearner:
         shape = (moments.shape[1] // 2, *moments.shape[2:])
         raw_latents = posterior_sample(moments, normal(seed, Stream.POSTERIOR, positions, shape))
         noise = normal(seed, Stream.NOISE, positions, shape)
-        timesteps = integers(seed, Stream.TIMESTEP, positions, recipe.noise_schedule.num_train_timesteps)
+        numbers = draw_timesteps(seed, positions, recipe.loss, recipe.noise_schedule.num_train_timesteps)
+        timesteps = timesteps_at(self._schedule, numbers)
         classes = None
         if recipe.network.num_classes:
             given = torch.from_numpy(batch.columns["classes"]).to(device())

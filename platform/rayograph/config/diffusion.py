@@ -1,0 +1,69 @@
+"""Declarations of diffusion: how noise comes, what is learned of it and how it goes, in diffusers' own words."""
+
+from typing import Literal
+
+from pydantic import Field, PositiveInt, model_validator
+
+from rayograph.config.base import Declaration
+
+
+class NoiseSchedule(Declaration):
+    """How noise is added in training (Ho et al. 2020, sec. 2), the same for every sampler afterwards.
+
+    `prediction_type` is what the denoiser gives: the noise, the latents or the velocity.
+    """
+
+    kind: Literal["diffusion"] = "diffusion"
+    num_train_timesteps: PositiveInt = 1000
+    beta_schedule: Literal["linear", "scaled_linear", "squaredcos_cap_v2"] = "scaled_linear"
+    beta_start: float = Field(0.0015, gt=0, lt=1)
+    beta_end: float = Field(0.0195, gt=0, lt=1)
+    prediction_type: Literal["epsilon", "sample", "v_prediction"] = "epsilon"
+    zero_terminal_snr: bool = False
+    """Whether the last timestep is noise alone, so that brightness can be learned too (Lin et al. 2024, alg. 1)."""
+
+    @model_validator(mode="after")
+    def _pure_noise_tells_no_noise(self) -> "NoiseSchedule":
+        if self.zero_terminal_snr and self.prediction_type == "epsilon":
+            raise ValueError(
+                "zero_terminal_snr: expected prediction_type 'v_prediction' or 'sample' beside it, got 'epsilon': "
+                "where all is noise, its prediction says nothing of the latents"
+            )
+        return self
+
+
+class FlowSchedule(Declaration):
+    """Straight lines from latents to noise (Lipman et al. 2023; Liu et al. 2023): the denoiser gives their direction.
+
+    `shift` above 1 moves all timesteps, in training and in sampling, towards noise: for larger latents (Esser et al.
+    2024, eq. 23).
+    """
+
+    kind: Literal["flow"] = "flow"
+    num_train_timesteps: PositiveInt = 1000
+    shift: float = Field(1.0, gt=0)
+
+
+class DiffusionLoss(Declaration):
+    """What an error at a timestep counts: how often it is drawn, and with which weight.
+
+    `timesteps` "logit_normal" draws the middle more often (Esser et al. 2024, eq. 19). `min_snr_gamma` (5 is usual)
+    caps the weight of the nearly clean ones (Hang et al. 2023).
+    """
+
+    norm: Literal["l2", "l1"] = "l2"
+    timesteps: Literal["uniform", "logit_normal"] = "uniform"
+    logit_mean: float = 0.0
+    logit_std: float = Field(1.0, gt=0)
+    min_snr_gamma: float | None = Field(None, gt=0)
+
+
+class Sampler(Declaration):
+    """How the denoiser is walked from noise to latents. `guidance_scale` 1 is no guidance (Ho & Salimans 2022).
+
+    Along a flow "ddim" is Euler's method, which it is the same as.
+    """
+
+    scheduler: Literal["ddim", "dpmsolver++"] = "dpmsolver++"
+    num_inference_steps: PositiveInt = 20
+    guidance_scale: float = Field(1.5, ge=0)

@@ -1,0 +1,156 @@
+"""Diffusion training under ZeRO equals a plain loop: losses, weights and the moving average, on any number of workers."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+from workers import spawn
+
+from rayograph.config import Denoiser, DiffusionLoss, FlowSchedule, NoiseSchedule, TrainDiffusion, TrainingScale
+from rayograph.models.autoencoder import posterior_sample
+from rayograph.models.denoiser import build_denoiser, denoise
+from rayograph.models.scaling import LatentScale
+from rayograph.models.schedule import build_schedule
+from rayograph.runs.draws import Stream, integers, normal, uniform
+from rayograph.shards.batch import Batch
+from rayograph.training.optimiser import AdamWithEma, ema_decay_at
+
+SEED, STEPS, GLOBAL, CLASSES = 5, 20, 8, 3
+CASES = [(stage, accumulation) for stage in (0, 1, 2, 3) for accumulation in (1, 2)]
+"""ZeRO stage and accumulation."""
+RECIPE = TrainDiffusion(
+    network=Denoiser(
+        num_classes=CLASSES,
+        block_out_channels=(8, 16),
+        layers_per_block=1,
+        norm_num_groups=4,
+        attention_levels=(1,),
+        attention_head_dim=8,
+    ),
+    noise_schedule=NoiseSchedule(prediction_type="v_prediction"),
+    condition_drop_probability=0.3,
+    total_images=STEPS * GLOBAL,
+    global_batch_size=GLOBAL,
+    lanes=4,
+    learning_rate=1e-2,
+    eps=1e-3,  # far above rounding: Adam would turn that of tiny gradients into whole steps
+    ema_decay=0.9,
+)
+SCALE = LatentScale((0.1, -0.2, 0.3), (0.5, 1.0, 2.0))
+SHAPE = (3, 8, 8)
+
+
+def moments(step: int) -> np.ndarray:
+    draw = np.random.default_rng(step)
+    return draw.normal(size=(GLOBAL, 2 * SHAPE[0], *SHAPE[1:])).astype(np.float32)
+
+
+def classes(step: int) -> np.ndarray:
+    return np.random.default_rng(step).integers(0, CLASSES, GLOBAL)
+
+
+def plain_loop() -> dict[str, Tensor]:
+    """Written out in plain PyTorch, in one process, without accumulation; noise and velocity by diffusers."""
+    torch.manual_seed(SEED)
+    schedule = build_schedule(RECIPE.noise_schedule)
+    denoiser = build_denoiser(RECIPE.network, SHAPE[0], SHAPE[1])
+    optimiser = AdamWithEma(
+        denoiser.parameters(), lr=RECIPE.learning_rate, betas=RECIPE.betas, eps=RECIPE.eps, weight_decay=0.0
+    )
+    losses = []
+    for step in range(STEPS):
+        positions = torch.arange(step * GLOBAL, (step + 1) * GLOBAL)
+        raw = posterior_sample(torch.from_numpy(moments(step)), normal(SEED, Stream.POSTERIOR, positions, SHAPE))
+        latents = (raw - torch.tensor(SCALE.mean).view(3, 1, 1)) / torch.tensor(SCALE.std).view(3, 1, 1)
+        noise = normal(SEED, Stream.NOISE, positions, SHAPE)
+        timesteps = integers(SEED, Stream.TIMESTEP, positions, 1000)
+        dropped = uniform(SEED, Stream.CONDITION_DROP, positions, 1)[:, 0] < 0.3
+        given = torch.where(dropped, CLASSES, torch.from_numpy(classes(step)))
+        prediction = denoise(denoiser, schedule.add_noise(latents, noise, timesteps), timesteps, given)
+        loss = (prediction - schedule.get_velocity(latents, noise, timesteps)).square().mean()
+        optimiser.param_groups[0]["ema_decay"] = ema_decay_at(step, RECIPE.ema_decay)
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+        losses.append(loss.detach())
+    state = {f"denoiser/weight/denoiser.{n}": p.detach() for n, p in denoiser.named_parameters()}
+    state |= {f"denoiser/ema/denoiser.{n}": optimiser.state[p]["ema"] for n, p in denoiser.named_parameters()}
+    return state | {"losses": torch.stack(losses)}
+
+
+def learn(rank: int, workers: int, folder: str) -> None:
+    from rayograph.training.diffusion import DiffusionLearner
+    from rayograph.training.learner import named_state
+
+    share = GLOBAL // workers
+    rows = slice(rank * share, (rank + 1) * share)
+    for stage, accumulation in CASES:
+        scale = TrainingScale(micro_batch_size=share // accumulation, zero_stage=stage)
+        learner = DiffusionLearner(RECIPE, scale, SEED, SCALE, SHAPE[1])
+        losses = []
+        for step in range(STEPS):
+            positions = np.arange(step * GLOBAL, (step + 1) * GLOBAL)[rows]
+            batch = Batch(positions, {"moments": moments(step)[rows], "classes": classes(step)[rows]})
+            losses.append(learner.step(batch, step * GLOBAL)["loss"])
+        state = {name: tensor.clone() for name, tensor in named_state(learner)} | {"losses": torch.tensor(losses)}
+        if rank == 0:
+            save_file(state, f"{folder}/{workers}-{stage}-{accumulation}.safetensors")
+
+
+@pytest.fixture(scope="module")
+def learned(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    folder = tmp_path_factory.mktemp("learner")
+    for workers in (1, 2, 4):
+        spawn(learn, workers, str(folder))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def expected() -> Iterator[dict[str, Tensor]]:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield plain_loop()
+    torch.set_num_threads(threads)
+
+
+@pytest.mark.parametrize(("stage", "accumulation"), CASES)
+@pytest.mark.parametrize("workers", [1, 2, 4])
+def test_the_denoiser_trains_like_a_plain_loop(
+    learned: Path, expected: dict[str, Tensor], workers: int, stage: int, accumulation: int
+) -> None:
+    found = load_file(learned / f"{workers}-{stage}-{accumulation}.safetensors")
+    for name, tensor in expected.items():
+        torch.testing.assert_close(
+            found[name], tensor, rtol=1e-5, atol=1e-5, msg=lambda text, name=name: f"{name}: {text}"
+        )
+
+
+def learn_otherwise(rank: int, workers: int, folder: str) -> None:
+    from rayograph.training.diffusion import DiffusionLearner
+
+    schedules = {
+        "epsilon": NoiseSchedule(),
+        "sample": NoiseSchedule(prediction_type="sample", zero_terminal_snr=True),
+        "velocity": NoiseSchedule(prediction_type="v_prediction", zero_terminal_snr=True),
+        "flow": FlowSchedule(shift=2.0),
+    }
+    for name, schedule in schedules.items():
+        gamma = None if name == "flow" else 5.0
+        loss = DiffusionLoss(norm="l1", timesteps="logit_normal", min_snr_gamma=gamma)
+        recipe = RECIPE.model_copy(update={"noise_schedule": schedule, "loss": loss})
+        learner = DiffusionLearner(recipe, TrainingScale(micro_batch_size=GLOBAL), SEED, SCALE, SHAPE[1])
+        batch = Batch(np.arange(GLOBAL), {"moments": moments(0), "classes": classes(0)})
+        losses = [learner.step(batch, step * GLOBAL)["loss"] for step in range(STEPS)]
+        save_file({"losses": torch.tensor(losses)}, f"{folder}/{name}.safetensors")
+
+
+def test_every_objective_learns(tmp_path: Path) -> None:
+    spawn(learn_otherwise, 1, str(tmp_path))
+    for name in ("epsilon", "sample", "velocity", "flow"):
+        losses = load_file(tmp_path / f"{name}.safetensors")["losses"]
+        assert losses.isfinite().all(), name
+        assert losses[-5:].mean() < 0.9 * losses[0], name
