@@ -14,7 +14,7 @@ from workers import spawn
 
 from rayograph.runs.artifact import Artifact
 from rayograph.storage import open_store
-from rayograph.training.checkpoint import load_newest, positions, save_checkpoint
+from rayograph.training.checkpoint import Checkpoints, positions
 from rayograph.training.engine import Engine, EngineSettings
 
 BATCH = 64
@@ -51,11 +51,13 @@ class Learner:
 
 def write_three(rank: int, workers: int, store: str) -> None:
     torch.manual_seed(0)
-    learner, artifact = Learner(zero_stage=2), Artifact(open_store(store), "run")
+    learner = Learner(zero_stage=2)
+    checkpoints = Checkpoints(Artifact(open_store(store), "run"), learner, keep=3)
     for step in range(6):
         learner.step(None, step * BATCH)
         if step % 2:
-            save_checkpoint(artifact, learner, (step + 1) * BATCH, keep=3)
+            checkpoints.save((step + 1) * BATCH)
+    checkpoints.finish()
 
 
 def read_all(rank: int, workers: int, folder: str) -> None:
@@ -68,7 +70,7 @@ def read_all(rank: int, workers: int, folder: str) -> None:
         torch.manual_seed(1)
         messages.clear()
         learner = Learner(zero_stage=0)
-        images_seen = load_newest(Artifact(open_store(f"{folder}/{name}"), "run"), learner)
+        images_seen = Checkpoints(Artifact(open_store(f"{folder}/{name}"), "run"), learner, keep=3).load_newest()
         for step in range(images_seen // BATCH, 6):
             learner.step(None, step * BATCH)
         engines = learner.engines().items()
@@ -91,7 +93,7 @@ def resumed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 
 
 def flip_a_bit(checkpoint: Path) -> None:
-    victim = checkpoint / "00001-of-00002.safetensors"
+    victim = checkpoint / "00001-000.safetensors"
     data = bytearray(victim.read_bytes())
     data[-1] ^= 1
     victim.write_bytes(data)
@@ -99,7 +101,7 @@ def flip_a_bit(checkpoint: Path) -> None:
 
 DAMAGES: dict[str, Callable[[Path], None]] = {
     "flipped bit": flip_a_bit,
-    "missing file": lambda checkpoint: (checkpoint / "00001-of-00002.safetensors").unlink(),
+    "missing file": lambda checkpoint: (checkpoint / "00001-000.safetensors").unlink(),
     "no commit": lambda checkpoint: (checkpoint / "checkpoint.json").unlink(),
 }
 
@@ -135,6 +137,8 @@ def test_only_the_newest_checkpoints_are_kept(tmp_path: Path) -> None:
 def write_pruned(rank: int, workers: int, store: str) -> None:
     learner, artifact = Learner(zero_stage=0), Artifact(open_store(store), "run")
     artifact.write(f"checkpoints/{2 * BATCH:012d}/left-over.safetensors", b"torn")
+    checkpoints = Checkpoints(artifact, learner, keep=2)
     for step in range(6):
         learner.step(None, step * BATCH)
-        save_checkpoint(artifact, learner, (step + 1) * BATCH, keep=2)
+        checkpoints.save((step + 1) * BATCH)
+    checkpoints.finish()

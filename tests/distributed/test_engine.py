@@ -12,7 +12,7 @@ from workers import spawn
 
 from rayograph.training.optimiser import AdamWithEma, ema_decay_at
 
-STEPS, RESUME_AT, BATCH = 6, 3, 8
+STEPS, RESUME_AT, BATCH, PIECE = 6, 3, 8, 5
 RATE, DECAY, CLIP = 1e-2, 0.9, 0.5
 # Adam divides by the root of the second moment: an epsilon far above rounding keeps directions of nothing still.
 OPTIMISER = {"betas": (0.9, 0.99), "eps": 1e-4, "weight_decay": 0.01}
@@ -52,7 +52,7 @@ def plain(steps: int) -> dict[str, Tensor]:
 
 
 def train_all_stages(rank: int, workers: int, folder: str) -> None:
-    from rayograph.training.engine import Engine, EngineSettings
+    from rayograph.training.engine import Engine, EngineSettings, Piece
 
     halfway = load_file(f"{folder}/halfway.safetensors")
     for stage in (0, 1, 2, 3):
@@ -64,15 +64,21 @@ def train_all_stages(rank: int, workers: int, folder: str) -> None:
                 )
                 engine = Engine(SmallNetwork(), settings)
                 if start:
-                    engine.load_state(halfway.__getitem__, start)
+                    for name, tensor in halfway.items():
+                        for first, values in enumerate(tensor.flatten().split(PIECE)):  # as no stage would cut it
+                            engine.put(Piece(name, first * PIECE, values))
+                    engine.steps = start
                 for step in range(start, STEPS):
                     engine.schedule(RATE, ema_decay_at(step, DECAY))
                     mine = batch(step).chunk(workers)[rank]
                     for micro_batch in mine.chunk(accumulation):
                         engine.minimise(engine(micro_batch))
                 state = {name: tensor.clone() for name, tensor in engine.state()}
+                case = f"{stage}-{accumulation}-{start}"
                 if rank == 0:
-                    save_file(state, f"{folder}/{stage}-{accumulation}-{start}.safetensors")
+                    save_file(state, f"{folder}/{case}.safetensors")
+                kept = {f"{piece.name}@{piece.start}": piece.values.clone() for piece in engine.pieces()}
+                save_file(kept, f"{folder}/{case}-kept-by-{rank}.safetensors")
 
 
 @pytest.fixture(scope="module", params=[1, 2], ids=["one worker", "two workers"])
@@ -100,6 +106,20 @@ def test_a_loaded_state_continues_as_if_never_interrupted(trained: Path, stage: 
     found = load_file(trained / f"{stage}-{accumulation}-{RESUME_AT}.safetensors")
     for name, tensor in expected.items():
         torch.testing.assert_close(found[name], tensor, rtol=1e-4, atol=1e-6, msg=name)
+
+
+@pytest.mark.parametrize("stage", [0, 1, 2, 3])
+def test_the_workers_pieces_together_are_every_value_once(trained: Path, stage: int) -> None:
+    whole = load_file(trained / f"{stage}-1-0.safetensors")
+    missing = {name: torch.ones(tensor.numel(), dtype=torch.bool) for name, tensor in whole.items()}
+    for file in trained.glob(f"{stage}-1-0-kept-by-*.safetensors"):
+        for key, values in load_file(file).items():
+            name, _, start = key.rpartition("@")
+            here = slice(int(start), int(start) + len(values))
+            assert torch.equal(whole[name].flatten()[here], values), key
+            assert missing[name][here].all(), key
+            missing[name][here] = False
+    assert not any(values.any() for values in missing.values())
 
 
 def test_ema_decay_warms_up_to_its_limit() -> None:

@@ -17,7 +17,7 @@ from rayograph.runs.tracking import MetricsLog, Row
 from rayograph.shards.batch import Batch
 from rayograph.stages.assignment import Assignment
 from rayograph.stages.sample_log import SampleLog, rewind_samples
-from rayograph.training.checkpoint import load_newest, save_checkpoint
+from rayograph.training.checkpoint import Checkpoints
 from rayograph.training.clock import Clock
 from rayograph.training.learner import Learner, Metrics
 from rayograph.training.loop import Hook, fit
@@ -31,9 +31,10 @@ def train(assignment: Assignment, mailbox: Any) -> None:
     rank, workers = context.get_world_rank(), context.get_world_size()
     torch.set_num_threads(scale.training.threads_per_worker)
     learner = assignment.make_learner()
-    images_seen = load_newest(assignment.artifact, learner)
+    checkpoints = Checkpoints(assignment.artifact, learner, recipe.keep_checkpoints)
+    images_seen = checkpoints.load_newest()
     clock = Clock(recipe.global_batch_size, recipe.total_steps, images_seen)
-    hooks = [Hook(recipe.checkpoint_every_images, lambda *_: _checkpoint(assignment, learner, clock))]
+    hooks = [Hook(recipe.checkpoint_every_images, lambda *_: checkpoints.save(clock.images_seen))]
     seen = SampleLog(assignment.artifact, recipe.global_batch_size, rank, workers) if scale.ingest.log_samples else None
     if seen:
         hooks = [Hook(recipe.checkpoint_every_images, lambda *_: seen.flush()), *hooks]
@@ -53,14 +54,11 @@ def train(assignment: Assignment, mailbox: Any) -> None:
     )
     batches = watched(batches, mailbox, recipe.bad_sample_limit, seen)
     fit(learner, batches, clock, lambda step: reader.plan.positions(range(step, step + 1), rank, workers)[0], hooks)
+    checkpoints.finish()
     for folder, model in learner.exports():
         if rank == 0:
             save_model(assignment.artifact, folder, model)
     dist.barrier()
-
-
-def _checkpoint(assignment: Assignment, learner: Learner, clock: Clock) -> None:
-    save_checkpoint(assignment.artifact, learner, clock.images_seen, assignment.recipe.keep_checkpoints)
 
 
 def watched(batches: Iterator[Batch], mailbox: Any, limit: int, seen: SampleLog | None) -> Iterator[Batch]:

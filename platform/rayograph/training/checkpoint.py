@@ -1,17 +1,22 @@
-"""Portable checkpoints: whole tensors by name, spread over the workers that write them, without a pickle.
+"""Portable checkpoints: what every worker keeps, as named pieces of whole tensors, without a pickle.
 
-    checkpoints/<images seen>/<rank>.safetensors    each worker's share of the tensors
-                              checkpoint.json       the commit: position, each network's steps, files, hashes
+    checkpoints/<images seen>/<rank>-<part>.safetensors    pieces "network/weight/…@first value", of one worker
+                              checkpoint.json              the commit: position, steps, shapes, files with their hashes
 
-They load at any number of workers and any ZeRO stage, because names and tensors are whole. A checkpoint without its
+A training waits only for its pieces' copy to the host's memory; a thread writes them while it goes on. They load at any
+number of workers and any ZeRO stage, because a piece says where in its tensor it belongs. A checkpoint without its
 checkpoint.json does not exist; one whose files do not match it is passed over, with a warning, for the one before.
 """
 
 import json
 import logging
-from functools import partial
+import time
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import Any
 
+import torch
 import torch.distributed as dist
 from safetensors.torch import load, save
 from torch import Tensor
@@ -19,53 +24,186 @@ from torch import Tensor
 from rayograph.errors import CheckpointError, MissingObjectError
 from rayograph.runs.artifact import Artifact
 from rayograph.runs.digests import sha256
-from rayograph.training.engine import world
-from rayograph.training.learner import Learner, named_state
+from rayograph.training.engine import Piece, world
+from rayograph.training.learner import Learner
 
 FOLDER = "checkpoints"
 COMMIT = "checkpoint.json"
+FORMAT = 2
+
+PART_BYTES = 256 << 20
+"""A file's size, about: parts are hashed and put side by side."""
+
+PARTS_AT_ONCE = 4
 
 log = logging.getLogger(__name__)
 
 
-def save_checkpoint(artifact: Artifact, learner: Learner, images_seen: int, keep: int) -> None:
-    """All workers together; when it returns, the checkpoint counts, and older ones beyond `keep` are gone."""
-    rank, workers = world()
-    share: dict[str, Tensor] = {}
-    for number, (name, tensor) in enumerate(named_state(learner)):
-        if number % workers == rank:
-            share[name] = tensor.cpu()
-    folder = f"{FOLDER}/{images_seen:012d}"
-    name = f"{folder}/{rank:05d}-of-{workers:05d}.safetensors"
-    record = artifact.write(name, save(share)).model_dump() | {"tensors": sorted(share)}
-    records: list[Any] = [record]
-    if workers > 1:
-        records = [None] * workers
-        dist.all_gather_object(records, record)
-    if rank == 0:
-        steps = {name: engine.steps for name, engine in learner.engines().items()}
-        commit = {"format": 1, "images_seen": images_seen, "steps": steps, "files": records}
-        artifact.write(f"{folder}/{COMMIT}", json.dumps(commit, indent=1).encode())
-        _prune(artifact, keep)
-    if workers > 1:
-        dist.barrier()
+@dataclass(frozen=True)
+class Written:
+    """What the last checkpoint took: seconds the training stood still, seconds until it counted, bytes of all."""
+
+    stalled: float
+    seconds: float
+    bytes: int
 
 
-def load_newest(artifact: Artifact, learner: Learner) -> int:
-    """Puts the newest whole checkpoint into the learner; images seen then, 0 without any. All workers together.
+class Checkpoints:
+    """Of one training. All workers together make one, and call everything together."""
 
-    Every worker decides by the same bytes, so all agree on which checkpoint is whole.
-    """
-    for images_seen in reversed(positions(artifact)):
+    def __init__(self, artifact: Artifact, learner: Learner, keep: int) -> None:
+        """The newest `keep` stay."""
+        self._artifact, self._learner, self._keep = artifact, learner, keep
+        _, workers = world()
+        # Of its own: the thread that writes must not get between the training's own exchanges.
+        self._group = dist.new_group(backend="gloo") if workers > 1 else None
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
+        self._writing: Future[Written] | None = None
+        self._host: dict[str, Tensor] = {}
+
+    def save(self, images_seen: int) -> None:
+        """Begins one. Raises what went wrong with the one before it."""
+        self.finish()
+        started = time.monotonic()
+        self._copy()
+        steps = {name: engine.steps for name, engine in self._learner.engines().items()}
+        stalled = time.monotonic() - started
+        self._writing = self._thread.submit(self._write, images_seen, steps, stalled)
+
+    def finish(self) -> Written | None:
+        """Waits until the last one counts."""
+        writing, self._writing = self._writing, None
+        return writing.result() if writing else None
+
+    def load_newest(self) -> int:
+        """Puts the newest whole checkpoint into the learner; images seen then, 0 without any.
+
+        Every file is read and checked by one worker before anything is put anywhere.
+        """
+        for images_seen in reversed(positions(self._artifact)):
+            folder = f"{FOLDER}/{images_seen:012d}"
+            try:
+                commit, mine = self._checked(folder)
+            except CheckpointError as error:
+                log.warning("%s; the checkpoint before it is used instead", error)
+                continue
+            self._require_shapes(folder, commit)
+            self._put(commit, mine)
+            return images_seen
+        return 0
+
+    def _copy(self) -> None:
+        """All of this worker's pieces, into memory that was set aside for them at the first checkpoint."""
+        pinned = torch.cuda.is_available()
+        for name, engine in self._learner.engines().items():
+            for piece in engine.pieces():
+                key = f"{name}/{piece.name}@{piece.start}"
+                if key not in self._host:
+                    self._host[key] = torch.empty(len(piece.values), pin_memory=pinned)
+                self._host[key].copy_(piece.values, non_blocking=True)
+        if pinned:
+            torch.cuda.synchronize()
+
+    def _write(self, images_seen: int, steps: dict[str, int], stalled: float) -> Written:
+        started = time.monotonic()
+        rank, _ = world()
+        folder = f"{FOLDER}/{images_seen:012d}"
+
+        def put(numbered: tuple[int, list[str]]) -> dict[str, Any]:
+            number, keys = numbered
+            data = save({key: self._host[key] for key in keys})
+            return self._artifact.write(f"{folder}/{rank:05d}-{number:03d}.safetensors", data).model_dump()
+
+        records: list[dict[str, Any]] = []
+        error = ""
         try:
-            commit, tensors = _read(artifact, f"{FOLDER}/{images_seen:012d}")
-        except CheckpointError as error:
-            log.warning("%s; the checkpoint before it is used instead", error)
-            continue
-        for engine_name, engine in learner.engines().items():
-            engine.load_state(partial(_tensor, tensors, engine_name), commit["steps"][engine_name])
-        return images_seen
-    return 0
+            with ThreadPoolExecutor(PARTS_AT_ONCE, thread_name_prefix="part") as pool:
+                records = list(pool.map(put, enumerate(self._parts())))
+        except Exception as cause:  # noqa: BLE001 - the others wait to be told
+            error = f"{type(cause).__name__}: {cause}"
+        told = self._all([records, error])
+        failed = [reason for _, reason in told if reason]
+        if failed:
+            raise CheckpointError(f"{self._artifact.uri}/{folder}: not written: {failed[0]}")
+        files = [record for found, _ in told for record in found]
+        if rank == 0:
+            shapes = {f"{name}/{key}": shape for name, key, shape in _shapes(self._learner)}
+            commit = {"format": FORMAT, "images_seen": images_seen, "steps": steps, "shapes": shapes, "files": files}
+            self._artifact.write(f"{folder}/{COMMIT}", json.dumps(commit).encode())
+            _prune(self._artifact, self._keep)
+        self._all(None)  # it counts now, for every worker
+        return Written(stalled, stalled + time.monotonic() - started, sum(file["bytes"] for file in files))
+
+    def _parts(self) -> Iterator[list[str]]:
+        part: list[str] = []
+        size = 0
+        for key, values in self._host.items():
+            if part and size + values.nbytes > PART_BYTES:
+                yield part
+                part, size = [], 0
+            part.append(key)
+            size += values.nbytes
+        if part:
+            yield part
+
+    def _checked(self, folder: str) -> tuple[dict[str, Any], dict[str, bytes]]:
+        """The commit, and this worker's share of the files. Raises CheckpointError on all where one finds a fault."""
+        rank, workers = world()
+        uri = f"{self._artifact.uri}/{folder}"
+        commit: dict[str, Any] = {}
+        mine: dict[str, bytes] = {}
+        fault = ""
+        try:
+            commit = _commit(self._artifact, folder)
+            for file in commit["files"][rank::workers]:
+                data = self._artifact.read(file["path"])
+                if sha256(data) != file["sha256"]:
+                    raise CheckpointError(f"{file['path']} does not match its sha256")
+                mine[file["path"]] = data
+        except (CheckpointError, MissingObjectError, ValueError, KeyError, TypeError) as error:
+            fault = f"{uri}: not whole: {error}"
+        faults = [found for found in self._all(fault) if found]
+        if faults:
+            raise CheckpointError(faults[0])
+        return commit, mine
+
+    def _require_shapes(self, folder: str, commit: dict[str, Any]) -> None:
+        expected = {f"{name}/{key}": list(shape) for name, key, shape in _shapes(self._learner)}
+        for name in sorted(expected.keys() | commit["shapes"].keys()):
+            here, there = expected.get(name, "none"), commit["shapes"].get(name, "none")
+            if here != there:
+                raise CheckpointError(
+                    f"{self._artifact.uri}/{folder}: tensor {name}: expected shape {here}, got {there}: "
+                    "it is another network's"
+                )
+
+    def _put(self, commit: dict[str, Any], mine: dict[str, bytes]) -> None:
+        """File after file, from the worker that read it to all."""
+        _, workers = world()
+        engines = self._learner.engines()
+        for number, file in enumerate(commit["files"]):
+            for key, values in load(self._from(number % workers, mine.pop(file["path"], None), file["bytes"])).items():
+                name, _, start = key.rpartition("@")
+                network, _, tensor = name.partition("/")
+                engines[network].put(Piece(tensor, int(start), values))
+        for network, steps in commit["steps"].items():
+            engines[network].steps = steps
+
+    def _from(self, owner: int, data: bytes | None, size: int) -> bytes:
+        if self._group is None:
+            assert data is not None
+            return data
+        values = torch.frombuffer(bytearray(data), dtype=torch.uint8) if data else torch.empty(size, dtype=torch.uint8)
+        dist.broadcast(values, owner, group=self._group)
+        return values.numpy().tobytes()
+
+    def _all(self, value: Any) -> list[Any]:
+        """Every worker's value, on every worker."""
+        if self._group is None:
+            return [value]
+        values: list[Any] = [None] * world()[1]
+        dist.all_gather_object(values, value, group=self._group)
+        return values
 
 
 def positions(artifact: Artifact) -> list[int]:
@@ -74,26 +212,17 @@ def positions(artifact: Artifact) -> list[int]:
     return sorted(int(name.split("/")[1]) for name in names if name.endswith(f"/{COMMIT}"))
 
 
-def _read(artifact: Artifact, folder: str) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    uri = f"{artifact.uri}/{folder}"
-    tensors: dict[str, Tensor] = {}
-    try:
-        commit = json.loads(artifact.read(f"{folder}/{COMMIT}"))
-        for file in commit["files"]:
-            data = artifact.read(file["path"])
-            if sha256(data) != file["sha256"]:
-                raise CheckpointError(f"{uri}: {file['path']} does not match its sha256")
-            tensors |= load(data)
-    except (MissingObjectError, ValueError, KeyError) as error:
-        raise CheckpointError(f"{uri}: not whole: {error}") from error
-    return commit, tensors
+def _shapes(learner: Learner) -> Iterator[tuple[str, str, tuple[int, ...]]]:
+    for name, engine in learner.engines().items():
+        for key, shape in engine.shapes().items():
+            yield name, key, shape
 
 
-def _tensor(tensors: dict[str, Tensor], engine_name: str, state_name: str) -> Tensor:
-    name = f"{engine_name}/{state_name}"
-    if name not in tensors:
-        raise CheckpointError(f"checkpoint: expected a tensor {name}, found none: it is another network's")
-    return tensors[name]
+def _commit(artifact: Artifact, folder: str) -> dict[str, Any]:
+    commit = json.loads(artifact.read(f"{folder}/{COMMIT}"))
+    if commit["format"] != FORMAT:
+        raise CheckpointError(f"expected a checkpoint of format {FORMAT}, got {commit['format']!r}")
+    return dict(commit)
 
 
 def _prune(artifact: Artifact, keep: int) -> None:

@@ -5,7 +5,7 @@ the whole work and returns one scalar loss, one backward follows each forward, a
 needed, is called as a plain frozen module (`frozen`).
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
@@ -14,7 +14,6 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from rayograph.errors import CheckpointError
 from rayograph.training.optimiser import STATE_KEYS, AdamWithEma
 
 WEIGHT = "weight"
@@ -34,6 +33,15 @@ class EngineSettings:
     eps: float
     weight_decay: float
     gradient_clipping: float | None
+
+
+@dataclass(frozen=True)
+class Piece:
+    """A run of consecutive values (n,) float32 of a flattened tensor of `Engine.state`, the first at `start`."""
+
+    name: str
+    start: int
+    values: Tensor
 
 
 def world() -> tuple[int, int]:
@@ -68,6 +76,7 @@ class Engine(Generic[M]):
         deepspeed.init_distributed(dist_backend=dist.get_backend(), auto_mpi_discovery=False)
         self.module = module
         self._trained = [(name, p) for name, p in module.named_parameters() if p.requires_grad]
+        self._by_name = dict(self._trained)
         parameters = [parameter for _, parameter in self._trained]
         optimiser = AdamWithEma(
             parameters, lr=0.0, betas=settings.betas, eps=settings.eps, weight_decay=settings.weight_decay
@@ -128,6 +137,39 @@ class Engine(Generic[M]):
             for key in (WEIGHT, *STATE_KEYS):
                 yield f"{key}/{name}", self._whole(parameter, key)
 
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """Of every tensor of `state`, by name."""
+        return {
+            f"{key}/{name}": tuple(getattr(parameter, "ds_shape", parameter.shape))
+            for name, parameter in self._trained
+            for key in (WEIGHT, *STATE_KEYS)
+        }
+
+    def pieces(self) -> Iterator[Piece]:
+        """What this worker keeps of `state`, without copying it; all workers' pieces together are all of it, once."""
+        for number, (name, parameter) in enumerate(self._trained):
+            for key in (WEIGHT, *STATE_KEYS):
+                start, values = self._kept(number, parameter, key)
+                if values.numel():
+                    yield Piece(f"{key}/{name}", start, values)
+
+    def put(self, piece: Piece) -> None:
+        """Takes over as much of a piece of `state` as this worker keeps, whoever wrote it."""
+        key, _, name = piece.name.partition("/")
+        parameter = self._by_name[name]
+        if self._zero_stage == 3:
+            self._put_in_shard(parameter, key, piece)
+            return
+        if key == WEIGHT:  # each worker computes with all of them
+            parameter.data.view(-1)[piece.start : piece.start + len(piece.values)] = piece.values.to(parameter.device)
+        if not hasattr(parameter, "_hp_mapping"):
+            if key != WEIGHT:
+                _overlay(self._base.state[parameter][key].view(-1), 0, piece)
+        elif parameter._hp_mapping is not None:  # type: ignore[attr-defined]
+            mapping = parameter._hp_mapping  # type: ignore[attr-defined]
+            fragment = mapping.get_hp_fragment(None if key == WEIGHT else key)
+            _overlay(fragment, mapping.lp_fragment_address.start, piece)
+
     def ema_weights(self) -> dict[str, Tensor]:
         """The averaged weights by parameter name, on the CPU. All workers must ask together."""
         return {name: self._whole(parameter, "ema").cpu() for name, parameter in self._trained}
@@ -137,15 +179,8 @@ class Engine(Generic[M]):
         """Optimiser steps taken: Adam's count, which a network that joins later starts later."""
         return int(next(iter(self._base.state.values()))["step"])
 
-    def load_state(self, tensor: Callable[[str], Tensor], steps: int) -> None:
-        """Takes weights and state by the names of `state`, and continues the count of steps from `steps`."""
-        for name, parameter in self._trained:
-            for key in (WEIGHT, *STATE_KEYS):
-                value = tensor(f"{key}/{name}").to(parameter.device)
-                expected = tuple(getattr(parameter, "ds_shape", parameter.shape))
-                if tuple(value.shape) != expected:
-                    raise CheckpointError(f"{key}/{name}: expected shape {expected}, got {tuple(value.shape)}")
-                self._put(parameter, key, value)
+    @steps.setter
+    def steps(self, steps: int) -> None:
         for state in self._base.state.values():
             state["step"] = torch.tensor(float(steps))
 
@@ -162,29 +197,31 @@ class Engine(Generic[M]):
         return value.detach().float().clone().contiguous()
 
     @torch.no_grad()
-    def _put(self, parameter: Tensor, key: str, value: Tensor) -> None:
-        from deepspeed.utils import (
-            safe_set_full_fp32_param,
-            safe_set_full_optimizer_state,
-            safe_set_local_fp32_param,
-            safe_set_local_optimizer_state,
-        )
+    def _kept(self, number: int, parameter: Tensor, key: str) -> tuple[int, Tensor]:
+        """Where this worker's values of a tensor begin, and the values, flat; none where others keep it."""
+        rank, workers = world()
+        if self._zero_stage == 3:
+            start = rank * parameter.ds_tensor.ds_numel  # type: ignore[attr-defined]
+            return start, _zero3_shard(parameter, key)[: max(0, parameter.ds_numel - start)]  # type: ignore[attr-defined]
+        if not hasattr(parameter, "_hp_mapping"):  # all keep all: they take turns
+            whole = parameter if key == WEIGHT else self._base.state[parameter][key]
+            return 0, whole.detach().view(-1)[: whole.numel() if number % workers == rank else 0]
+        mapping = parameter._hp_mapping  # type: ignore[attr-defined]
+        if mapping is None:
+            return 0, parameter.detach().new_empty(0)
+        return mapping.lp_fragment_address.start, mapping.get_hp_fragment(None if key == WEIGHT else key).detach()
 
-        if self._zero_stage == 3:  # its own whole-tensor setter fails where workers do not divide the size
-            shard = _zero3_shard(parameter, value)
-            if key == WEIGHT:
-                safe_set_local_fp32_param(parameter, shard)
-                parameter.ds_tensor.data.copy_(shard)  # type: ignore[attr-defined]
-            else:
-                safe_set_local_optimizer_state(parameter, shard, key)
-        elif hasattr(parameter, "_hp_mapping"):
-            if key == WEIGHT:
-                safe_set_full_fp32_param(parameter, value)
-                parameter.data.copy_(value)
-            else:
-                safe_set_full_optimizer_state(parameter, value, key)
+    @torch.no_grad()
+    def _put_in_shard(self, parameter: Tensor, key: str, piece: Piece) -> None:
+        from deepspeed.utils import safe_set_local_fp32_param, safe_set_local_optimizer_state
+
+        shard = _zero3_shard(parameter, key).clone()
+        _overlay(shard, world()[0] * len(shard), piece)
+        if key == WEIGHT:
+            safe_set_local_fp32_param(parameter, shard)
+            parameter.ds_tensor.data.copy_(shard)  # type: ignore[attr-defined]
         else:
-            (parameter.data if key == WEIGHT else self._base.state[parameter][key]).copy_(value)
+            safe_set_local_optimizer_state(parameter, shard, key)
 
     def _prime(self) -> None:
         """Lets the optimiser's state exist before the first step, so that it can be loaded and saved at any time."""
@@ -197,11 +234,21 @@ class Engine(Generic[M]):
             zero._lazy_init_hp_params_optimizer_state()
 
 
-def _zero3_shard(parameter: Tensor, value: Tensor) -> Tensor:
-    rank, workers = world()
-    length = parameter.ds_tensor.ds_numel  # type: ignore[attr-defined]
-    padded = nn.functional.pad(value.flatten(), (0, length * workers - value.numel()))
-    return padded.narrow(0, rank * length, length).clone()
+def _zero3_shard(parameter: Tensor, key: str) -> Tensor:
+    """This worker's part of a tensor, flat, padded where workers do not divide its size."""
+    from deepspeed.utils import safe_get_local_fp32_param, safe_get_local_optimizer_state
+
+    found = (
+        safe_get_local_fp32_param(parameter) if key == WEIGHT else safe_get_local_optimizer_state(parameter, key)
+    )
+    return found.detach()
+
+
+def _overlay(kept: Tensor, start: int, piece: Piece) -> None:
+    """Puts into `kept`, which begins at `start` of its tensor, what the piece has of it."""
+    first, last = max(start, piece.start), min(start + len(kept), piece.start + len(piece.values))
+    if first < last:
+        kept.detach()[first - start : last - start] = piece.values[first - piece.start : last - piece.start].to(kept.device)
 
 
 def _deepspeed_config(settings: EngineSettings) -> dict[str, Any]:
