@@ -29,5 +29,9 @@ class CheckpointError(RayographError):
     """A checkpoint is missing, torn or from another network."""
 
 
+class DivergenceError(RayographError):
+    """A training went wrong again and again, each time after it had gone back to its last checkpoint."""
+
+
 class ResourceError(RayographError):
     """The cluster can never hold what the scale profile asks for."""

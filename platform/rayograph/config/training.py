@@ -27,6 +27,11 @@ class Training(StageBase):
     weight_decay: float = Field(0.0, ge=0)
     gradient_clipping: float | None = Field(None, gt=0)
     """The largest gradient norm let through; None clips nothing."""
+    gradient_norm_limit: float = Field(100.0, gt=1)
+    """Times its usual value (the geometric mean of the last 100 steps) that a gradient norm may have. A step beyond,
+    or one with a figure that is not finite, is undone: weights go back to the newest checkpoint, data goes on."""
+    max_rollbacks: int = Field(3, ge=0)
+    """Times that a training goes back so before it gives up."""
     ema_decay: float = Field(0.9999, ge=0, lt=1)
     """Warms up as min(decay, (1 + n) / (10 + n)) at step n."""
 

@@ -15,7 +15,10 @@ from rayograph.runs.manifest import Manifest, Parent
 from rayograph.storage import ObjectStore, open_store
 
 KEY_FORMAT = 2
-NOT_IN_KEY = {"seed", "bad_sample_limit", "log_every_images", "checkpoint_every_images", "keep_checkpoints"}
+NOT_IN_KEY = {
+    *("seed", "bad_sample_limit", "max_rollbacks"),
+    *("log_every_images", "checkpoint_every_images", "keep_checkpoints"),
+}
 """What may change under way without changing the result; the seed counts once resolved."""
 
 

@@ -4,6 +4,7 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
 import ray
 import ray.train
 import torch
@@ -19,8 +20,10 @@ from rayograph.stages.assignment import Assignment
 from rayograph.stages.sample_log import SampleLog, rewind_samples
 from rayograph.training.checkpoint import Checkpoints
 from rayograph.training.clock import Clock
+from rayograph.training.guard import Guard
 from rayograph.training.learner import Learner, Metrics
 from rayograph.training.loop import Hook, fit
+from rayograph.training.recovery import Recovery
 
 
 def train(assignment: Assignment, mailbox: Any) -> None:
@@ -31,10 +34,17 @@ def train(assignment: Assignment, mailbox: Any) -> None:
     rank, workers = context.get_world_rank(), context.get_world_size()
     torch.set_num_threads(scale.training.threads_per_worker)
     learner = assignment.make_learner()
+    clock = Clock(recipe.global_batch_size, recipe.total_steps)
     checkpoints = Checkpoints(assignment.artifact, learner, recipe.keep_checkpoints)
-    images_seen = checkpoints.load_newest()
-    clock = Clock(recipe.global_batch_size, recipe.total_steps, images_seen)
-    hooks = [Hook(recipe.checkpoint_every_images, lambda *_: checkpoints.save(clock.images_seen))]
+    guard = Guard(recipe.gradient_norm_limit)
+
+    def tell(note: str) -> None:
+        if rank == 0:
+            mailbox.put.remote({"note": note})
+
+    recovery = Recovery(checkpoints, clock, guard, recipe.max_rollbacks, tell)
+    images_seen = recovery.resume()
+    hooks = [Hook(recipe.checkpoint_every_images, lambda *_: recovery.save())]
     seen = SampleLog(assignment.artifact, recipe.global_batch_size, rank, workers) if scale.ingest.log_samples else None
     if seen:
         hooks = [Hook(recipe.checkpoint_every_images, lambda *_: seen.flush()), *hooks]
@@ -43,7 +53,7 @@ def train(assignment: Assignment, mailbox: Any) -> None:
         mailbox.put.remote({"resumed": images_seen})
         note = getattr(learner, "perceptual_note", None)
         if note:
-            mailbox.put.remote({"note": note})
+            tell(note)
         log = MetricsLog(assignment.artifact)
         log.rewind(images_seen)
         # Rows are in the store before a checkpoint counts: whoever dies afterwards, none is missing.
@@ -53,7 +63,11 @@ def train(assignment: Assignment, mailbox: Any) -> None:
         reader, scale.ingest, worker=rank, workers=workers, steps=range(clock.step, clock.total_steps)
     )
     batches = watched(batches, mailbox, recipe.bad_sample_limit, seen)
-    fit(learner, batches, clock, lambda step: reader.plan.positions(range(step, step + 1), rank, workers)[0], hooks)
+
+    def expected(step: int) -> np.ndarray:
+        return reader.plan.positions(range(step, step + 1), rank, workers)[0]
+
+    fit(learner, batches, clock, expected, hooks, guard, recovery.undo)
     checkpoints.finish()
     for folder, model in learner.exports():
         if rank == 0:

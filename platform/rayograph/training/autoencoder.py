@@ -144,7 +144,10 @@ class AutoencoderLearner:
                 loss = self._critic(images, fakes[number])
                 self._critic.minimise(loss)
                 parts[number] = parts[number] | {"discriminator": loss.detach()}
-        return mean_metrics(parts) | {"learning_rate": rate, "gradient_norm": self._generator.gradient_norm()}
+        metrics = mean_metrics(parts) | {"learning_rate": rate, "gradient_norm": self._generator.gradient_norm()}
+        if adversarial:
+            metrics["discriminator_gradient_norm"] = self._critic.gradient_norm()
+        return metrics
 
     def _shared_weight(self, micro_batches: list[tuple[Tensor, Tensor]], critic: nn.Module) -> Tensor:
         """One adaptive weight for a step of several micro-batches: of the whole global batch's gradients."""

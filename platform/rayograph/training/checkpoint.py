@@ -61,25 +61,26 @@ class Checkpoints:
         self._writing: Future[Written] | None = None
         self._host: dict[str, Tensor] = {}
 
-    def save(self, images_seen: int) -> None:
-        """Begins one. Raises what went wrong with the one before it."""
+    def save(self, images_seen: int, facts: dict[str, Any]) -> None:
+        """Begins one. `facts` (JSON) are kept beside. Raises what went wrong with the one before it."""
         self.finish()
         started = time.monotonic()
         self._copy()
         steps = {name: engine.steps for name, engine in self._learner.engines().items()}
         stalled = time.monotonic() - started
-        self._writing = self._thread.submit(self._write, images_seen, steps, stalled)
+        self._writing = self._thread.submit(self._write, {"images_seen": images_seen, "steps": steps, "facts": facts}, stalled)
 
     def finish(self) -> Written | None:
         """Waits until the last one counts."""
         writing, self._writing = self._writing, None
         return writing.result() if writing else None
 
-    def load_newest(self) -> int:
-        """Puts the newest whole checkpoint into the learner; images seen then, 0 without any.
+    def load_newest(self) -> tuple[int, dict[str, Any]] | None:
+        """Puts the newest whole checkpoint into the learner; images seen then, and its facts. None without any.
 
         Every file is read and checked by one worker before anything is put anywhere.
         """
+        self.finish()
         for images_seen in reversed(positions(self._artifact)):
             folder = f"{FOLDER}/{images_seen:012d}"
             try:
@@ -89,8 +90,8 @@ class Checkpoints:
                 continue
             self._require_shapes(folder, commit)
             self._put(commit, mine)
-            return images_seen
-        return 0
+            return images_seen, commit["facts"]
+        return None
 
     def _copy(self) -> None:
         """All of this worker's pieces, into memory that was set aside for them at the first checkpoint."""
@@ -104,10 +105,10 @@ class Checkpoints:
         if pinned:
             torch.cuda.synchronize()
 
-    def _write(self, images_seen: int, steps: dict[str, int], stalled: float) -> Written:
+    def _write(self, commit: dict[str, Any], stalled: float) -> Written:
         started = time.monotonic()
         rank, _ = world()
-        folder = f"{FOLDER}/{images_seen:012d}"
+        folder = f"{FOLDER}/{commit['images_seen']:012d}"
 
         def put(numbered: tuple[int, list[str]]) -> dict[str, Any]:
             number, keys = numbered
@@ -128,7 +129,7 @@ class Checkpoints:
         files = [record for found, _ in told for record in found]
         if rank == 0:
             shapes = {f"{name}/{key}": shape for name, key, shape in _shapes(self._learner)}
-            commit = {"format": FORMAT, "images_seen": images_seen, "steps": steps, "shapes": shapes, "files": files}
+            commit = {"format": FORMAT} | commit | {"shapes": shapes, "files": files}
             self._artifact.write(f"{folder}/{COMMIT}", json.dumps(commit).encode())
             _prune(self._artifact, self._keep)
         self._all(None)  # it counts now, for every worker

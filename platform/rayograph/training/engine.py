@@ -86,6 +86,7 @@ class Engine(Generic[M]):
             model=module, model_parameters=parameters, optimizer=optimiser, config=_deepspeed_config(settings)
         )
         self._zero_stage = settings.zero_stage
+        self._norm = 0.0
         self._bf16 = settings.precision == "bf16"
         self._base: AdamWithEma = getattr(self._engine.optimizer, "optimizer", self._engine.optimizer)
         self._prime()
@@ -102,6 +103,9 @@ class Engine(Generic[M]):
     def minimise(self, loss: Tensor) -> None:
         """Backward; and an optimiser step once every accumulated micro-batch had its turn."""
         self._engine.backward(loss)
+        if self._zero_stage == 0 and self._engine.is_gradient_accumulation_boundary():
+            gradients = [parameter.grad for _, parameter in self._trained if parameter.grad is not None]
+            self._norm = float(nn.utils.get_total_norm(gradients))
         self._engine.step()
 
     def schedule(self, learning_rate: float, ema_decay: float) -> None:
@@ -110,9 +114,8 @@ class Engine(Generic[M]):
             group["lr"], group["ema_decay"] = learning_rate, ema_decay
 
     def gradient_norm(self) -> float:
-        """Global norm of the last step's gradients, before clipping. Stage 0 knows it only if it clips: else NaN."""
-        norm = self._engine.get_global_grad_norm()
-        return float("nan") if norm is None else float(norm)
+        """Global norm of the last step's gradients, before clipping."""
+        return self._norm if self._zero_stage == 0 else float(self._engine.get_global_grad_norm())
 
     @contextmanager
     def frozen(self) -> Iterator[M]:

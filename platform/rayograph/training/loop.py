@@ -1,5 +1,6 @@
 """The loop: what happens when. The learner knows how."""
 
+import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
@@ -7,7 +8,11 @@ import numpy as np
 
 from rayograph.shards.batch import Batch
 from rayograph.training.clock import Clock
+from rayograph.training.guard import Guard
 from rayograph.training.learner import Learner, Metrics
+
+WAITED, COMPUTED = "seconds_waiting_for_data", "seconds_computing"
+"""Of each step, beside the learner's own figures."""
 
 
 @dataclass(frozen=True)
@@ -24,14 +29,26 @@ def fit(
     clock: Clock,
     expected_positions: Callable[[int], np.ndarray],
     hooks: Sequence[Hook],
+    guard: Guard,
+    recover: Callable[[str], None],
 ) -> None:
-    """Steps until the clock is done. `expected_positions(step)` is what the plan gives this worker."""
+    """Steps until the clock is done. `expected_positions(step)` is what the plan gives this worker.
+
+    A step that the guard refuses is undone by `recover`, which is told why; the stream goes on behind it.
+    """
     stream = iter(batches)
     while not clock.done:
+        began = time.monotonic()
         batch = next(stream)
         batch.require_positions(expected_positions(clock.step))
+        came = time.monotonic()
         metrics = learner.step(batch, clock.images_seen)
         clock.advance()
+        fault = guard.fault(metrics)
+        if fault is not None:
+            recover(fault)
+            continue
+        metrics |= {WAITED: came - began, COMPUTED: time.monotonic() - came}
         for hook in hooks:
             if clock.due(hook.every_images):
                 hook.run(learner, clock, metrics)

@@ -1,0 +1,63 @@
+"""What a training keeps beside its weights, and how it goes back to them when it diverges."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from rayograph.errors import DivergenceError
+from rayograph.training.checkpoint import Checkpoints
+from rayograph.training.clock import Clock
+from rayograph.training.guard import Guard
+
+
+@dataclass
+class Recovery:
+    """Checkpoints with the guard's knowledge. All workers call everything together.
+
+    `tell` is told in one line of every time that the training went back.
+    """
+
+    checkpoints: Checkpoints
+    clock: Clock
+    guard: Guard
+    max_rollbacks: int
+    tell: Callable[[str], None]
+    rollbacks: int = 0
+
+    def resume(self) -> int:
+        """Goes on from the newest checkpoint, and makes the first one where there is none; images seen then."""
+        images_seen = self._load()
+        if images_seen is None:
+            self.save()
+        else:
+            self.clock.images_seen = images_seen
+        return self.clock.images_seen
+
+    def save(self) -> None:
+        """Begins a checkpoint of here and now."""
+        self.checkpoints.save(self.clock.images_seen, {"rollbacks": self.rollbacks, "guard": self.guard.state()})
+
+    def undo(self, fault: str) -> None:
+        """Takes the newest checkpoint's weights to where the clock is, and makes that a checkpoint too.
+
+        Whoever starts again does not meet the same batch again. Raises DivergenceError once too many were undone.
+        """
+        rollbacks = self.rollbacks + 1
+        where = f"at {self.clock.images_seen:,} images {fault}"
+        if rollbacks > self.max_rollbacks:
+            raise DivergenceError(
+                f"{where}; it had gone back to a checkpoint {self.rollbacks} times (max_rollbacks): "
+                "a lower learning_rate, a longer warmup_images or gradient_clipping may keep it together"
+            )
+        back_at = self._load()
+        self.rollbacks = rollbacks
+        self.tell(f"{where}: weights of {back_at:,} images, and on with what follows ({rollbacks} of {self.max_rollbacks})")
+        self.save()
+
+    def _load(self) -> int | None:
+        found = self.checkpoints.load_newest()
+        if found is None:
+            return None
+        images_seen, facts = found
+        self.rollbacks = facts["rollbacks"]
+        self.guard.load(facts["guard"])
+        return images_seen

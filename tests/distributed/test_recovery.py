@@ -1,0 +1,120 @@
+"""A training that diverges goes back to its newest checkpoint, and on behind the batch that broke it."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from workers import spawn
+
+from rayograph.errors import DivergenceError
+from rayograph.runs.artifact import Artifact
+from rayograph.shards.batch import Batch
+from rayograph.storage import open_store
+from rayograph.training.checkpoint import Checkpoints, positions
+from rayograph.training.clock import Clock
+from rayograph.training.engine import Engine, EngineSettings
+from rayograph.training.guard import Guard
+from rayograph.training.learner import mean_metrics
+from rayograph.training.loop import Hook, fit
+from rayograph.training.recovery import Recovery
+
+GLOBAL, STEPS, POISONED = 4, 8, 5
+"""Checkpoints are made at every second step: the poison of step 5, counted from 0, undoes step 4 as well."""
+
+
+class Line(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.line = nn.Linear(5, 3)
+
+    def forward(self, values: Tensor) -> Tensor:
+        return self.line(values).square().mean()
+
+
+class Learner:
+    def __init__(self, workers: int, zero_stage: int) -> None:
+        torch.manual_seed(0)
+        self.engine = Engine(
+            Line(), EngineSettings(GLOBAL // workers, 1, zero_stage, "fp32", (0.9, 0.99), 1e-3, 0.0, None)
+        )
+
+    def engines(self) -> dict[str, Engine[Any]]:
+        return {"line": self.engine}
+
+    def step(self, batch: Batch, images_seen: int) -> dict[str, float]:
+        self.engine.schedule(1e-2, 0.5)
+        loss = self.engine(torch.from_numpy(batch.columns["values"]))
+        self.engine.minimise(loss)
+        return mean_metrics([{"loss": loss.detach()}]) | {"gradient_norm": self.engine.gradient_norm()}
+
+    def exports(self) -> Iterator[tuple[str, Any]]:
+        yield from ()
+
+
+def batch(step: int, rank: int, workers: int, poisoned: set[int]) -> Batch:
+    rows = slice(rank * GLOBAL // workers, (rank + 1) * GLOBAL // workers)
+    values = np.random.default_rng(step).normal(size=(GLOBAL, 5)).astype(np.float32)
+    if step in poisoned:
+        values[0] = np.nan
+    return Batch(np.arange(step * GLOBAL, (step + 1) * GLOBAL)[rows], {"values": values[rows]})
+
+
+def train(rank: int, workers: int, folder: str, zero_stage: int, poisoned: set[int], skipped: set[int]) -> None:
+    """Every step but `skipped`; saves the weights, what was told and how it ended."""
+    learner, clock, guard = Learner(workers, zero_stage), Clock(GLOBAL, STEPS), Guard(100.0)
+    checkpoints = Checkpoints(Artifact(open_store(f"{folder}/store"), "run"), learner, keep=2)
+    told: list[str] = []
+    recovery = Recovery(checkpoints, clock, guard, 2, told.append)
+    recovery.resume()
+    if skipped:
+        for step in sorted(set(range(STEPS)) - skipped):
+            learner.step(batch(step, rank, workers, set()), step * GLOBAL)
+    else:
+        steps = range(clock.step, STEPS)
+        batches = (batch(step, rank, workers, poisoned) for step in steps)
+        hooks = [Hook(2 * GLOBAL, lambda *_: recovery.save())]
+        try:
+            fit(learner, batches, clock, lambda s: batch(s, rank, workers, set()).positions, hooks, guard, recovery.undo)
+        except DivergenceError as error:
+            told.append(str(error))
+    checkpoints.finish()
+    state = {name: tensor.clone() for name, tensor in learner.engine.state()}
+    if rank == 0:
+        save_file(state, f"{folder}/state.safetensors")
+        Path(folder, "told.json").write_text(json.dumps([told, learner.engine.steps]))
+
+
+@pytest.mark.parametrize(("workers", "zero_stage"), [(1, 0), (2, 2), (2, 3)])
+def test_it_comes_to_what_it_would_without_the_undone_batches(tmp_path: Path, workers: int, zero_stage: int) -> None:
+    broken, whole = tmp_path / "broken", tmp_path / "whole"
+    for folder in (broken, whole):
+        folder.mkdir()
+    spawn(train, workers, str(broken), zero_stage, {POISONED}, set())
+    spawn(train, workers, str(whole), zero_stage, set(), {4, 5})
+    told, steps = json.loads((broken / "told.json").read_text())
+    assert told == ["at 24 images gradient_norm is nan: weights of 16 images, and on with what follows (1 of 2)"]
+    assert steps == STEPS - 2
+    expected, found = load_file(whole / "state.safetensors"), load_file(broken / "state.safetensors")
+    for name, tensor in expected.items():
+        assert torch.equal(found[name], tensor), name
+
+
+def test_it_gives_up_in_one_line_and_leaves_a_whole_checkpoint(tmp_path: Path) -> None:
+    spawn(train, 1, str(tmp_path), 0, {3, 4, 5}, set())
+    told, _ = json.loads((tmp_path / "told.json").read_text())
+    assert len(told) == 3
+    assert told[-1].startswith("at 24 images gradient_norm is nan; it had gone back to a checkpoint 2 times")
+    assert positions(Artifact(open_store(str(tmp_path / "store")), "run")) == [16, 20]
+
+
+def test_who_starts_again_does_not_meet_the_batch_again(tmp_path: Path) -> None:
+    spawn(train, 1, str(tmp_path), 0, {3, 4, 5}, set())
+    spawn(train, 1, str(tmp_path), 0, set(), set())
+    assert json.loads((tmp_path / "told.json").read_text())[0] == []
+    assert positions(Artifact(open_store(str(tmp_path / "store")), "run"))[-1] == STEPS * GLOBAL

@@ -1,0 +1,75 @@
+"""When a step is refused, and what the loop does then."""
+
+import math
+
+import numpy as np
+import pytest
+
+from rayograph.shards.batch import Batch
+from rayograph.training.clock import Clock
+from rayograph.training.guard import MEMORY, Guard
+from rayograph.training.loop import COMPUTED, WAITED, Hook, fit
+
+BATCH = 4
+
+
+def steady(guard, steps=MEMORY, norm=2.0):
+    for _ in range(steps):
+        assert guard.fault({"loss": 1.0, "gradient_norm": norm}) is None
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_a_figure_that_is_not_finite_is_refused_by_name_from_the_first_step_on(value):
+    assert Guard(100.0).fault({"kl": value, "gradient_norm": 1.0}) == f"kl is {value}"
+    assert Guard(100.0).fault({"kl": 0.0, "gradient_norm": value}) == f"gradient_norm is {value}"
+
+
+def test_a_gradient_norm_far_above_the_usual_is_refused_once_the_usual_is_known():
+    young = Guard(10.0)
+    assert young.fault({"gradient_norm": 1.0}) is None
+    assert young.fault({"gradient_norm": 1000.0}) is None
+    guard = Guard(10.0)
+    steady(guard)
+    assert guard.fault({"gradient_norm": 19.0}) is None
+    assert "gradient_norm is 50, more than 10 times the usual 2.0" in guard.fault({"gradient_norm": 50.0})
+    steady(guard, 5)  # a refused one has not become usual
+
+
+def test_what_is_usual_changes_with_the_training():
+    guard = Guard(10.0)
+    steady(guard)
+    steady(guard, 10 * MEMORY, norm=15.0)
+    assert guard.fault({"gradient_norm": 100.0}) is None
+
+
+def test_a_guard_goes_on_from_its_state():
+    one, other = Guard(10.0), Guard(10.0)
+    steady(one)
+    other.load(one.state())
+    assert other == one
+
+
+class Learner:
+    """Counts its steps; goes wrong at the given ones."""
+
+    def __init__(self, wrong):
+        self.seen, self._wrong = [], wrong
+
+    def step(self, batch, images_seen):
+        self.seen.append(images_seen)
+        return {"loss": math.nan if images_seen in self._wrong else 1.0, "gradient_norm": 1.0}
+
+
+def test_the_loop_undoes_a_refused_step_and_goes_on_behind_it():
+    learner, clock, told, hooked = Learner({2 * BATCH}), Clock(BATCH, 5), [], []
+    batches = (Batch(np.arange(step * BATCH, (step + 1) * BATCH), {}) for step in range(5))
+    hook = Hook(BATCH, lambda _, clock, metrics: hooked.append((clock.images_seen, metrics)))
+
+    def expected(step):
+        return np.arange(step * BATCH, (step + 1) * BATCH)
+
+    fit(learner, batches, clock, expected, [hook], Guard(100.0), told.append)
+    assert learner.seen == [step * BATCH for step in range(5)]
+    assert told == ["loss is nan"]
+    assert [images for images, _ in hooked] == [BATCH, 2 * BATCH, 4 * BATCH, 5 * BATCH]
+    assert all(metrics[WAITED] >= 0 and metrics[COMPUTED] >= 0 for _, metrics in hooked)
