@@ -20,6 +20,8 @@ from rayograph.stages.recorder import Recorder
 from rayograph.stages.resolve import ResolvedStage
 
 POLL_SECONDS = 0.25
+WAITING = {"share_waiting_for_data": "waiting"}
+"""On every training's progress line: 0 where data never held it up."""
 BAD_SAMPLES = "bad_samples.txt"
 """Names and reasons of samples that others stood in for."""
 
@@ -37,7 +39,7 @@ def run_training(stage: ResolvedStage, recipe: Training, assignment: Assignment,
     )
     bad_samples = _known_bad_samples(stage)
     mailbox = ray.remote(num_cpus=0)(Mailbox).remote(bad_samples)
-    with Recorder(stage, "images", recipe.total_steps * recipe.global_batch_size, shown) as recorder:
+    with Recorder(stage, "images", recipe.total_steps * recipe.global_batch_size, shown | WAITING) as recorder:
         for failures in range(scale.max_failures + 1):
             error = _fit_once(stage, assignment, mailbox, recorder, bad_samples)
             if error is None:

@@ -1,6 +1,5 @@
 """A training worker, from its assignment to the exported model. It runs under Ray Train, in a process group."""
 
-import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -14,14 +13,14 @@ from rayograph.errors import DataError
 from rayograph.ingest.memory import keep_freed_memory
 from rayograph.ingest.streams import training_batches
 from rayograph.models.folder import save_model
-from rayograph.runs.tracking import MetricsLog, Row
+from rayograph.runs.tracking import MetricsLog
 from rayograph.shards.batch import Batch
 from rayograph.stages.assignment import Assignment
+from rayograph.stages.reporting import Report
 from rayograph.stages.sample_log import SampleLog, rewind_samples
 from rayograph.training.checkpoint import Checkpoints
 from rayograph.training.clock import Clock
 from rayograph.training.guard import Guard
-from rayograph.training.learner import Learner, Metrics
 from rayograph.training.loop import Hook, fit
 from rayograph.training.recovery import Recovery
 
@@ -58,7 +57,7 @@ def train(assignment: Assignment, mailbox: Any) -> None:
         log.rewind(images_seen)
         # Rows are in the store before a checkpoint counts: whoever dies afterwards, none is missing.
         written = Hook(recipe.checkpoint_every_images, lambda *_: log.flush())
-        hooks = [Hook(1, _Report(log, mailbox, recipe.log_every_images)), written, *hooks]
+        hooks = [Hook(1, Report(log, mailbox, recipe.log_every_images, checkpoints)), written, *hooks]
     batches = training_batches(
         reader, scale.ingest, worker=rank, workers=workers, steps=range(clock.step, clock.total_steps)
     )
@@ -86,29 +85,3 @@ def watched(batches: Iterator[Batch], mailbox: Any, limit: int, seen: SampleLog 
         if seen:
             seen.append(batch)
         yield batch
-
-
-class _Report:
-    """Records the means of the figures since the last row, and the rate, and tells the driver."""
-
-    def __init__(self, log: MetricsLog, mailbox: Any, every_images: int) -> None:
-        self._log, self._mailbox, self._every_images = log, mailbox, every_images
-        self._since = time.monotonic()
-        self._rows: list[Metrics] = []
-
-    def __call__(self, learner: Learner, clock: Clock, metrics: Metrics) -> None:
-        self._rows.append(metrics)
-        if not clock.due(self._every_images):
-            return
-        now = time.monotonic()
-        names = {name for row in self._rows for name in row}
-        row: Row = {"images_seen": clock.images_seen}
-        row |= {name: _mean([r[name] for r in self._rows if name in r]) for name in sorted(names)}
-        row["images_per_second"] = len(self._rows) * clock.global_batch_size / (now - self._since)
-        self._log.append(row)
-        self._mailbox.put.remote(row)
-        self._since, self._rows = now, []
-
-
-def _mean(values: list[float]) -> float:
-    return sum(values) / len(values)

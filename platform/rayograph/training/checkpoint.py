@@ -41,7 +41,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Written:
-    """What the last checkpoint took: seconds the training stood still, seconds until it counted, bytes of all."""
+    """What a checkpoint took: seconds the training stood still, seconds until it counted, bytes of all."""
 
     stalled: float
     seconds: float
@@ -60,6 +60,8 @@ class Checkpoints:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
         self._writing: Future[Written] | None = None
         self._host: dict[str, Tensor] = {}
+        self.last: Written | None = None
+        """What the newest finished one took."""
 
     def save(self, images_seen: int, facts: dict[str, Any]) -> None:
         """Begins one. `facts` (JSON) are kept beside. Raises what went wrong with the one before it."""
@@ -70,10 +72,11 @@ class Checkpoints:
         stalled = time.monotonic() - started
         self._writing = self._thread.submit(self._write, {"images_seen": images_seen, "steps": steps, "facts": facts}, stalled)
 
-    def finish(self) -> Written | None:
+    def finish(self) -> None:
         """Waits until the last one counts."""
         writing, self._writing = self._writing, None
-        return writing.result() if writing else None
+        if writing:
+            self.last = writing.result()
 
     def load_newest(self) -> tuple[int, dict[str, Any]] | None:
         """Puts the newest whole checkpoint into the learner; images seen then, and its facts. None without any.

@@ -1,0 +1,58 @@
+"""A training's rows of figures: means since the last row, and what held the training up."""
+
+import resource
+import time
+from typing import Any
+
+import torch
+
+from rayograph.runs.tracking import MetricsLog, Row
+from rayograph.training.checkpoint import Checkpoints
+from rayograph.training.clock import Clock
+from rayograph.training.learner import Learner, Metrics
+from rayograph.training.loop import COMPUTED, WAITED
+
+
+class Report:
+    """Every so many images one row, to metrics.jsonl and to the driver. Only the first worker makes one."""
+
+    def __init__(self, log: MetricsLog, mailbox: Any, every_images: int, checkpoints: Checkpoints) -> None:
+        self._log, self._mailbox, self._every_images, self._checkpoints = log, mailbox, every_images, checkpoints
+        self._since = time.monotonic()
+        self._rows: list[Metrics] = []
+
+    def __call__(self, learner: Learner, clock: Clock, metrics: Metrics) -> None:
+        self._rows.append(metrics)
+        if not clock.due(self._every_images):
+            return
+        now = time.monotonic()
+        means = _means(self._rows)
+        waited, computed = means.pop(WAITED), means.pop(COMPUTED)
+        row: Row = {"images_seen": clock.images_seen} | means
+        row["images_per_second"] = len(self._rows) * clock.global_batch_size / (now - self._since)
+        row["share_waiting_for_data"] = waited / (waited + computed)
+        row["memory_bytes"] = _memory_bytes()
+        last = self._checkpoints.last
+        if last is not None:
+            row |= {
+                "checkpoint_stalled_seconds": last.stalled,
+                "checkpoint_seconds": last.seconds,
+                "checkpoint_bytes": last.bytes,
+            }
+        self._log.append(row)
+        self._mailbox.put.remote(row)
+        self._since, self._rows = now, []
+
+
+def _means(rows: list[Metrics]) -> Metrics:
+    """Of each figure over the rows that have it, by name."""
+    names = sorted({name for row in rows for name in row})
+    found = {name: [row[name] for row in rows if name in row] for name in names}
+    return {name: sum(values) / len(values) for name, values in found.items()}
+
+
+def _memory_bytes() -> int:
+    """The most that this worker has held: of its GPU's memory, or of the host's without one."""
+    if torch.cuda.is_available():
+        return torch.cuda.max_memory_allocated()
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss << 10
