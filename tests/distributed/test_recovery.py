@@ -70,8 +70,10 @@ def train(rank: int, workers: int, folder: str, zero_stage: int, poisoned: set[i
     learner, clock, guard = Learner(workers, zero_stage), Clock(GLOBAL, STEPS), Guard(100.0)
     checkpoints = Checkpoints(Artifact(open_store(f"{folder}/store"), "run"), learner, keep=2)
     told: list[str] = []
-    recovery = Recovery(checkpoints, clock, guard, 2, told.append)
+    recovery = Recovery(checkpoints, clock, guard, 2, lambda: None, told.append)
     recovery.resume()
+    if clock.images_seen == 0:
+        recovery.save()
     if skipped:
         for step in sorted(set(range(STEPS)) - skipped):
             learner.step(batch(step, rank, workers, set()), step * GLOBAL)

@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt
+from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
 from rayograph.config.base import Declaration
 
@@ -22,9 +22,13 @@ class RayCluster(Declaration):
 
 
 class TrainingScale(Declaration):
-    """One training's workers. Their number must divide the recipe's lanes."""
+    """One training's workers. Their number must divide the recipe's lanes.
 
-    workers: PositiveInt = 2
+    `workers` is how many, or the fewest and the most: then it runs on as many as the cluster holds at the moment, goes
+    on with fewer where some are lost, and with more, from its next checkpoint, once there is room for them.
+    """
+
+    workers: PositiveInt | tuple[PositiveInt, PositiveInt] = 2
     cpus_per_worker: PositiveFloat = 0.5
     threads_per_worker: PositiveInt = 1
     micro_batch_size: PositiveInt = 32
@@ -32,6 +36,18 @@ class TrainingScale(Declaration):
     precision: Literal["fp32", "bf16"] = "fp32"
     max_failures: NonNegativeInt = 3
     """Worker groups started again after a lost worker, before the stage gives up."""
+
+    @model_validator(mode="after")
+    def _fewest_before_most(self) -> "TrainingScale":
+        fewest, most = self.worker_range
+        if fewest > most:
+            raise ValueError(f"workers: expected the fewest before the most, got {fewest} and {most}")
+        return self
+
+    @property
+    def worker_range(self) -> tuple[int, int]:
+        """The fewest and the most workers."""
+        return self.workers if isinstance(self.workers, tuple) else (self.workers, self.workers)
 
 
 class IngestScale(Declaration):

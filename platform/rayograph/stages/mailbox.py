@@ -1,4 +1,4 @@
-"""Where a training's first worker leaves messages for the driver. A process of its own, so it imports nothing heavy."""
+"""Between a training's workers and the driver. A process of its own, so it imports nothing heavy."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -10,6 +10,7 @@ class Mailbox:
     def __init__(self, bad_samples: Sequence[str]) -> None:
         self._messages: list[dict[str, Any]] = []
         self._bad_samples = list(bad_samples)
+        self._stop = False
 
     def substituted(self, reasons: list[str]) -> list[str]:
         """Notes unreadable samples, each once, and gives all that are known."""
@@ -21,6 +22,13 @@ class Mailbox:
 
     def put(self, message: dict[str, Any]) -> None:
         self._messages.append(message)
+
+    def ask_to_stop(self, stop: bool) -> None:
+        """Whether the workers are to stop at a checkpoint of here and now."""
+        self._stop = stop
+
+    def must_stop(self) -> bool:
+        return self._stop
 
     def take(self) -> list[dict[str, Any]]:
         """All that came since the last time."""

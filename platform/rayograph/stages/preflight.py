@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from rayograph.config import Evaluate, Job, Pack, Scale, TrainAutoencoder, TrainDiffusion
-from rayograph.config.batches import micro_batch_and_accumulation
+from rayograph.config.batches import worker_counts
 from rayograph.config.training import Training
 from rayograph.errors import ConfigError
 
@@ -16,7 +16,7 @@ def check(job: Job, scale: Scale, names: Sequence[str]) -> None:
     for name in names:
         stage = job.stages[name]
         if isinstance(stage, Training):
-            micro_batch_and_accumulation(stage, scale.training, scale.training.workers)
+            worker_counts(stage, scale.training)
         if isinstance(stage, TrainAutoencoder):
             _autoencoder(job, name, stage)
         if isinstance(stage, TrainDiffusion):

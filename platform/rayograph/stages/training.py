@@ -3,6 +3,9 @@
 import shutil
 import tempfile
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import ray
@@ -10,10 +13,12 @@ import ray.train
 from ray.train import FailureConfig, RunConfig, ScalingConfig
 from ray.train.torch import TorchConfig, TorchTrainer
 
+from rayograph.config.batches import worker_counts
 from rayograph.config.training import Training
 from rayograph.errors import RayographError
 from rayograph.stages.assignment import Assignment
 from rayograph.stages.cluster import require
+from rayograph.stages.elastic import Room
 from rayograph.stages.mailbox import Mailbox
 from rayograph.stages.outcome import Outcome
 from rayograph.stages.recorder import Recorder
@@ -27,34 +32,52 @@ BAD_SAMPLES = "bad_samples.txt"
 
 
 def run_training(stage: ResolvedStage, recipe: Training, assignment: Assignment, shown: dict[str, str]) -> Outcome:
-    """Trains to the end, from the newest checkpoint if there is one, starting over after lost workers.
+    """Trains to the end, from the newest checkpoint if there is one, one group of workers after the other.
 
-    Raises the worker's own RayographError at once, and anything else after `max_failures` restarts.
+    Raises the worker's own RayographError at once, and anything else after `max_failures` groups that were lost without
+    a checkpoint of theirs.
     """
     scale = stage.scale.training
-    workers = scale.workers
-    stream_cpus = stage.scale.ingest.cpus_per_task
+    room = Room(stage.scale, worker_counts(recipe, scale))
+    fewest = room.counts[-1]
     require(
-        stage.scale, stage.name, cpus=workers * (scale.cpus_per_worker + stream_cpus), gpus=workers * stage.scale.gpus
+        stage.scale,
+        stage.name,
+        cpus=fewest * (scale.cpus_per_worker + stage.scale.ingest.cpus_per_task),
+        gpus=fewest * stage.scale.gpus,
     )
     bad_samples = _known_bad_samples(stage)
     mailbox = ray.remote(num_cpus=0)(Mailbox).remote(bad_samples)
-    with Recorder(stage, "images", recipe.total_steps * recipe.global_batch_size, shown | WAITING) as recorder:
-        for failures in range(scale.max_failures + 1):
-            error = _fit_once(stage, assignment, mailbox, recorder, bad_samples)
-            if error is None:
+    total = recipe.total_steps * recipe.global_batch_size
+    with Recorder(stage, "images", total, shown | WAITING) as recorder, _wanting(room):
+        failures, began_at = 0, -1
+        while True:
+            group = _Group(stage, assignment, mailbox, recorder, bad_samples, room)
+            error = group.run(room.wait(recorder.progress.say))
+            if error is None and not group.stopped:
                 break
+            if error is None:
+                continue
             cause = _users_error(error)
             if cause is not None:
                 raise cause
-            if failures == scale.max_failures:
+            failures = failures + 1 if group.began_at <= began_at else 1
+            began_at = group.began_at
+            if failures > scale.max_failures:
                 raise error
             first_line = str(error).strip().splitlines()[-1][:200]
-            recorder.progress.say(
-                f"workers lost ({first_line}); starting again, {failures + 1} of {scale.max_failures}"
-            )
+            recorder.progress.say(f"workers lost ({first_line}); starting again, {failures} of {scale.max_failures}")
     files = stage.artifact.records("model/") + stage.artifact.records(BAD_SAMPLES)
     return Outcome(files=files, facts={"bad_samples": len(bad_samples)})
+
+
+@contextmanager
+def _wanting(room: Room) -> Iterator[None]:
+    room.ask_for_more()
+    try:
+        yield
+    finally:
+        room.ask_for_nothing()
 
 
 def _known_bad_samples(stage: ResolvedStage) -> list[str]:
@@ -62,48 +85,80 @@ def _known_bad_samples(stage: ResolvedStage) -> list[str]:
     return stage.artifact.read(BAD_SAMPLES).decode().splitlines() if stage.artifact.names(BAD_SAMPLES) else []
 
 
-def _fit_once(
-    stage: ResolvedStage, assignment: Assignment, mailbox: Any, recorder: Recorder, bad_samples: list[str]
-) -> BaseException | None:
-    """One worker group's life. It runs in a thread, so that Ctrl-C is answered here at once."""
+@dataclass
+class _Group:
+    """One group of workers, from its start to its end. It runs in a thread, so that Ctrl-C is answered here at once."""
+
+    stage: ResolvedStage
+    assignment: Assignment
+    mailbox: Any
+    recorder: Recorder
+    bad_samples: list[str]
+    room: Room
+    began_at: int = -1
+    """Images seen at the checkpoint that it went on from; -1 until it said so."""
+    stopped: bool = False
+    """Whether it ended by making room, with a checkpoint."""
+
+    def run(self, workers: int) -> BaseException | None:
+        """To its end, or until there is room for another number of workers. What went wrong, if anything did."""
+        ray.get(self.mailbox.ask_to_stop.remote(False))
+        scratch = tempfile.mkdtemp(prefix="rayograph-train-")  # Ray Train's own record; our checkpoints are elsewhere
+        trainer = _trainer(self.stage, self.assignment, self.mailbox, workers, scratch)
+        errors: list[BaseException] = []
+
+        def fit() -> None:
+            try:
+                trainer.fit()
+            except BaseException as error:  # noqa: BLE001 - carried over to the main thread, which decides
+                errors.append(error)
+
+        thread = threading.Thread(target=fit, name="rayograph-fit", daemon=True)
+        thread.start()
+        asked = False
+        while thread.is_alive():
+            thread.join(POLL_SECONDS)
+            self._take()
+            if not asked and self.began_at >= 0 and self.room.another(workers):
+                asked = True
+                self.mailbox.ask_to_stop.remote(True)
+                self.recorder.progress.say(f"makes room: {workers} workers stop at a checkpoint")
+        self._take()
+        shutil.rmtree(scratch, ignore_errors=True)
+        return errors[0] if errors else None
+
+    def _take(self) -> None:
+        """What the workers had to say."""
+        for message in ray.get(self.mailbox.take.remote()):
+            if "resumed" in message:
+                self.began_at = message["resumed"]
+                self.recorder.resumed(self.began_at)
+            elif "stopped" in message:
+                self.stopped = True
+            elif "note" in message:
+                self.recorder.progress.say(message["note"])
+            elif "bad_sample" in message:
+                sample = message["bad_sample"]
+                self.bad_samples.append(sample)
+                self.stage.artifact.write(BAD_SAMPLES, "".join(f"{line}\n" for line in self.bad_samples).encode())
+                self.recorder.progress.say(f"another sample stands in for an unreadable one: {sample}")
+            else:
+                self.recorder.row(message)
+
+
+def _trainer(stage: ResolvedStage, assignment: Assignment, mailbox: Any, workers: int, scratch: str) -> TorchTrainer:
     scale = stage.scale.training
-    scratch = tempfile.mkdtemp(prefix="rayograph-train-")  # Ray Train's own record; our checkpoints are in the store
-    trainer = TorchTrainer(
+    return TorchTrainer(
         _train_on_worker,
         train_loop_config={"assignment": assignment, "mailbox": mailbox},
         torch_config=TorchConfig(backend="nccl" if stage.scale.gpus else "gloo"),
         scaling_config=ScalingConfig(
-            num_workers=scale.workers,
+            num_workers=workers,
             use_gpu=bool(stage.scale.gpus),
             resources_per_worker={"CPU": scale.cpus_per_worker} | ({"GPU": 1} if stage.scale.gpus else {}),
         ),
         run_config=RunConfig(name=stage.key, storage_path=scratch, failure_config=FailureConfig(max_failures=0)),
     )
-    errors: list[BaseException] = []
-
-    def run() -> None:
-        try:
-            trainer.fit()
-        except BaseException as error:  # noqa: BLE001 - carried over to the main thread, which decides
-            errors.append(error)
-
-    thread = threading.Thread(target=run, name="rayograph-fit", daemon=True)
-    thread.start()
-    while thread.is_alive():
-        thread.join(POLL_SECONDS)
-        for message in ray.get(mailbox.take.remote()):
-            if "resumed" in message:
-                recorder.resumed(message["resumed"])
-            elif "note" in message:
-                recorder.progress.say(message["note"])
-            elif "bad_sample" in message:
-                bad_samples.append(message["bad_sample"])
-                stage.artifact.write(BAD_SAMPLES, "".join(f"{line}\n" for line in bad_samples).encode())
-                recorder.progress.say(f"another sample stands in for an unreadable one: {message['bad_sample']}")
-            else:
-                recorder.row(message)
-    shutil.rmtree(scratch, ignore_errors=True)
-    return errors[0] if errors else None
 
 
 def _train_on_worker(config: dict[str, Any]) -> None:

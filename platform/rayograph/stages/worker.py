@@ -1,6 +1,7 @@
 """A training worker, from its assignment to the exported model. It runs under Ray Train, in a process group."""
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -13,16 +14,20 @@ from rayograph.errors import DataError
 from rayograph.ingest.memory import keep_freed_memory
 from rayograph.ingest.streams import training_batches
 from rayograph.models.folder import save_model
-from rayograph.runs.tracking import MetricsLog
 from rayograph.shards.batch import Batch
 from rayograph.stages.assignment import Assignment
-from rayograph.stages.reporting import Report
-from rayograph.stages.sample_log import SampleLog, rewind_samples
+from rayograph.stages.records import Records, Report
+from rayograph.stages.sample_log import SampleLog
 from rayograph.training.checkpoint import Checkpoints
 from rayograph.training.clock import Clock
+from rayograph.training.engine import device
 from rayograph.training.guard import Guard
+from rayograph.training.learner import Learner, Metrics
 from rayograph.training.loop import Hook, fit
 from rayograph.training.recovery import Recovery
+
+HEARTBEAT_STEPS = 8
+"""Steps between two looks whether the driver wants the workers to stop."""
 
 
 def train(assignment: Assignment, mailbox: Any) -> None:
@@ -35,43 +40,69 @@ def train(assignment: Assignment, mailbox: Any) -> None:
     learner = assignment.make_learner()
     clock = Clock(recipe.global_batch_size, recipe.total_steps)
     checkpoints = Checkpoints(assignment.artifact, learner, recipe.keep_checkpoints)
-    guard = Guard(recipe.gradient_norm_limit)
+    records = Records.of(assignment, rank, workers)
 
     def tell(note: str) -> None:
         if rank == 0:
             mailbox.put.remote({"note": note})
 
-    recovery = Recovery(checkpoints, clock, guard, recipe.max_rollbacks, tell)
-    images_seen = recovery.resume()
-    hooks = [Hook(recipe.checkpoint_every_images, lambda *_: recovery.save())]
-    seen = SampleLog(assignment.artifact, recipe.global_batch_size, rank, workers) if scale.ingest.log_samples else None
-    if seen:
-        hooks = [Hook(recipe.checkpoint_every_images, lambda *_: seen.flush()), *hooks]
+    guard = Guard(recipe.gradient_norm_limit)
+    recovery = Recovery(checkpoints, clock, guard, recipe.max_rollbacks, records.flush, tell)
+    recovery.resume()
+    records.rewind(clock.images_seen)
+    if clock.images_seen == 0:
+        recovery.save()
     if rank == 0:
-        rewind_samples(assignment.artifact, images_seen)
-        mailbox.put.remote({"resumed": images_seen})
-        note = getattr(learner, "perceptual_note", None)
-        if note:
+        mailbox.put.remote({"resumed": clock.images_seen})
+        if note := getattr(learner, "perceptual_note", None):
             tell(note)
-        log = MetricsLog(assignment.artifact)
-        log.rewind(images_seen)
-        # Rows are in the store before a checkpoint counts: whoever dies afterwards, none is missing.
-        written = Hook(recipe.checkpoint_every_images, lambda *_: log.flush())
-        hooks = [Hook(1, Report(log, mailbox, recipe.log_every_images, checkpoints)), written, *hooks]
+    hooks = [
+        Hook(recipe.checkpoint_every_images, lambda *_: recovery.save()),
+        Hook(HEARTBEAT_STEPS * recipe.global_batch_size, _Ear(rank, mailbox, recovery)),
+    ]
+    if records.metrics:
+        hooks = [Hook(1, Report(records.metrics, mailbox, recipe.log_every_images, checkpoints)), *hooks]
     batches = training_batches(
         reader, scale.ingest, worker=rank, workers=workers, steps=range(clock.step, clock.total_steps)
     )
-    batches = watched(batches, mailbox, recipe.bad_sample_limit, seen)
+    batches = watched(batches, mailbox, recipe.bad_sample_limit, records.samples)
 
     def expected(step: int) -> np.ndarray:
         return reader.plan.positions(range(step, step + 1), rank, workers)[0]
 
-    fit(learner, batches, clock, expected, hooks, guard, recovery.undo)
+    try:
+        fit(learner, batches, clock, expected, hooks, guard, recovery.undo)
+    except Stopped:
+        checkpoints.finish()
+        if rank == 0:
+            ray.get(mailbox.put.remote({"stopped": clock.images_seen}))
+        return
     checkpoints.finish()
     for folder, model in learner.exports():
         if rank == 0:
             save_model(assignment.artifact, folder, model)
     dist.barrier()
+
+
+class Stopped(Exception):
+    """The driver asked the workers to make room."""
+
+
+@dataclass(frozen=True)
+class _Ear:
+    """Hears the driver: all workers stop at the same step, with a checkpoint of it."""
+
+    rank: int
+    mailbox: Any
+    recovery: Recovery
+
+    def __call__(self, learner: Learner, clock: Clock, metrics: Metrics) -> None:
+        asked = ray.get(self.mailbox.must_stop.remote()) if self.rank == 0 else False
+        stop = torch.tensor(float(asked), device=device())
+        dist.broadcast(stop, 0)
+        if stop and not clock.done:
+            self.recovery.save()
+            raise Stopped
 
 
 def watched(batches: Iterator[Batch], mailbox: Any, limit: int, seen: SampleLog | None) -> Iterator[Batch]:

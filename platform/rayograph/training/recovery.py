@@ -13,27 +13,25 @@ from rayograph.training.guard import Guard
 class Recovery:
     """Checkpoints with the guard's knowledge. All workers call everything together.
 
-    `tell` is told in one line of every time that the training went back.
+    `write` puts what else must be in the store before a checkpoint counts there. `tell` is told in one line of every
+    time that the training went back.
     """
 
     checkpoints: Checkpoints
     clock: Clock
     guard: Guard
     max_rollbacks: int
+    write: Callable[[], None]
     tell: Callable[[str], None]
     rollbacks: int = 0
 
-    def resume(self) -> int:
-        """Goes on from the newest checkpoint, and makes the first one where there is none; images seen then."""
-        images_seen = self._load()
-        if images_seen is None:
-            self.save()
-        else:
-            self.clock.images_seen = images_seen
-        return self.clock.images_seen
+    def resume(self) -> None:
+        """Sets learner, clock and guard to the newest checkpoint, if there is one."""
+        self.clock.images_seen = self._load() or 0
 
     def save(self) -> None:
         """Begins a checkpoint of here and now."""
+        self.write()
         self.checkpoints.save(self.clock.images_seen, {"rollbacks": self.rollbacks, "guard": self.guard.state()})
 
     def undo(self, fault: str) -> None:

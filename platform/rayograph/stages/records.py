@@ -1,20 +1,55 @@
-"""A training's rows of figures: means since the last row, and what held the training up."""
+"""What a training writes down beside its checkpoints: rows of figures, and the samples it saw."""
 
 import resource
 import time
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 
 from rayograph.runs.tracking import MetricsLog, Row
+from rayograph.stages.assignment import Assignment
+from rayograph.stages.sample_log import SampleLog, rewind_samples
 from rayograph.training.checkpoint import Checkpoints
 from rayograph.training.clock import Clock
 from rayograph.training.learner import Learner, Metrics
 from rayograph.training.loop import COMPUTED, WAITED
 
 
+@dataclass(frozen=True)
+class Records:
+    """In the store before a checkpoint counts, and cut where one is loaded: whoever dies, they read as if nobody had.
+
+    The first worker has `metrics`; each has `samples`, where the profile asks for them.
+    """
+
+    assignment: Assignment
+    metrics: MetricsLog | None
+    samples: SampleLog | None
+
+    @staticmethod
+    def of(assignment: Assignment, rank: int, workers: int) -> "Records":
+        """This worker's."""
+        artifact, batch = assignment.artifact, assignment.recipe.global_batch_size
+        samples = SampleLog(artifact, batch, rank, workers) if assignment.scale.ingest.log_samples else None
+        return Records(assignment, MetricsLog(artifact) if rank == 0 else None, samples)
+
+    def rewind(self, images_seen: int) -> None:
+        """Forgets what came after a position that the training went back to."""
+        if self.metrics:
+            self.metrics.rewind(images_seen)
+            rewind_samples(self.assignment.artifact, images_seen)
+
+    def flush(self) -> None:
+        """Writes what is not written yet."""
+        if self.samples:
+            self.samples.flush()
+        if self.metrics:
+            self.metrics.flush()
+
+
 class Report:
-    """Every so many images one row, to metrics.jsonl and to the driver. Only the first worker makes one."""
+    """Every so many images one row, to metrics.jsonl and to the driver: means since the last, and what held it up."""
 
     def __init__(self, log: MetricsLog, mailbox: Any, every_images: int, checkpoints: Checkpoints) -> None:
         self._log, self._mailbox, self._every_images, self._checkpoints = log, mailbox, every_images, checkpoints

@@ -1,0 +1,90 @@
+"""How many workers a training runs on: as many as fit on the nodes that are there to stay.
+
+A group of workers never changes its size. It is told to stop at a checkpoint, and the next one has another size: the
+order of the samples, the global batch and the random draws do not depend on it.
+"""
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import ray
+from ray._private.state import state
+
+from rayograph.config import Scale
+
+SETTLED_SECONDS = 10.0
+"""New room must have been there as long before a training moves into it: machines come in twos and threes."""
+
+LOOK_EVERY_SECONDS = 1.0
+SAY_EVERY_SECONDS = 60.0
+
+
+@dataclass
+class Room:
+    """What the cluster has for the workers of one training. `counts` are those it can run on, the largest first."""
+
+    scale: Scale
+    counts: list[int]
+    _wanted: int | None = None
+    _since: float = 0.0
+    _looked: float = 0.0
+
+    def now(self) -> int | None:
+        """The largest number of workers that fits; None if not even the fewest do. Draining nodes do not count."""
+        training, stream_cpus = self.scale.training, self.scale.ingest.cpus_per_task
+        leaving = state.get_draining_nodes()
+        nodes = [n["Resources"] for n in ray.nodes() if n["Alive"] and n["NodeID"] not in leaving]
+        places = sum(self._places(node) for node in nodes)
+        cpus = sum(node.get("CPU", 0.0) for node in nodes) + 1e-9
+        fitting = (n for n in self.counts if n <= places and n * (training.cpus_per_worker + stream_cpus) <= cpus)
+        return next(fitting, None)
+
+    def wait(self, say: Callable[[str], None]) -> int:
+        """The number of workers to start with, once there is room for any."""
+        said = -math.inf
+        while True:
+            found = self.now()
+            if found is not None:
+                return found
+            if self.scale.ray.autoscaling:
+                return self.counts[-1]  # their wanting is what makes the cluster grow
+            if time.monotonic() - said > SAY_EVERY_SECONDS:
+                said = time.monotonic()
+                say(f"waits for room for {self.counts[-1]} workers")
+            time.sleep(LOOK_EVERY_SECONDS)
+
+    def another(self, workers: int) -> bool:
+        """Whether a group of `workers` should make room for one of another size: at once for a smaller one."""
+        if len(self.counts) == 1 and not state.get_draining_nodes():
+            return False
+        now = time.monotonic()
+        if now - self._looked < LOOK_EVERY_SECONDS:
+            return False
+        self._looked = now
+        wanted = self.now()
+        if wanted != self._wanted:
+            self._wanted, self._since = wanted, now
+        if wanted is None or wanted < workers:
+            return True
+        return wanted > workers and now - self._since >= SETTLED_SECONDS
+
+    def ask_for_more(self) -> None:
+        """Tells an autoscaling cluster how large it may grow for this training."""
+        if self.scale.ray.autoscaling:
+            from ray.autoscaler.sdk import request_resources
+
+            one = {"CPU": self.scale.training.cpus_per_worker + self.scale.ingest.cpus_per_task}
+            request_resources(bundles=[one | ({"GPU": 1} if self.scale.gpus else {})] * self.counts[0])
+
+    def ask_for_nothing(self) -> None:
+        """What is idle may go."""
+        if self.scale.ray.autoscaling:
+            from ray.autoscaler.sdk import request_resources
+
+            request_resources(bundles=[])
+
+    def _places(self, node: dict[str, float]) -> int:
+        by_cpu = math.floor(node.get("CPU", 0.0) / self.scale.training.cpus_per_worker + 1e-9)
+        return min(by_cpu, int(node.get("GPU", 0))) if self.scale.gpus else by_cpu
