@@ -55,20 +55,18 @@ class Room:
                 say(f"waits for room for {self.counts[-1]} workers")
             time.sleep(LOOK_EVERY_SECONDS)
 
-    def another(self, workers: int) -> bool:
-        """Whether a group of `workers` should make room for one of another size: at once for a smaller one."""
-        if len(self.counts) == 1 and not state.get_draining_nodes():
-            return False
+    def another(self, workers: int, nodes: set[str]) -> bool:
+        """Whether a group of `workers` on `nodes` should stop: one of them is going away, or there is more room."""
         now = time.monotonic()
         if now - self._looked < LOOK_EVERY_SECONDS:
             return False
         self._looked = now
-        wanted = self.now()
+        if nodes & state.get_draining_nodes().keys():
+            return True
+        wanted = self.now() if len(self.counts) > 1 else workers
         if wanted != self._wanted:
             self._wanted, self._since = wanted, now
-        if wanted is None or wanted < workers:
-            return True
-        return wanted > workers and now - self._since >= SETTLED_SECONDS
+        return wanted is not None and wanted > workers and now - self._since >= SETTLED_SECONDS
 
     def ask_for_more(self) -> None:
         """Tells an autoscaling cluster how large it may grow for this training."""

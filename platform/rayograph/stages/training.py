@@ -5,7 +5,7 @@ import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import ray
@@ -97,6 +97,8 @@ class _Group:
     room: Room
     began_at: int = -1
     """Images seen at the checkpoint that it went on from; -1 until it said so."""
+    nodes: set[str] = field(default_factory=set)
+    """Where its workers are."""
     stopped: bool = False
     """Whether it ended by making room, with a checkpoint."""
 
@@ -119,7 +121,7 @@ class _Group:
         while thread.is_alive():
             thread.join(POLL_SECONDS)
             self._take()
-            if not asked and self.began_at >= 0 and self.room.another(workers):
+            if not asked and self.began_at >= 0 and self.room.another(workers, self.nodes):
                 asked = True
                 self.mailbox.ask_to_stop.remote(True)
                 self.recorder.progress.say(f"makes room: {workers} workers stop at a checkpoint")
@@ -133,6 +135,8 @@ class _Group:
             if "resumed" in message:
                 self.began_at = message["resumed"]
                 self.recorder.resumed(self.began_at)
+            elif "node" in message:
+                self.nodes.add(message["node"])
             elif "stopped" in message:
                 self.stopped = True
             elif "note" in message:

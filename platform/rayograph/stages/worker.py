@@ -52,6 +52,7 @@ def train(assignment: Assignment, mailbox: Any) -> None:
     records.rewind(clock.images_seen)
     if clock.images_seen == 0:
         recovery.save()
+    mailbox.put.remote({"node": ray.get_runtime_context().get_node_id()})
     if rank == 0:
         mailbox.put.remote({"resumed": clock.images_seen})
         if note := getattr(learner, "perceptual_note", None):
