@@ -15,9 +15,9 @@ import pytest
 pytestmark = [pytest.mark.soak, pytest.mark.timeout(3600)]
 STAGES = {
     "pack": "shards/*.index",
-    "train_autoencoder": "checkpoints/*/checkpoint.json",
+    "train_autoencoder": "checkpoints/*[1-9]*/checkpoint.json",
     "encode": "shards/*.index",
-    "train_diffusion": "checkpoints/*/checkpoint.json",
+    "train_diffusion": "checkpoints/*[1-9]*/checkpoint.json",
     "sample": "shards/*.index",
     "evaluate": "job.yaml",
 }

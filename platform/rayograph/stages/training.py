@@ -12,6 +12,7 @@ import ray
 import ray.train
 from ray.train import FailureConfig, RunConfig, ScalingConfig
 from ray.train.torch import TorchConfig, TorchTrainer
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from rayograph.config.batches import worker_counts
 from rayograph.config.training import Training
@@ -47,7 +48,8 @@ def run_training(stage: ResolvedStage, recipe: Training, assignment: Assignment,
         gpus=fewest * stage.scale.gpus,
     )
     bad_samples = _known_bad_samples(stage)
-    mailbox = ray.remote(num_cpus=0)(Mailbox).remote(bad_samples)
+    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)  # others come and go
+    mailbox = ray.remote(num_cpus=0, scheduling_strategy=here)(Mailbox).remote(bad_samples)
     total = recipe.total_steps * recipe.global_batch_size
     with Recorder(stage, "images", total, shown | WAITING) as recorder, _wanting(room):
         failures, began_at = 0, -1

@@ -1,0 +1,111 @@
+"""A training whose cluster loses a node and gets another: it goes on at the size there is, and the data does not show it."""
+
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import command
+import numpy as np
+
+from rayograph.runs.artifact import Artifact
+from rayograph.runs.tracking import read_metrics
+from rayograph.stages.sample_log import read_samples_seen
+from rayograph.storage import open_store
+
+IMAGES, BATCH = 9600, 64
+SCALE = """
+ray: {{address: {address}}}
+training: {{workers: {workers}, cpus_per_worker: 1.5, micro_batch_size: 16, zero_stage: 1}}
+ingest: {{cpus_per_task: 0.25, tasks: 1, log_samples: true, steps_per_task: 2}}
+"""
+CHANGES = [
+    *(f"train_autoencoder.total_images={IMAGES}", "train_autoencoder.checkpoint_every_images=640"),
+    *("train_autoencoder.log_every_images=64", f"train_autoencoder.loss.discriminator_start_images={IMAGES}"),
+]
+
+
+class Nodes:
+    """tests/nodes.py under way."""
+
+    def __init__(self, process: subprocess.Popen[str]) -> None:
+        self._process = process
+        self.address = self._line()
+
+    def say(self, order: str) -> None:
+        assert self._process.stdin is not None
+        print(order, file=self._process.stdin, flush=True)
+        assert self._line() == "done"
+
+    def _line(self) -> str:
+        assert self._process.stdout is not None
+        return self._process.stdout.readline().strip()
+
+
+@contextmanager
+def nodes() -> Iterator[Nodes]:
+    """Each node has room for one worker and its reading."""
+    program = [sys.executable, str(Path(__file__).parent.parent / "nodes.py"), "2"]
+    process = subprocess.Popen(
+        program, env=command.environment(), stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL, text=True,
+    )  # fmt: skip
+    try:
+        yield Nodes(process)
+    finally:
+        assert process.stdin is not None
+        process.stdin.close()
+        process.wait(60)
+
+
+def artifact_in(store: Path) -> Artifact:
+    (folder,) = (store / "digits" / "train_autoencoder").iterdir()
+    return Artifact(open_store(str(folder)), "")
+
+
+def test_a_node_lost_and_a_node_won_change_the_size_and_nothing_else(trained_store: Path, tmp_path: Path) -> None:
+    stores = {name: tmp_path / name for name in ("moved", "still")}
+    for store in stores.values():
+        shutil.copytree(trained_store / "digits" / "pack", store / "digits" / "pack")
+    log, profile = tmp_path / "log", tmp_path / "scale.yaml"
+    more = [word for change in CHANGES for word in ("--set", change)]
+
+    def said(text: str) -> bool:
+        return text in log.read_text()
+
+    def sizes() -> set[str]:
+        """Of the groups that wrote down what they saw."""
+        names = stores["moved"].glob("digits/train_autoencoder/*/samples/*")
+        return {name.stem.rpartition("-of-")[2] for name in names}
+
+    with nodes() as cluster:
+        cluster.say("add 2")
+        profile.write_text(SCALE.format(address=f'"{cluster.address}"', workers="[1, 4]"))
+        with command.running(":train_autoencoder", stores["moved"], log, *more, "--on", str(profile)) as process:
+            command.wait_for(lambda: "00002" in sizes(), process, log)
+            cluster.say("remove")
+            command.wait_for(lambda: "00001" in sizes(), process, log)
+            cluster.say("add 2")
+            command.wait_for(lambda: said("makes room: 1 workers stop at a checkpoint"), process, log)
+            assert process.wait(300) == 0, log.read_text()[-4000:]
+    assert said("workers lost")
+    profile.write_text(SCALE.format(address="local", workers="1"))
+    command.run(":train_autoencoder", stores["still"], *more, "--on", str(profile))
+
+    moved, still = (artifact_in(store) for store in stores.values())
+    seen = read_samples_seen(moved)
+    assert [position for position, _ in seen] == list(range(IMAGES))
+    assert seen == read_samples_seen(still)
+    worker_counts = [len(json.loads(line)["positions"]) for line in _last_log(moved)]
+    assert worker_counts == [BATCH // 2] * len(worker_counts)  # at the end there were two again
+    rows, expected = read_metrics(moved), read_metrics(still)
+    assert [row["images_seen"] for row in rows] == [row["images_seen"] for row in expected]
+    losses = [np.array([row["reconstruction"] for row in found]) for found in (rows, expected)]
+    np.testing.assert_allclose(losses[0], losses[1], rtol=1e-3)
+
+
+def _last_log(artifact: Artifact) -> list[str]:
+    return artifact.read(artifact.names("samples/")[-1]).decode().splitlines()
