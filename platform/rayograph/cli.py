@@ -1,4 +1,4 @@
-"""The command line: run, show, index, ls, verify."""
+"""The command line: run, show, doctor, index, ls, verify."""
 
 import argparse
 import os
@@ -46,6 +46,15 @@ def _parser() -> argparse.ArgumentParser:
     _add_job_options(show)
     show.add_argument("--json", action="store_true", help="as JSON instead of YAML")
     show.set_defaults(command=_show)
+
+    doctor = commands.add_parser("doctor", help="what the trainings of a job need and cost, before anything starts")
+    _add_job_options(doctor)
+    doctor.add_argument("--tflops", metavar="N", type=_positive, help="peak of a worker's device, in TFLOP/s")
+    doctor.add_argument(
+        "--utilisation", metavar="SHARE", type=_positive, default=0.35, help="share of it that is reached; by default 0.35"
+    )
+    doctor.add_argument("--price", metavar="N", type=_positive, help="of a worker's hour, in any currency")
+    doctor.set_defaults(command=_doctor)
 
     index = commands.add_parser("index", help="make a folder of WebDataset tars an artifact, for stages to read")
     index.add_argument("uri", help="the folder; sidecars and a manifest are written into it, tars stay as they are")
@@ -116,6 +125,28 @@ def _show(options: argparse.Namespace) -> None:
         print(json.dumps(shown, indent=2))
     else:
         print(yaml.safe_dump(shown, sort_keys=False, allow_unicode=True), end="")
+
+
+def _positive(text: str) -> float:
+    value = float(text)
+    if not value > 0:
+        raise argparse.ArgumentTypeError(f"expected a number above 0, got {text}")
+    return value
+
+
+def _doctor(options: argparse.Namespace) -> None:
+    from rayograph.stages.doctor import examine
+    from rayograph.stages.pipeline import stage_names
+    from rayograph.stages.preflight import check
+
+    job, scale, target = _resolved(options)
+    names = stage_names(job, target)
+    check(job, scale, names)
+    lines = examine(
+        job, scale, names, tflops=options.tflops, utilisation=options.utilisation, price=options.price
+    )
+    for line in lines:
+        print(line)
 
 
 def _index(options: argparse.Namespace) -> None:

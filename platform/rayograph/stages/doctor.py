@@ -1,0 +1,78 @@
+"""rayograph doctor: what the trainings of a job need and cost, before anything starts."""
+
+from collections.abc import Iterator
+
+from rayograph.config import Job, Pack, Scale, TrainAutoencoder, TrainDiffusion
+from rayograph.config.batches import micro_batch_and_accumulation, worker_counts
+from rayograph.config.training import Training
+from rayograph.errors import ConfigError
+from rayograph.runs.progress import duration
+from rayograph.training.estimate import Cost, autoencoder_cost, diffusion_cost
+
+
+def examine(
+    job: Job, scale: Scale, names: list[str], *, tflops: float | None, utilisation: float, price: float | None
+) -> Iterator[str]:
+    """Lines to read. `tflops` is the peak of a worker's device, `price` what a worker costs an hour.
+
+    Raises ConfigError where the job alone does not say what its networks see.
+    """
+    for name in names:
+        stage = job.stages[name]
+        if isinstance(stage, TrainAutoencoder):
+            cost = autoencoder_cost(stage, _image_size(job, name, stage))
+        elif isinstance(stage, TrainDiffusion):
+            cost = diffusion_cost(stage, *_latents(job, name, stage))
+        else:
+            continue
+        yield from _described(name, stage, scale, cost)
+        if tflops is not None:
+            yield from _duration(stage, scale, cost, tflops * 1e12 * utilisation, utilisation, price)
+
+
+def _described(name: str, stage: Training, scale: Scale, cost: Cost) -> Iterator[str]:
+    training, most = scale.training, worker_counts(stage, scale.training)[0]
+    micro, accumulation = micro_batch_and_accumulation(stage, training, most)
+    networks = ", ".join(f"{network} {count / 1e6:,.1f}M" for network, count in cost.parameters.items())
+    frozen = f", frozen {cost.frozen / 1e6:,.1f}M" if cost.frozen else ""
+    yield f"{name}: {networks}{frozen}; {cost.flops / 1e9:,.1f} GFLOP an image, forward and backward"
+    yield f"  {stage.total_steps:,} steps of {stage.global_batch_size}: {most} workers × {micro} × {accumulation}"
+    stages = (
+        f"ZeRO {zero} {_gib(cost.memory_bytes(zero, most, micro, training.precision))}"
+        + (" (the profile's)" if zero == training.zero_stage else "")
+        for zero in range(4)
+    )
+    yield f"  memory a worker, at least: {', '.join(stages)}"
+    yield f"  a checkpoint {_gib(cost.checkpoint_bytes)}, {stage.keep_checkpoints} kept"
+
+
+def _duration(
+    stage: Training, scale: Scale, cost: Cost, rate: float, utilisation: float, price: float | None
+) -> Iterator[str]:
+    for workers in worker_counts(stage, scale.training):
+        step = stage.global_batch_size * cost.flops / (workers * rate)
+        seconds = stage.total_steps * step
+        bill = f", {workers * price * seconds / 3600:,.2f} at {price:g} a worker's hour" if price is not None else ""
+        yield f"  {workers} workers at {utilisation:.0%}: {1 / step:,.3g} steps/s, {duration(seconds)}{bill}"
+
+
+def _image_size(job: Job, name: str, stage: TrainAutoencoder) -> int:
+    if stage.view.image_size is not None:
+        return stage.view.image_size
+    images = job.stages.get(stage.images) if isinstance(stage.images, str) else None
+    if not isinstance(images, Pack) or images.image_size is None:
+        raise ConfigError(f"{name}.view.image_size: expected a size, as the job does not say that of its images")
+    return images.image_size
+
+
+def _latents(job: Job, name: str, stage: TrainDiffusion) -> tuple[int, int]:
+    """Channels and side of the grid."""
+    autoencoder = job.stages.get(stage.autoencoder)
+    if not isinstance(autoencoder, TrainAutoencoder):
+        raise ConfigError(f"{name}.autoencoder: expected a stage of this job to tell its latents by, got {stage.autoencoder}")
+    size = _image_size(job, stage.autoencoder, autoencoder)
+    return autoencoder.network.latent_channels, size // autoencoder.network.downsampling_factor
+
+
+def _gib(count: float) -> str:
+    return f"{count / 2**30:,.2f} GiB"

@@ -1,0 +1,81 @@
+"""What a training costs, before it starts."""
+
+import pytest
+import torch
+
+from rayograph.cli import main
+from rayograph.config import (
+    Autoencoder,
+    AutoencoderLoss,
+    Denoiser,
+    Discriminator,
+    PerceptualNetwork,
+    TrainAutoencoder,
+    TrainDiffusion,
+)
+from rayograph.models.denoiser import build_denoiser
+from rayograph.training.estimate import Cost, autoencoder_cost, diffusion_cost
+
+DIFFUSION = TrainDiffusion(
+    network=Denoiser(block_out_channels=(8, 16), layers_per_block=1, norm_num_groups=4, attention_head_dim=8),
+    total_images=64,
+    global_batch_size=8,
+)
+
+
+def test_a_lone_convolution_costs_what_the_formula_says():
+    """Two FLOPs a multiply-add, the backward pass twice the forward: the counter's own ground."""
+    from rayograph.training.estimate import _counted
+
+    with torch.device("meta"):
+        layer = torch.nn.Conv2d(8, 16, 3, padding=1, bias=False)
+        images = torch.empty(1, 8, 32, 32, requires_grad=True)
+    flops, kept = _counted(lambda: layer(images).sum(), [layer])
+    assert flops == 3 * 2 * 8 * 16 * 9 * 32 * 32
+    assert kept == 4 * 8 * 32 * 32  # its input
+
+
+def test_the_denoiser_is_counted_whole():
+    cost = diffusion_cost(DIFFUSION, 3, 8)
+    real = build_denoiser(DIFFUSION.network, 3, 8)
+    assert cost.parameters == {"denoiser": sum(p.numel() for p in real.parameters())}
+    assert cost.checkpoint_bytes == 16 * cost.parameters["denoiser"]
+    four = diffusion_cost(DIFFUSION, 3, 16)
+    assert 3.5 < four.flops / cost.flops < 4.5  # four times the places
+    assert 3.5 < four.activation_bytes / cost.activation_bytes < 4.5
+
+
+def test_the_papers_first_stage_costs_what_is_known_of_it():
+    """KL-f8 at 256²: encoder 273 and decoder 622 GFLOP forward, three times that with the backward pass."""
+    recipe = TrainAutoencoder(
+        network=Autoencoder(latent_channels=4, block_out_channels=(128, 256, 512, 512)),
+        discriminator=Discriminator(base_channels=1, num_layers=1),
+        perceptual=PerceptualNetwork(channels=(1,)),
+        loss=AutoencoderLoss(),
+        total_images=64,
+        global_batch_size=8,
+    )
+    cost = autoencoder_cost(recipe, 256)
+    assert cost.parameters["autoencoder"] == pytest.approx(83.65e6, rel=0.01)
+    assert cost.flops == pytest.approx(3 * (273 + 622) * 1e9, rel=0.05)
+
+
+def test_zero_divides_what_it_divides():
+    cost = Cost({"denoiser": 1000}, 0, 1, 0)
+    assert [cost.memory_bytes(stage, 4, 1, "fp32") for stage in range(4)] == [20_000, 12_000, 9_000, 6_000]
+    alone = [cost.memory_bytes(stage, 1, 1, "fp32") for stage in range(4)]
+    assert alone == [20_000, 24_000, 24_000, 24_000]  # masters of their own
+    assert Cost({"d": 0}, 0, 1, 100).memory_bytes(0, 1, 8, "bf16") == 400
+
+
+def test_the_command_prints_each_training(capsys):
+    arguments = ["jobs/digits.py", "--on", "cluster/laptop/scale.yaml", "--tflops", "0.1", "--price", "2"]
+    assert main(["doctor", *arguments]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.partition(":")[0] for line in lines if not line.startswith(" ")] == [
+        "train_autoencoder",
+        "train_diffusion",
+    ]
+    assert any("ZeRO 2" in line and "(the profile's)" in line for line in lines)
+    assert any("250 steps of 64" in line for line in lines)
+    assert any(line.startswith("  2 workers at 35%: ") and "at 2 a worker's hour" in line for line in lines)
