@@ -300,7 +300,7 @@ def test_a_file_that_is_not_there_is_refused_with_an_example(tmp_path, load, nam
     [
         (b"training: {worker: 3}", "training.worker: no such field; did you mean 'workers'?"),
         (b"trainings: {}", "trainings: no such field; did you mean 'training'?"),
-        (b"training: {zero_stage: 4}", "training.zero_stage: input should be 0, 1, 2 or 3, got 4"),
+        (b"training: {zero_stage: 4}", "training.zero_stage: input should be 0, 1, 2, 3 or 'auto', got 4"),
         (b"training: 3", "training: input should be a valid dictionary"),
         (b"[1, 2]", "input should be a valid dictionary"),
         (b"a: [", "not YAML"),

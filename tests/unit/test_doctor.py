@@ -12,8 +12,10 @@ from rayograph.config import (
     PerceptualNetwork,
     TrainAutoencoder,
     TrainDiffusion,
+    TrainingScale,
 )
 from rayograph.models.denoiser import build_denoiser
+from rayograph.training import zero
 from rayograph.training.estimate import Cost, autoencoder_cost, diffusion_cost
 
 DIFFUSION = TrainDiffusion(
@@ -66,6 +68,16 @@ def test_zero_divides_what_it_divides():
     alone = [cost.memory_bytes(stage, 1, 1, "fp32") for stage in range(4)]
     assert alone == [20_000, 24_000, 24_000, 24_000]  # masters of their own
     assert Cost({"d": 0}, 0, 1, 100).memory_bytes(0, 1, 8, "bf16") == 400
+
+
+@pytest.mark.parametrize(("gibibytes", "stage", "said"), [(32, 0, "fits"), (14, 2, "ZeRO 1 would need"), (1, 3, "does not fit")])
+def test_auto_takes_the_lowest_stage_that_fits_and_says_why(monkeypatch, gibibytes, stage, said):
+    monkeypatch.setattr(zero, "worker_memory_bytes", lambda: gibibytes << 30)
+    cost = Cost({"denoiser": 1 << 30}, 0, 1, 0)  # 20, 12, 9 and 6 GiB over four workers
+    scale, notes = zero.settled(TrainingScale(zero_stage="auto"), DIFFUSION, 4, lambda: cost)
+    assert scale.zero_stage == stage
+    assert said in notes[0]
+    assert zero.settled(TrainingScale(zero_stage=1), DIFFUSION, 4, lambda: cost) == (TrainingScale(zero_stage=1), [])
 
 
 def test_the_command_prints_each_training(capsys):

@@ -32,7 +32,8 @@ class TrainingScale(Declaration):
     cpus_per_worker: PositiveFloat = 0.5
     threads_per_worker: PositiveInt = 1
     micro_batch_size: PositiveInt = 32
-    zero_stage: Literal[0, 1, 2, 3] = 2
+    zero_stage: Literal[0, 1, 2, 3, "auto"] = 2
+    """"auto" is the lowest that fits into a worker's memory, by what `rayograph doctor` counts."""
     precision: Literal["fp32", "bf16"] = "fp32"
     max_failures: NonNegativeInt = 3
     """Worker groups started again after a lost worker, before the stage gives up."""

@@ -23,7 +23,7 @@ def run_train_autoencoder(stage: ResolvedStage, declared: TrainAutoencoder) -> O
         scale=stage.scale,
         artifact=stage.artifact,
         reader=planned_reader(stage, declared, "images", Images(size, declared.view, stage.seed)),
-        make_learner=partial(_learner, declared, stage.scale.training, stage.seed),
+        make_learner=partial(_learner, declared, stage.scale.training, stage.seed, size),
     )
     outcome = run_training(stage, declared, assignment, {"reconstruction": "L1", "discriminator": "critic"})
     outcome.facts |= {"image_size": size, "downsampling_factor": factor}
@@ -39,7 +39,13 @@ def _image_size(stage: ResolvedStage, declared: TrainAutoencoder) -> int:
     return int(packed.pop())
 
 
-def _learner(declared: TrainAutoencoder, scale: TrainingScale, seed: int) -> Any:
+def _learner(declared: TrainAutoencoder, scale: TrainingScale, seed: int, image_size: int) -> Any:
     from rayograph.training.autoencoder import AutoencoderLearner
+    from rayograph.training.engine import world
+    from rayograph.training.estimate import autoencoder_cost
+    from rayograph.training.zero import settled
 
-    return AutoencoderLearner(declared, scale, seed)
+    scale, notes = settled(scale, declared, world()[1], partial(autoencoder_cost, declared, image_size))
+    learner = AutoencoderLearner(declared, scale, seed)
+    learner.notes += notes
+    return learner

@@ -53,5 +53,12 @@ def _common(stage: ResolvedStage, encoded: list[tuple[dict[str, Any], float]], f
 
 def _learner(declared: TrainDiffusion, scale: TrainingScale, seed: int, latent_scale: LatentScale, size: int) -> Any:
     from rayograph.training.diffusion import DiffusionLearner
+    from rayograph.training.engine import world
+    from rayograph.training.estimate import diffusion_cost
+    from rayograph.training.zero import settled
 
-    return DiffusionLearner(declared, scale, seed, latent_scale, size)
+    cost = partial(diffusion_cost, declared, len(latent_scale.mean), size)
+    scale, notes = settled(scale, declared, world()[1], cost)
+    learner = DiffusionLearner(declared, scale, seed, latent_scale, size)
+    learner.notes += notes
+    return learner

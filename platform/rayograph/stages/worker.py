@@ -55,7 +55,7 @@ def train(assignment: Assignment, mailbox: Any) -> None:
     mailbox.put.remote({"node": ray.get_runtime_context().get_node_id()})
     if rank == 0:
         mailbox.put.remote({"resumed": clock.images_seen})
-        if note := getattr(learner, "perceptual_note", None):
+        for note in learner.notes:
             tell(note)
     hooks = [
         Hook(recipe.checkpoint_every_images, lambda *_: recovery.save()),

@@ -105,7 +105,8 @@ class AutoencoderLearner:
         torch.manual_seed(seed)
         generator = GeneratorPass(build_autoencoder(recipe.network), recipe.loss)
         critic = DiscriminatorPass(PatchDiscriminator(recipe.discriminator, recipe.network.image_channels))
-        perceptual, self.perceptual_note = build_perceptual(recipe.perceptual, recipe.network.image_channels)
+        perceptual, note = build_perceptual(recipe.perceptual, recipe.network.image_channels)
+        self.notes = [note]
         settings = engine_settings(recipe, scale, workers)
         self._perceptual = perceptual.to(device())
         self._micro_batch_size = settings.micro_batch_size

@@ -55,6 +55,7 @@ class DiffusionLearner:
     def __init__(
         self, recipe: TrainDiffusion, scale: TrainingScale, seed: int, latent_scale: LatentScale, latent_size: int
     ) -> None:
+        self.notes: list[str] = []
         self._recipe, self._seed, self._latent_scale, self._latent_size = recipe, seed, latent_scale, latent_size
         _, workers = world()
         torch.manual_seed(seed)

@@ -14,7 +14,9 @@ Metrics = dict[str, float]
 
 @runtime_checkable
 class Learner(Protocol):
-    """One kind of training."""
+    """One kind of training. `notes` are sentences for whoever watches it."""
+
+    notes: list[str]
 
     def step(self, batch: Batch, images_seen: int) -> Metrics:
         """One optimiser step on this worker's rows; figures are means over all workers."""

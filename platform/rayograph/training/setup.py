@@ -3,6 +3,7 @@
 from rayograph.config import TrainingScale
 from rayograph.config.batches import micro_batch_and_accumulation
 from rayograph.config.training import Training
+from rayograph.errors import ConfigError
 from rayograph.training.clock import learning_rate_at
 from rayograph.training.engine import EngineSettings
 
@@ -12,10 +13,13 @@ def engine_settings(
 ) -> EngineSettings:
     """One network's settings; `zero_stage` stands in for the profile's. Raises ConfigError for uneven batches."""
     micro, accumulation = micro_batch_and_accumulation(recipe, scale, workers)
+    stage = scale.zero_stage if zero_stage is None else zero_stage
+    if stage == "auto":
+        raise ConfigError("training.zero_stage: expected a number once workers are known, got 'auto'")
     return EngineSettings(
         micro_batch_size=micro,
         accumulation=accumulation,
-        zero_stage=scale.zero_stage if zero_stage is None else zero_stage,
+        zero_stage=stage,
         precision=scale.precision,
         betas=recipe.betas,
         eps=recipe.eps,
