@@ -51,7 +51,11 @@ def _parser() -> argparse.ArgumentParser:
     _add_job_options(doctor)
     doctor.add_argument("--tflops", metavar="N", type=_positive, help="peak of a worker's device, in TFLOP/s")
     doctor.add_argument(
-        "--utilisation", metavar="SHARE", type=_positive, default=0.35, help="share of it that is reached; by default 0.35"
+        "--utilisation",
+        metavar="SHARE",
+        type=_positive,
+        default=0.35,
+        help="share of it that is reached; by default 0.35",
     )
     doctor.add_argument("--price", metavar="N", type=_positive, help="of a worker's hour, in any currency")
     doctor.set_defaults(command=_doctor)
@@ -142,9 +146,7 @@ def _doctor(options: argparse.Namespace) -> None:
     job, scale, target = _resolved(options)
     names = stage_names(job, target)
     check(job, scale, names)
-    lines = examine(
-        job, scale, names, tflops=options.tflops, utilisation=options.utilisation, price=options.price
-    )
+    lines = examine(job, scale, names, tflops=options.tflops, utilisation=options.utilisation, price=options.price)
     for line in lines:
         print(line)
 

@@ -117,7 +117,9 @@ def main() -> None:
     with tempfile.TemporaryDirectory(dir=Path("~/.cache").expanduser()) as folder:
         spawn(work, 2, folder, f"{folder}/found.json")
         found = json.loads(Path(folder, "found.json").read_text())
-    by_writer = {name: [entry[1:] for entry in found if entry[0] == name] for name in dict.fromkeys(f[0] for f in found)}
+    by_writer = {
+        name: [entry[1:] for entry in found if entry[0] == name] for name in dict.fromkeys(f[0] for f in found)
+    }
     mine = by_writer.pop("rayograph")
     titles = {
         "deepspeed": "DeepSpeed's own writer",
@@ -132,7 +134,9 @@ def main() -> None:
                 [size / (seconds + on_disk * synced) / 2**20 for _, seconds, synced, size in side]
                 for side in (mine, theirs)
             ]
-            rows.append(row(NAME, f"{case} in a second", "MiB/s", title, *rates, goal=goal if name == "deepspeed" else ""))
+            rows.append(
+                row(NAME, f"{case} in a second", "MiB/s", title, *rates, goal=goal if name == "deepspeed" else "")
+            )
         stalls = [[stalled for stalled, *_ in side] for side in (mine, theirs)]
         rows.append(row(NAME, "the training stands still", "s", title, *stalls, less_is_better=True))
     share = [100 * stalled / seconds for stalled, seconds, *_ in mine]

@@ -82,7 +82,9 @@ def train(rank: int, workers: int, folder: str, zero_stage: int, poisoned: set[i
         batches = (batch(step, rank, workers, poisoned) for step in steps)
         hooks = [Hook(2 * GLOBAL, lambda *_: recovery.save())]
         try:
-            fit(learner, batches, clock, lambda s: batch(s, rank, workers, set()).positions, hooks, guard, recovery.undo)
+            fit(
+                learner, batches, clock, lambda s: batch(s, rank, workers, set()).positions, hooks, guard, recovery.undo
+            )
         except DivergenceError as error:
             told.append(str(error))
     checkpoints.finish()

@@ -1,4 +1,4 @@
-"""A training whose cluster loses a node and gets another: it goes on at the size there is, and the data does not show it."""
+"""A training whose cluster loses a node and gets another goes on at the size there is; its data does not show it."""
 
 import json
 import shutil

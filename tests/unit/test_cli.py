@@ -70,7 +70,10 @@ def refused(capsys, *arguments):
         ([DIGITS, "--set", "train_difusion.learning_rate=1"], "did you mean 'train_diffusion'?"),
         ([DIGITS, "--set", "sample.num_samples=-3"], "sample.num_samples: input should be greater than 0, got -3"),
         ([DIGITS, "--set", "sample.num_samples"], "expected stage.field=value"),
-        ([DIGITS, "--set", "scale.training.zero_stage=5"], "scale.training.zero_stage: input should be 0, 1, 2, 3 or 'auto'"),
+        (
+            [DIGITS, "--set", "scale.training.zero_stage=5"],
+            "scale.training.zero_stage: input should be 0, 1, 2, 3 or 'auto'",
+        ),
         ([f"{DIGITS}:sampel"], "sampel: no such stage; did you mean 'sample'?"),
         (["jobs/nothing.py"], "jobs/nothing.py: expected a job file such as jobs/digits.py, found none"),
         ([DIGITS, "--on", "nowhere.yaml"], "nowhere.yaml: expected a scale profile"),

@@ -70,7 +70,9 @@ def test_zero_divides_what_it_divides():
     assert Cost({"d": 0}, 0, 1, 100).memory_bytes(0, 1, 8, "bf16") == 400
 
 
-@pytest.mark.parametrize(("gibibytes", "stage", "said"), [(32, 0, "fits"), (14, 2, "ZeRO 1 would need"), (1, 3, "does not fit")])
+@pytest.mark.parametrize(
+    ("gibibytes", "stage", "said"), [(32, 0, "fits"), (14, 2, "ZeRO 1 would need"), (1, 3, "does not fit")]
+)
 def test_auto_takes_the_lowest_stage_that_fits_and_says_why(monkeypatch, gibibytes, stage, said):
     monkeypatch.setattr(zero, "worker_memory_bytes", lambda: gibibytes << 30)
     cost = Cost({"denoiser": 1 << 30}, 0, 1, 0)  # 20, 12, 9 and 6 GiB over four workers

@@ -140,7 +140,7 @@ def test_a_flow_goes_straight_from_latents_to_noise():
 def test_another_prediction_type_is_refused_by_name():
     latents = random(1, 3, 4, 4)
     process = ForwardProcess(torch.ones(1), torch.zeros(1), "score")
-    with pytest.raises(ConfigError, match="prediction_type: expected epsilon, sample, .*, got 'score'"):
+    with pytest.raises(ConfigError, match=r"prediction_type: expected epsilon, sample, .*, got 'score'"):
         process.target(latents, latents, torch.zeros(1, dtype=torch.int64))
 
 

@@ -69,7 +69,9 @@ def _latents(job: Job, name: str, stage: TrainDiffusion) -> tuple[int, int]:
     """Channels and side of the grid."""
     autoencoder = job.stages.get(stage.autoencoder)
     if not isinstance(autoencoder, TrainAutoencoder):
-        raise ConfigError(f"{name}.autoencoder: expected a stage of this job to tell its latents by, got {stage.autoencoder}")
+        raise ConfigError(
+            f"{name}.autoencoder: expected a stage of this job to tell its latents by, got {stage.autoencoder}"
+        )
     size = _image_size(job, stage.autoencoder, autoencoder)
     return autoencoder.network.latent_channels, size // autoencoder.network.downsampling_factor
 

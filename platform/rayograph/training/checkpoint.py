@@ -70,7 +70,9 @@ class Checkpoints:
         self._copy()
         steps = {name: engine.steps for name, engine in self._learner.engines().items()}
         stalled = time.monotonic() - started
-        self._writing = self._thread.submit(self._write, {"images_seen": images_seen, "steps": steps, "facts": facts}, stalled)
+        self._writing = self._thread.submit(
+            self._write, {"images_seen": images_seen, "steps": steps, "facts": facts}, stalled
+        )
 
     def finish(self) -> None:
         """Waits until the last one counts."""

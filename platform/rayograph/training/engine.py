@@ -241,9 +241,7 @@ def _zero3_shard(parameter: Tensor, key: str) -> Tensor:
     """This worker's part of a tensor, flat, padded where workers do not divide its size."""
     from deepspeed.utils import safe_get_local_fp32_param, safe_get_local_optimizer_state
 
-    found = (
-        safe_get_local_fp32_param(parameter) if key == WEIGHT else safe_get_local_optimizer_state(parameter, key)
-    )
+    found = safe_get_local_fp32_param(parameter) if key == WEIGHT else safe_get_local_optimizer_state(parameter, key)
     return found.detach()
 
 
@@ -251,7 +249,9 @@ def _overlay(kept: Tensor, start: int, piece: Piece) -> None:
     """Puts into `kept`, which begins at `start` of its tensor, what the piece has of it."""
     first, last = max(start, piece.start), min(start + len(kept), piece.start + len(piece.values))
     if first < last:
-        kept.detach()[first - start : last - start] = piece.values[first - piece.start : last - piece.start].to(kept.device)
+        kept.detach()[first - start : last - start] = piece.values[first - piece.start : last - piece.start].to(
+            kept.device
+        )
 
 
 def _deepspeed_config(settings: EngineSettings) -> dict[str, Any]:

@@ -48,7 +48,9 @@ class Recovery:
             )
         back_at = self._load()
         self.rollbacks = rollbacks
-        self.tell(f"{where}: weights of {back_at:,} images, and on with what follows ({rollbacks} of {self.max_rollbacks})")
+        self.tell(
+            f"{where}: weights of {back_at:,} images, and on with what follows ({rollbacks} of {self.max_rollbacks})"
+        )
         self.save()
 
     def _load(self) -> int | None:
