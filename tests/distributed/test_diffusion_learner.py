@@ -1,4 +1,4 @@
-"""Diffusion training under ZeRO equals a plain loop: losses, weights and the moving average, on any number of workers."""
+"""Diffusion training under ZeRO equals a plain loop: losses, weights and average, on any number of workers."""
 
 from collections.abc import Iterator
 from pathlib import Path
