@@ -1,4 +1,4 @@
-"""A training that is killed while it writes checkpoints, again and again: a whole one is always there, and right."""
+"""A training that is killed while it writes checkpoints, again and again: a whole one is always there, and right.
 
 A process that has imported everything forks the trainings, so that twenty deaths take a minute and not ten.
 """
