@@ -13,6 +13,7 @@ import ray
 from ray._private.state import state
 
 from rayograph.config import Scale
+from rayograph.errors import ResourceError
 
 SETTLED_SECONDS = 10.0
 """New room must have been there as long before a training moves into it: machines come in twos and threes."""
@@ -34,12 +35,24 @@ class Room:
     def now(self) -> int | None:
         """The largest number of workers that fits; None if not even the fewest do. Draining nodes do not count."""
         training, stream_cpus = self.scale.training, self.scale.ingest.cpus_per_task
-        leaving = state.get_draining_nodes()
-        nodes = [n["Resources"] for n in ray.nodes() if n["Alive"] and n["NodeID"] not in leaving]
+        nodes = _nodes()
         places = sum(self._places(node) for node in nodes)
-        cpus = sum(node.get("CPU", 0.0) for node in nodes) + 1e-9
+        cpus = _sum(nodes).get("CPU", 0.0) + 1e-9
         fitting = (n for n in self.counts if n <= places and n * (training.cpus_per_worker + stream_cpus) <= cpus)
         return next(fitting, None)
+
+    def require(self, what: str) -> None:
+        """Raises ResourceError where the cluster, as it is, has no room and will not grow."""
+        if self.scale.ray.autoscaling or self.now() is not None:
+            return
+        training = self.scale.training
+        one = f"{training.cpus_per_worker:g} CPUs" + (" and a GPU" if self.scale.gpus else "")
+        has = ", ".join(f"{count:g} {name}s" for name, count in sorted(_sum(_nodes()).items()) if name in ("CPU", "GPU"))
+        raise ResourceError(
+            f"{what}: expected room for {self.counts[-1]} workers of {one} each, and {self.scale.ingest.cpus_per_task:g} "
+            f"CPUs to read for each, got {len(_nodes())} nodes of {has} together: a smaller scale profile or a larger "
+            "cluster is needed"
+        )
 
     def wait(self, say: Callable[[str], None]) -> int:
         """The number of workers to start with, once there is room for any."""
@@ -86,3 +99,13 @@ class Room:
     def _places(self, node: dict[str, float]) -> int:
         by_cpu = math.floor(node.get("CPU", 0.0) / self.scale.training.cpus_per_worker + 1e-9)
         return min(by_cpu, int(node.get("GPU", 0))) if self.scale.gpus else by_cpu
+
+
+def _nodes() -> list[dict[str, float]]:
+    """The resources of each node that is there to stay."""
+    leaving = state.get_draining_nodes()
+    return [node["Resources"] for node in ray.nodes() if node["Alive"] and node["NodeID"] not in leaving]
+
+
+def _sum(nodes: list[dict[str, float]]) -> dict[str, float]:
+    return {name: sum(node.get(name, 0.0) for node in nodes) for name in {name for node in nodes for name in node}}

@@ -18,7 +18,6 @@ from rayograph.config.batches import worker_counts
 from rayograph.config.training import Training
 from rayograph.errors import RayographError
 from rayograph.stages.assignment import Assignment
-from rayograph.stages.cluster import require
 from rayograph.stages.elastic import Room
 from rayograph.stages.mailbox import Mailbox
 from rayograph.stages.outcome import Outcome
@@ -40,13 +39,7 @@ def run_training(stage: ResolvedStage, recipe: Training, assignment: Assignment,
     """
     scale = stage.scale.training
     room = Room(stage.scale, worker_counts(recipe, scale))
-    fewest = room.counts[-1]
-    require(
-        stage.scale,
-        stage.name,
-        cpus=fewest * (scale.cpus_per_worker + stage.scale.ingest.cpus_per_task),
-        gpus=fewest * stage.scale.gpus,
-    )
+    room.require(stage.name)
     bad_samples = _known_bad_samples(stage)
     here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)  # others come and go
     mailbox = ray.remote(num_cpus=0, scheduling_strategy=here)(Mailbox).remote(bad_samples)
