@@ -45,13 +45,13 @@ class Room:
         """Raises ResourceError where the cluster, as it is, has no room and will not grow."""
         if self.scale.ray.autoscaling or self.now() is not None:
             return
-        training = self.scale.training
+        training, has = self.scale.training, _sum(_nodes())
         one = f"{training.cpus_per_worker:g} CPUs" + (" and a GPU" if self.scale.gpus else "")
-        has = ", ".join(f"{count:g} {name}s" for name, count in sorted(_sum(_nodes()).items()) if name in ("CPU", "GPU"))
+        there = ", ".join(f"{has.get(name, 0):g} {name}s" for name in ("CPU", "GPU"))
         raise ResourceError(
             f"{what}: expected room for {self.counts[-1]} workers of {one} each, and {self.scale.ingest.cpus_per_task:g} "
-            f"CPUs to read for each, got {len(_nodes())} nodes of {has} together: a smaller scale profile or a larger "
-            "cluster is needed"
+            f"CPUs beside to read for it, got {len(_nodes())} nodes with {there} together: a smaller scale profile or a "
+            "larger cluster is needed"
         )
 
     def wait(self, say: Callable[[str], None]) -> int:
