@@ -46,12 +46,12 @@ class Room:
         if self.scale.ray.autoscaling or self.now() is not None:
             return
         training, has = self.scale.training, _sum(_nodes())
-        one = f"{training.cpus_per_worker:g} CPUs" + (" and a GPU" if self.scale.gpus else "")
+        reading = f"{self.scale.ingest.cpus_per_task:g} to read for it"
+        one = f"{training.cpus_per_worker:g} CPUs (and {reading})" + (" and a GPU" if self.scale.gpus else "")
         there = ", ".join(f"{has.get(name, 0):g} {name}s" for name in ("CPU", "GPU"))
         raise ResourceError(
-            f"{what}: expected room for {self.counts[-1]} workers of {one} each, and {self.scale.ingest.cpus_per_task:g} "
-            f"CPUs beside to read for it, got {len(_nodes())} nodes with {there} together: a smaller scale profile or a "
-            "larger cluster is needed"
+            f"{what}: expected room for {self.counts[-1]} workers of {one} each, got {len(_nodes())} nodes with {there} "
+            "together: a smaller scale profile or a larger cluster is needed"
         )
 
     def wait(self, say: Callable[[str], None]) -> int:
