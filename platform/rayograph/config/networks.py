@@ -8,13 +8,15 @@ from rayograph.config.base import Declaration, Seed
 
 
 class Autoencoder(Declaration):
-    """diffusers' `AutoencoderKL`: the first stage (Rombach et al. 2022, sec. 3.1, tab. 8).
+    """diffusers' `AutoencoderKL`, or with a codebook its `VQModel`: the first stage (Rombach et al. 2022, sec. 3.1).
 
-    Every entry of `block_out_channels` but the first halves the grid: three entries are f = 4.
+    Every entry of `block_out_channels` but the first halves the grid: three entries are f = 4. `codebook_size` makes
+    the decoder begin with the nearest of so many codes (van den Oord et al. 2017) in the place of a posterior's draw.
     """
 
     image_channels: PositiveInt = 3
     latent_channels: PositiveInt = 3
+    codebook_size: PositiveInt | None = None
     block_out_channels: tuple[PositiveInt, ...] = (128, 256, 512)
     layers_per_block: PositiveInt = 2
     norm_num_groups: PositiveInt = 32

@@ -48,6 +48,10 @@ class AutoencoderLoss(Declaration):
 
     perceptual_weight: float = Field(1.0, ge=0)
     kl_weight: float = Field(1e-6, ge=0)
+    """Of a network without a codebook."""
+    codebook_weight: float = Field(1.0, ge=0)
+    """Of a network with one."""
+    adversarial: Literal["hinge", "non_saturating"] = "hinge"
     discriminator_weight: float = Field(0.5, ge=0)
     discriminator_start_images: int = Field(0, ge=0)
 

@@ -1,4 +1,7 @@
-"""Patch-adversarial losses in hinge form (Lim & Ye 2017) and the adaptive weight between them and reconstruction."""
+"""Patch-adversarial losses and the adaptive weight between them and reconstruction.
+
+Two forms: hinge (Lim & Ye 2017), and non-saturating (Goodfellow et al. 2014, sec. 3), log-likelihoods of the logits.
+"""
 
 import torch
 import torch.nn.functional as F
@@ -7,13 +10,17 @@ from torch import Tensor
 from rayograph.shapes import Scalar
 
 
-def generator_loss(fake_logits: Tensor) -> Scalar:
+def generator_loss(fake_logits: Tensor, form: str = "hinge") -> Scalar:
     """What the autoencoder minimises: fakes judged real."""
+    if form == "non_saturating":
+        return F.softplus(-fake_logits).mean()
     return -fake_logits.mean()
 
 
-def discriminator_loss(real_logits: Tensor, fake_logits: Tensor) -> Scalar:
-    """Hinge: real above 1, fake below -1, nothing to gain beyond."""
+def discriminator_loss(real_logits: Tensor, fake_logits: Tensor, form: str = "hinge") -> Scalar:
+    """Hinge: real above 1, fake below -1, nothing to gain beyond. Non-saturating: real and fake told apart for sure."""
+    if form == "non_saturating":
+        return 0.5 * (F.softplus(-real_logits).mean() + F.softplus(fake_logits).mean())
     return 0.5 * (F.relu(1.0 - real_logits).mean() + F.relu(1.0 + fake_logits).mean())
 
 

@@ -5,7 +5,7 @@ Shapes: b batch, c image channels, h w pixels, z latent channels, y x latent gri
 
 from torch import Tensor
 
-from rayograph.shapes import Images, Moments, Scalar
+from rayograph.shapes import Images, Latents, Moments, Scalar
 
 
 def reconstruction_loss(
@@ -15,6 +15,13 @@ def reconstruction_loss(
     values = images[0].numel()
     per_image = (reconstructions - images).abs().sum(dim=(1, 2, 3)) + perceptual_weight * values * perceptual
     return per_image.mean()
+
+
+def codebook_loss(raw_latents: Latents, codes: Latents, commitment: float = 0.25) -> Scalar:
+    """‖sg z - e‖² + β ‖z - sg e‖², a mean over all values (van den Oord et al. 2017, eq. 3)."""
+    to_latents = (raw_latents.detach() - codes).square().mean()
+    to_codes = (raw_latents - codes.detach()).square().mean()
+    return to_latents + commitment * to_codes
 
 
 def kl_loss(moments: Moments) -> Scalar:

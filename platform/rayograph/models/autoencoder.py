@@ -3,9 +3,11 @@
 Shapes: b batch, c image channels, h w pixels, z latent channels, y x latent grid.
 """
 
+from typing import Any, TypeAlias
+
 import numpy as np
 import torch
-from diffusers import AutoencoderKL
+from diffusers import AutoencoderKL, VQModel
 
 from rayograph.config import Autoencoder
 from rayograph.shapes import Images, Latents, Moments, Noise, Pixels, PixelTensor
@@ -14,27 +16,59 @@ LOGVAR_RANGE = (-30.0, 20.0)
 """Outside it exp(logvar) leaves float32; the same bounds as diffusers' posterior."""
 
 
-def build_autoencoder(declared: Autoencoder) -> AutoencoderKL:
+FirstStage: TypeAlias = AutoencoderKL | VQModel
+
+
+def build_autoencoder(declared: Autoencoder) -> FirstStage:
     """A new network with fresh weights."""
     levels = len(declared.block_out_channels)
-    return AutoencoderKL(
-        in_channels=declared.image_channels,
-        out_channels=declared.image_channels,
-        down_block_types=("DownEncoderBlock2D",) * levels,
-        up_block_types=("UpDecoderBlock2D",) * levels,
-        block_out_channels=declared.block_out_channels,
-        layers_per_block=declared.layers_per_block,
-        act_fn="silu",
-        latent_channels=declared.latent_channels,
-        norm_num_groups=declared.norm_num_groups,
-        scaling_factor=1.0,  # the scale is measured over the encoded data and kept as latents_mean, latents_std
-        mid_block_add_attention=declared.mid_block_add_attention,
+    shared: dict[str, Any] = {
+        "in_channels": declared.image_channels,
+        "out_channels": declared.image_channels,
+        "down_block_types": ("DownEncoderBlock2D",) * levels,
+        "up_block_types": ("UpDecoderBlock2D",) * levels,
+        "block_out_channels": declared.block_out_channels,
+        "layers_per_block": declared.layers_per_block,
+        "act_fn": "silu",
+        "latent_channels": declared.latent_channels,
+        "norm_num_groups": declared.norm_num_groups,
+        "scaling_factor": 1.0,  # the scale is measured over the encoded data and kept as latents_mean, latents_std
+        "mid_block_add_attention": declared.mid_block_add_attention,
+    }
+    if declared.codebook_size is None:
+        return AutoencoderKL(**shared)
+    return VQModel(
+        **shared,
+        num_vq_embeddings=declared.codebook_size,
+        vq_embed_dim=declared.latent_channels,
+        norm_type="group",
+        lookup_from_codebook=False,
     )
 
 
-def encode(autoencoder: AutoencoderKL, images: Images) -> Moments:
-    """The posterior's mean and log-variance, unscaled."""
+def is_quantised(autoencoder: FirstStage) -> bool:
+    """Whether it has a codebook."""
+    return isinstance(autoencoder, VQModel)
+
+
+def encode(autoencoder: FirstStage, images: Images) -> Moments:
+    """The posterior's mean and log-variance, unscaled.
+
+    With a codebook the mean is what comes before it, and the deviation as good as none: the codebook is then the
+    decoder's first layer (Rombach et al. 2022, sec. 3.1).
+    """
+    if isinstance(autoencoder, VQModel):
+        mean = autoencoder.encode(images).latents
+        return torch.cat([mean, torch.full_like(mean, LOGVAR_RANGE[0])], dim=1)
     return autoencoder.encode(images).latent_dist.parameters
+
+
+def nearest_codes(autoencoder: VQModel, raw_latents: Latents) -> Latents:
+    """The code that each place is decoded from; gradients go to the codebook."""
+    _, _, (_, _, numbers) = autoencoder.quantize(raw_latents)
+    batch, channels, height, width = raw_latents.shape
+    codes = autoencoder.quantize.embedding(numbers)
+    return codes.view(batch, height, width, channels).permute(0, 3, 1, 2)
 
 
 def posterior_sample(moments: Moments, noise: Noise) -> Latents:
@@ -43,13 +77,13 @@ def posterior_sample(moments: Moments, noise: Noise) -> Latents:
     return mean + torch.exp(0.5 * logvar.clamp(*LOGVAR_RANGE)) * noise
 
 
-def decode(autoencoder: AutoencoderKL, raw_latents: Latents) -> Images:
+def decode(autoencoder: FirstStage, raw_latents: Latents) -> Images:
     """Images in about [-1, 1]; the network may overshoot a little."""
     return autoencoder.decode(raw_latents).sample
 
 
 @torch.inference_mode()
-def reconstruct(autoencoder: AutoencoderKL, pixels: Pixels, batch_size: int = 64) -> Pixels:
+def reconstruct(autoencoder: FirstStage, pixels: Pixels, batch_size: int = 64) -> Pixels:
     """Pixels through the bottleneck and back, by the posterior's mean."""
     where = next(autoencoder.parameters()).device
     made = []

@@ -4,9 +4,10 @@ import tempfile
 from pathlib import Path
 from typing import Any, TypeVar
 
-from diffusers import AutoencoderKL, ConfigMixin, DDPMScheduler, FlowMatchEulerDiscreteScheduler, UNet2DModel
+from diffusers import AutoencoderKL, ConfigMixin, DDPMScheduler, FlowMatchEulerDiscreteScheduler, UNet2DModel, VQModel
 
 from rayograph.errors import CheckpointError
+from rayograph.models.autoencoder import FirstStage
 from rayograph.models.schedule import TrainingSchedule
 from rayograph.runs.artifact import Artifact
 
@@ -26,9 +27,10 @@ def save_model(artifact: Artifact, name: str, model: Any) -> None:
                 artifact.write(f"{name}/{file.relative_to(folder).as_posix()}", file.read_bytes())
 
 
-def load_autoencoder(artifact: Artifact) -> AutoencoderKL:
+def load_autoencoder(artifact: Artifact) -> FirstStage:
     """The first stage of a committed artifact, ready for use."""
-    return _load(artifact, AUTOENCODER, AutoencoderKL).eval()
+    quantised = _is(artifact, f"{AUTOENCODER}/config.json", VQModel)
+    return _load(artifact, AUTOENCODER, VQModel if quantised else AutoencoderKL).eval()
 
 
 def load_denoiser(artifact: Artifact) -> UNet2DModel:
@@ -38,10 +40,15 @@ def load_denoiser(artifact: Artifact) -> UNet2DModel:
 
 def load_schedule(artifact: Artifact) -> TrainingSchedule:
     """The noise schedule of a committed artifact."""
-    name = f"{SCHEDULE}/scheduler_config.json"
     flow = FlowMatchEulerDiscreteScheduler
-    is_flow = name in artifact.names(f"{SCHEDULE}/") and flow.__name__.encode() in artifact.read(name)
-    return _load(artifact, SCHEDULE, flow if is_flow else DDPMScheduler)
+    return _load(
+        artifact, SCHEDULE, flow if _is(artifact, f"{SCHEDULE}/scheduler_config.json", flow) else DDPMScheduler
+    )
+
+
+def _is(artifact: Artifact, config: str, kind: type[ConfigMixin]) -> bool:
+    """Whether a configuration, if there is one, names this class."""
+    return config in artifact.names(config) and f'"{kind.__name__}"'.encode() in artifact.read(config)
 
 
 def _load(artifact: Artifact, name: str, kind: type[M]) -> M:

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from diffusers import AutoencoderKL
 
 from rayograph.errors import CheckpointError
+from rayograph.models.autoencoder import FirstStage
 from rayograph.shapes import Latents
 
 
@@ -30,7 +30,7 @@ class LatentScale:
     def unscale(self, latents: Latents) -> Latents:
         return latents * _column(self.std, latents) + _column(self.mean, latents)
 
-    def keep_in(self, autoencoder: AutoencoderKL) -> None:
+    def keep_in(self, autoencoder: FirstStage) -> None:
         """Writes the scale into the autoencoder's configuration, to be saved with it."""
         autoencoder.register_to_config(latents_mean=list(self.mean), latents_std=list(self.std))
 
@@ -44,9 +44,9 @@ class LatentScale:
         return LatentScale(tuple(mean.tolist()), tuple(deviation.tolist()))
 
     @staticmethod
-    def kept_in(autoencoder: AutoencoderKL) -> "LatentScale":
+    def kept_in(autoencoder: FirstStage) -> "LatentScale":
         """Raises CheckpointError for an autoencoder without one."""
-        mean, std = autoencoder.config.latents_mean, autoencoder.config.latents_std
+        mean, std = (autoencoder.config.get(name) for name in ("latents_mean", "latents_std"))
         if mean is None or std is None:
             raise CheckpointError("autoencoder: expected latents_mean and latents_std in its configuration, found none")
         return LatentScale(tuple(mean), tuple(std))

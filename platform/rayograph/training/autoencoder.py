@@ -14,8 +14,16 @@ from torch import Tensor, nn
 
 from rayograph.config import AutoencoderLoss, TrainAutoencoder, TrainingScale
 from rayograph.losses.adversarial import adaptive_weight, discriminator_loss, generator_loss
-from rayograph.losses.reconstruction import kl_loss, reconstruction_loss
-from rayograph.models.autoencoder import build_autoencoder, decode, encode, posterior_sample, to_images
+from rayograph.losses.reconstruction import codebook_loss, kl_loss, reconstruction_loss
+from rayograph.models.autoencoder import (
+    build_autoencoder,
+    decode,
+    encode,
+    is_quantised,
+    nearest_codes,
+    posterior_sample,
+    to_images,
+)
 from rayograph.models.discriminator import PatchDiscriminator
 from rayograph.models.folder import AUTOENCODER
 from rayograph.models.perceptual import PerceptualDistance, build_perceptual
@@ -48,19 +56,23 @@ class GeneratorPass(nn.Module):
     ) -> Scalar:
         """The loss of one micro-batch. `weight` is the adaptive weight, where it is known already."""
         moments = encode(self.autoencoder, images)
-        reconstructions = decode(self.autoencoder, posterior_sample(moments, noise))
-        distance = perceptual(reconstructions, images)
-        reconstruction = reconstruction_loss(reconstructions, images, distance, self._loss.perceptual_weight)
-        kl = kl_loss(moments)
-        total = reconstruction + self._loss.kl_weight * kl
-        values = images[0].numel()
+        raw_latents = posterior_sample(moments, noise)
+        reconstructions = decode(self.autoencoder, raw_latents)
+        reconstruction, distance = self._reconstruction(reconstructions, images, perceptual)
         self.parts = {
-            "reconstruction": reconstruction.detach() / values,
+            "reconstruction": reconstruction.detach() / (1 if self._quantised else images[0].numel()),
             "perceptual": distance.detach().mean(),
-            "kl": kl.detach(),
         }
+        if self._quantised:
+            regularisation = codebook_loss(raw_latents, nearest_codes(self.autoencoder, raw_latents))
+            total = reconstruction + self._loss.codebook_weight * regularisation
+            self.parts["codebook"] = regularisation.detach()
+        else:
+            regularisation = kl_loss(moments)
+            total = reconstruction + self._loss.kl_weight * regularisation
+            self.parts["kl"] = regularisation.detach()
         if critic is not None:
-            generator = generator_loss(critic(reconstructions))
+            generator = generator_loss(critic(reconstructions), self._loss.adversarial)
             if weight is None:
                 weight = adaptive_weight(*(mean_over_workers(g) for g in self._gradients(reconstruction, generator)))
             total = total + self._loss.discriminator_weight * weight * generator
@@ -73,9 +85,20 @@ class GeneratorPass(nn.Module):
     ) -> tuple[Tensor, Tensor]:
         """Both losses' gradients at the decoder's last convolution, for one micro-batch among several."""
         reconstructions = decode(self.autoencoder, posterior_sample(encode(self.autoencoder, images), noise))
+        reconstruction, _ = self._reconstruction(reconstructions, images, perceptual)
+        return self._gradients(reconstruction, generator_loss(critic(reconstructions), self._loss.adversarial))
+
+    @property
+    def _quantised(self) -> bool:
+        return is_quantised(self.autoencoder)
+
+    def _reconstruction(
+        self, reconstructions: Images, images: Images, perceptual: PerceptualDistance
+    ) -> tuple[Scalar, Tensor]:
+        """The loss, with a codebook its mean instead of its sum over an image (the released models'); the distance."""
         distance = perceptual(reconstructions, images)
-        reconstruction = reconstruction_loss(reconstructions, images, distance, self._loss.perceptual_weight)
-        return self._gradients(reconstruction, generator_loss(critic(reconstructions)))
+        loss = reconstruction_loss(reconstructions, images, distance, self._loss.perceptual_weight)
+        return (loss / images[0].numel() if self._quantised else loss), distance
 
     def _gradients(self, reconstruction: Tensor, generator: Tensor) -> tuple[Tensor, Tensor]:
         last = self.autoencoder.decoder.conv_out.weight
@@ -87,13 +110,14 @@ class GeneratorPass(nn.Module):
 class DiscriminatorPass(nn.Module):
     """Tell images from reconstructions."""
 
-    def __init__(self, discriminator: PatchDiscriminator) -> None:
+    def __init__(self, discriminator: PatchDiscriminator, form: str) -> None:
         super().__init__()
         self.discriminator = discriminator
+        self._form = form
 
     def forward(self, images: Images, reconstructions: Images) -> Scalar:
         real, fake = self.discriminator(torch.cat([images, reconstructions])).chunk(2)
-        return discriminator_loss(real, fake)
+        return discriminator_loss(real, fake, self._form)
 
 
 class AutoencoderLearner:
@@ -104,7 +128,7 @@ class AutoencoderLearner:
         _, workers = world()
         torch.manual_seed(seed)
         generator = GeneratorPass(build_autoencoder(recipe.network), recipe.loss)
-        critic = DiscriminatorPass(PatchDiscriminator(recipe.discriminator, recipe.network.image_channels))
+        critic = PatchDiscriminator(recipe.discriminator, recipe.network.image_channels)
         perceptual, note = build_perceptual(recipe.perceptual, recipe.network.image_channels)
         self.notes = [note]
         settings = engine_settings(recipe, scale, workers)
@@ -113,7 +137,7 @@ class AutoencoderLearner:
         self._generator = Engine(generator.to(device()), settings)
         # Under ZeRO-3 a discriminator called inside the autoencoder's forward would have no weights there.
         critic_settings = engine_settings(recipe, scale, workers, zero_stage=min(2, settings.zero_stage))
-        self._critic = Engine(critic.to(device()), critic_settings)
+        self._critic = Engine(DiscriminatorPass(critic, recipe.loss.adversarial).to(device()), critic_settings)
         self._critic_peak = recipe.discriminator_learning_rate or recipe.learning_rate
 
     def engines(self) -> dict[str, Engine[Any]]:

@@ -65,7 +65,7 @@ def autoencoder_cost(recipe: TrainAutoencoder, image_size: int) -> Cost:
     perceptual = perceptual.to("meta")
     with torch.device("meta"):
         generator = GeneratorPass(build_autoencoder(recipe.network), recipe.loss)
-        critic = DiscriminatorPass(PatchDiscriminator(recipe.discriminator, channels))
+        critic = DiscriminatorPass(PatchDiscriminator(recipe.discriminator, channels), recipe.loss.adversarial)
         images = torch.empty(1, channels, image_size, image_size)
         grid = image_size // recipe.network.downsampling_factor
         noise = torch.empty(1, recipe.network.latent_channels, grid, grid)
