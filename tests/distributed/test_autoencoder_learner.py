@@ -180,3 +180,55 @@ def test_the_adversary_of_the_plain_loop_learns(expected: tuple[dict[str, Tensor
     assert len(weights) == STEPS - 4
     for name, parameter in untrained.named_parameters():
         assert not torch.allclose(state[f"discriminator/weight/discriminator.{name}"], parameter, atol=1e-4)
+
+
+QUANTISED = RECIPE.model_copy(
+    update={
+        "network": RECIPE.network.model_copy(update={"codebook_size": 16}),
+        "loss": RECIPE.loss.model_copy(update={"adversarial": "non_saturating"}),
+        "learning_rate": 3e-3,
+        "eps": 1e-3,
+    }
+)
+
+
+def learn_codes(rank: int, workers: int, folder: str) -> None:
+    from rayograph.models.autoencoder import is_quantised
+    from rayograph.training.autoencoder import AutoencoderLearner
+    from rayograph.training.learner import named_state
+
+    share = GLOBAL // workers
+    rows = slice(rank * share, (rank + 1) * share)
+    for stage in (0, 2, 3):
+        learner = AutoencoderLearner(QUANTISED, TrainingScale(micro_batch_size=share, zero_stage=stage), SEED)
+        figures = []
+        for step in range(STEPS):
+            positions = np.arange(step * GLOBAL, (step + 1) * GLOBAL)[rows]
+            figures.append(learner.step(Batch(positions, {"pixels": pixels(0)[rows]}), step * GLOBAL))
+        state = {name: tensor.clone() for name, tensor in named_state(learner)}
+        ((_, exported),) = learner.exports()
+        assert is_quantised(exported)
+        if rank == 0:
+            losses = {name: torch.tensor([row[name] for row in figures]) for name in ("reconstruction", "codebook")}
+            save_file(state | losses, f"{folder}/codes-{workers}-{stage}.safetensors")
+
+
+def test_a_codebook_is_learned_alike_on_every_stage_and_number_of_workers(tmp_path: Path) -> None:
+    for workers in (1, 2):
+        spawn(learn_codes, workers, str(tmp_path))
+    alone = load_file(tmp_path / "codes-1-0.safetensors")
+    assert alone["reconstruction"][-1] < 0.8 * alone["reconstruction"][0]
+    codebook = alone["autoencoder/weight/autoencoder.quantize.embedding.weight"]
+    torch.manual_seed(SEED)
+    fresh = build_autoencoder(QUANTISED.network).quantize.embedding.weight
+    assert not torch.allclose(codebook, fresh, atol=1e-3)  # it has been learned
+    for workers, stage in ((1, 2), (1, 3), (2, 0), (2, 2), (2, 3)):
+        found = load_file(tmp_path / f"codes-{workers}-{stage}.safetensors")
+        for name, tensor in alone.items():
+            torch.testing.assert_close(
+                found[name],
+                tensor,
+                rtol=1e-3,
+                atol=1e-4,
+                msg=lambda text, name=name: f"{workers} {stage} {name}: {text}",
+            )

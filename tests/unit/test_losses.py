@@ -7,7 +7,7 @@ from rayograph.config import Denoiser, DiffusionLoss, FlowSchedule, NoiseSchedul
 from rayograph.errors import ConfigError
 from rayograph.losses.adversarial import adaptive_weight, discriminator_loss, generator_loss
 from rayograph.losses.diffusion import ForwardProcess, diffusion_loss
-from rayograph.losses.reconstruction import kl_loss, reconstruction_loss
+from rayograph.losses.reconstruction import codebook_loss, kl_loss, reconstruction_loss
 from rayograph.models.schedule import build_schedule, levels
 
 NOISE = torch.Generator().manual_seed(0)
@@ -188,3 +188,18 @@ def test_what_cannot_be_meant_together_is_refused_by_name():
             network=Denoiser(), total_images=8, global_batch_size=8,
             noise_schedule=FlowSchedule(), loss=DiffusionLoss(min_snr_gamma=5.0),
         )  # fmt: skip
+
+
+def test_the_codebook_loss_pulls_codes_to_latents_and_a_quarter_as_much_the_other_way():
+    latents, codes = random(2, 3, 4, 4).requires_grad_(), random(2, 3, 4, 4).requires_grad_()
+    codebook_loss(latents, codes).backward()
+    assert codebook_loss(latents, codes) == pytest.approx(1.25 * float((latents - codes).square().mean()), rel=1e-5)
+    torch.testing.assert_close(codes.grad, 2 * (codes - latents).detach() / codes.numel())
+    torch.testing.assert_close(latents.grad, 0.25 * 2 * (latents - codes).detach() / latents.numel())
+
+
+def test_the_non_saturating_form_is_the_likelihood_of_being_told_apart():
+    real, fake = random(4), random(4)
+    expected = -0.5 * (real.sigmoid().log().mean() + (1 - fake.sigmoid()).log().mean())
+    assert discriminator_loss(real, fake, "non_saturating") == pytest.approx(float(expected), rel=1e-5)
+    assert generator_loss(fake, "non_saturating") == pytest.approx(float(-fake.sigmoid().log().mean()), rel=1e-5)

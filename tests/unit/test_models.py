@@ -17,6 +17,7 @@ from rayograph.models.autoencoder import (
     build_autoencoder,
     decode,
     encode,
+    nearest_codes,
     posterior_sample,
     reconstruct,
     to_images,
@@ -138,6 +139,26 @@ def test_a_saved_autoencoder_comes_back_with_the_same_answers(artifact):
     with torch.inference_mode():
         assert torch.equal(encode(again, images), encode(network, images))
     assert not again.training
+
+
+def test_a_first_stage_with_a_codebook_decodes_the_nearest_codes_and_comes_back_the_same(artifact):
+    torch.manual_seed(0)
+    network = build_autoencoder(tiny.AUTOENCODER.model_copy(update={"codebook_size": 8})).eval()
+    tiny.SCALE.keep_in(network)
+    images = random(2, 3, 8, 8)
+    with torch.inference_mode():
+        moments = encode(network, images)
+        mean = posterior_sample(moments, torch.randn(2, 2, 4, 4))
+        torch.testing.assert_close(mean, moments.chunk(2, dim=1)[0], atol=1e-5, rtol=0)  # no chance in it
+        codes = nearest_codes(network, mean)
+        distances = torch.cdist(mean.permute(0, 2, 3, 1).reshape(-1, 2), network.quantize.embedding.weight)
+        nearest = network.quantize.embedding.weight[distances.argmin(dim=1)].reshape(2, 4, 4, 2).permute(0, 3, 1, 2)
+        assert torch.equal(codes, nearest)
+        torch.testing.assert_close(decode(network, mean), decode(network, codes))
+        save_model(artifact, AUTOENCODER, network)
+        again = load_autoencoder(artifact)
+        assert torch.equal(decode(again, mean), decode(network, mean))
+    assert LatentScale.kept_in(again) == tiny.SCALE
 
 
 def test_a_saved_denoiser_and_schedule_come_back_the_same(artifact):

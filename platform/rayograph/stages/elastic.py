@@ -50,8 +50,8 @@ class Room:
         one = f"{training.cpus_per_worker:g} CPUs (and {reading})" + (" and a GPU" if self.scale.gpus else "")
         there = ", ".join(f"{has.get(name, 0):g} {name}s" for name in ("CPU", "GPU"))
         raise ResourceError(
-            f"{what}: expected room for {self.counts[-1]} workers of {one} each, got {len(_nodes())} nodes with {there} "
-            "together: a smaller scale profile or a larger cluster is needed"
+            f"{what}: expected room for {self.counts[-1]} workers of {one} each, got {len(_nodes())} nodes with "
+            f"{there} together: a smaller scale profile or a larger cluster is needed"
         )
 
     def wait(self, say: Callable[[str], None]) -> int:
