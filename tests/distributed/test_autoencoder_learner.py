@@ -225,10 +225,7 @@ def test_a_codebook_is_learned_alike_on_every_stage_and_number_of_workers(tmp_pa
     for workers, stage in ((1, 2), (1, 3), (2, 0), (2, 2), (2, 3)):
         found = load_file(tmp_path / f"codes-{workers}-{stage}.safetensors")
         for name, tensor in alone.items():
+            case = f"{workers} workers, ZeRO {stage}, {name}"
             torch.testing.assert_close(
-                found[name],
-                tensor,
-                rtol=1e-3,
-                atol=1e-4,
-                msg=lambda text, name=name: f"{workers} {stage} {name}: {text}",
+                found[name], tensor, rtol=1e-3, atol=1e-4, msg=lambda text, case=case: f"{case}: {text}"
             )
