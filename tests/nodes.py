@@ -10,13 +10,13 @@ from ray.cluster_utils import Cluster
 
 def main() -> None:
     """Until standard input ends."""
-    cpus = float(sys.argv[1])
+    cpus = int(sys.argv[1])
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": cpus, "include_dashboard": False})
     print(cluster.address, flush=True)
     nodes = []
     for line in sys.stdin:
         if line.startswith("add"):
-            nodes.append(cluster.add_node(num_cpus=float(line.split()[1]), include_dashboard=False))
+            nodes.append(cluster.add_node(num_cpus=int(line.split()[1]), include_dashboard=False))
         elif line.startswith("remove"):
             cluster.remove_node(nodes.pop(), allow_graceful=False)
         print("done", flush=True)

@@ -63,11 +63,10 @@ def work(rank: int, workers: int, folder: str, out: str) -> None:
     learner.engine.minimise(learner.engine(torch.ones(1, WIDTH)))
     mine = {f"{piece.name}@{piece.start}": piece.values for piece in learner.engine.pieces()}
     files = dist.new_group(backend="gloo")
-    ours: dict[str, Checkpoints] = {}
+    checkpoints = Checkpoints(Artifact(open_store(folder), "ours"), learner, keep=1)
 
     def rayograph(folder: str) -> tuple[float, float]:
-        checkpoints = ours.setdefault("", Checkpoints(Artifact(open_store(f"{folder}/.."), "ours"), learner, keep=1))
-        checkpoints.save(len(ours), {})
+        checkpoints.save(int(Path(folder).name.partition("-")[0]), {})
         checkpoints.finish()
         assert checkpoints.last is not None
         return checkpoints.last.stalled, checkpoints.last.seconds

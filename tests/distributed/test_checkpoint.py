@@ -56,7 +56,7 @@ def write_three(rank: int, workers: int, store: str) -> None:
     for step in range(6):
         learner.step(None, step * BATCH)
         if step % 2:
-            checkpoints.save((step + 1) * BATCH)
+            checkpoints.save((step + 1) * BATCH, {})
     checkpoints.finish()
 
 
@@ -70,7 +70,9 @@ def read_all(rank: int, workers: int, folder: str) -> None:
         torch.manual_seed(1)
         messages.clear()
         learner = Learner(zero_stage=0)
-        images_seen = Checkpoints(Artifact(open_store(f"{folder}/{name}"), "run"), learner, keep=3).load_newest()
+        found = Checkpoints(Artifact(open_store(f"{folder}/{name}"), "run"), learner, keep=3).load_newest()
+        assert found
+        images_seen, _ = found
         for step in range(images_seen // BATCH, 6):
             learner.step(None, step * BATCH)
         engines = learner.engines().items()
@@ -140,5 +142,5 @@ def write_pruned(rank: int, workers: int, store: str) -> None:
     checkpoints = Checkpoints(artifact, learner, keep=2)
     for step in range(6):
         learner.step(None, step * BATCH)
-        checkpoints.save((step + 1) * BATCH)
+        checkpoints.save((step + 1) * BATCH, {})
     checkpoints.finish()

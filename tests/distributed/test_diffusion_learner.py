@@ -139,7 +139,7 @@ def learn_otherwise(rank: int, workers: int, folder: str) -> None:
         "flow": FlowSchedule(shift=2.0),
     }
     for name, schedule in schedules.items():
-        gamma = None if name == "flow" else 5.0
+        gamma = 5.0 if name == "epsilon" else None
         loss = DiffusionLoss(norm="l1", timesteps="logit_normal", min_snr_gamma=gamma)
         recipe = RECIPE.model_copy(update={"noise_schedule": schedule, "loss": loss})
         learner = DiffusionLearner(recipe, TrainingScale(micro_batch_size=GLOBAL), SEED, SCALE, SHAPE[1])

@@ -102,7 +102,8 @@ def test_it_comes_to_what_it_would_without_the_undone_batches(tmp_path: Path, wo
     spawn(train, workers, str(broken), zero_stage, {POISONED}, set())
     spawn(train, workers, str(whole), zero_stage, set(), {4, 5})
     told, steps = json.loads((broken / "told.json").read_text())
-    assert told == ["at 24 images gradient_norm is nan: weights of 16 images, and on with what follows (1 of 2)"]
+    value = "inf" if zero_stage else "nan"  # what DeepSpeed calls a norm that is no number
+    assert told == [f"at 24 images gradient_norm is {value}: weights of 16 images, and on with what follows (1 of 2)"]
     assert steps == STEPS - 2
     expected, found = load_file(whole / "state.safetensors"), load_file(broken / "state.safetensors")
     for name, tensor in expected.items():

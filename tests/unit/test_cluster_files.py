@@ -18,7 +18,7 @@ from ray.autoscaler._private.util import prepare_config, validate_config
 from ray.scripts.scripts import start
 
 from rayograph.config import Scale
-from rayograph.config.batches import micro_batch_and_accumulation
+from rayograph.config.batches import micro_batch_and_accumulation, worker_counts
 from rayograph.config.files import load_job, load_scale
 from rayograph.config.training import Training
 from rayograph.errors import StorageError
@@ -186,7 +186,7 @@ def test_the_gpu_group_can_hold_the_whole_profile(cluster: Config, scale: Scale)
     """Nothing would refuse it later: an autoscaling cluster is waited for."""
     group = cluster["available_node_types"]["gpu"]
     gpus = group["max_workers"] * group["resources"]["GPU"]
-    assert max(scale.training.workers, scale.encode.actors, scale.sampling.replicas) * scale.gpus <= gpus
+    assert max(scale.training.worker_range[1], scale.encode.actors, scale.sampling.replicas) * scale.gpus <= gpus
     assert cluster["max_workers"] >= sum(kind["max_workers"] for kind in cluster["available_node_types"].values())
     assert scale.ray.autoscaling
 
@@ -200,8 +200,9 @@ def test_every_recipe_can_be_trained_with_this_many_workers(scale: Scale) -> Non
     ]
     assert recipes
     for recipe in recipes:
-        micro, accumulation = micro_batch_and_accumulation(recipe, scale.training, scale.training.workers)
-        assert micro * accumulation * scale.training.workers == recipe.global_batch_size
+        for workers in worker_counts(recipe, scale.training):
+            micro, accumulation = micro_batch_and_accumulation(recipe, scale.training, workers)
+            assert micro * accumulation * workers == recipe.global_batch_size
 
 
 def test_an_unfilled_bucket_is_refused_by_name(scale: Scale, monkeypatch: pytest.MonkeyPatch) -> None:

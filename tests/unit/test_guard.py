@@ -53,7 +53,13 @@ class Learner:
     """Counts its steps; goes wrong at the given ones."""
 
     def __init__(self, wrong):
-        self.seen, self._wrong = [], wrong
+        self.seen, self.notes, self._wrong = [], [], wrong
+
+    def engines(self):
+        return {}
+
+    def exports(self):
+        yield from ()
 
     def step(self, batch, images_seen):
         self.seen.append(images_seen)

@@ -183,6 +183,12 @@ def test_min_snr_weighs_an_error_of_the_latents_by_their_capped_snr_whatever_is_
 def test_what_cannot_be_meant_together_is_refused_by_name():
     with pytest.raises(ValueError, match="zero_terminal_snr: expected prediction_type 'v_prediction' or 'sample'"):
         NoiseSchedule(zero_terminal_snr=True)
+    zero = NoiseSchedule(prediction_type="v_prediction", zero_terminal_snr=True)
+    with pytest.raises(ValueError, match=r"loss.min_snr_gamma: expected none with zero_terminal_snr, got 5"):
+        TrainDiffusion(
+            network=Denoiser(), total_images=8, global_batch_size=8,
+            noise_schedule=zero, loss=DiffusionLoss(min_snr_gamma=5.0),
+        )  # fmt: skip
     with pytest.raises(ValueError, match=r"loss.min_snr_gamma: expected none with a FlowSchedule, got 5"):
         TrainDiffusion(
             network=Denoiser(), total_images=8, global_batch_size=8,

@@ -80,6 +80,16 @@ def test_a_flow_is_sampled_from_pure_noise_down_through_timesteps_it_was_trained
     assert drawn[499] == 750  # 3 · ½ / (1 + 2 · ½), Esser et al. 2024, eq. 23
 
 
+@pytest.mark.parametrize("steps", [200, 1000])
+def test_a_flow_whose_timesteps_fall_together_is_walked_to_its_end(steps):
+    schedule = build_schedule(FlowSchedule(shift=10.0))
+    sampler = build_sampler(schedule, Sampler(scheduler="dpmsolver++", num_inference_steps=steps))
+    latents = torch.zeros(1, 3, 4, 4)
+    for timestep in sampler.timesteps:
+        latents = sampler.step(torch.zeros_like(latents), timestep, latents).prev_sample
+    assert sampler.step_index == steps
+
+
 def test_a_straight_flow_takes_one_step():
     schedule = build_schedule(FlowSchedule())
     sampler = build_sampler(schedule, Sampler(scheduler="ddim", num_inference_steps=1))

@@ -1,8 +1,8 @@
 """Declarations of diffusion: how noise comes, what is learned of it and how it goes, in diffusers' own words."""
 
-from typing import Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, PositiveInt, model_validator
+from pydantic import Discriminator, Field, PositiveInt, Tag, model_validator
 
 from rayograph.config.base import Declaration
 
@@ -42,6 +42,17 @@ class FlowSchedule(Declaration):
     kind: Literal["flow"] = "flow"
     num_train_timesteps: PositiveInt = 1000
     shift: float = Field(1.0, gt=0)
+
+
+def _kind_of(given: Any) -> str:
+    """Diffusion, unless it says otherwise."""
+    kind = given.get("kind", "diffusion") if isinstance(given, dict) else given.kind
+    return str(kind)
+
+
+Schedule = Annotated[
+    Annotated[NoiseSchedule, Tag("diffusion")] | Annotated[FlowSchedule, Tag("flow")], Discriminator(_kind_of)
+]
 
 
 class DiffusionLoss(Declaration):

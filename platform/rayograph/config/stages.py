@@ -6,7 +6,7 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field, PositiveInt, model_validator
 
 from rayograph.config.base import Declaration, Seed, StageBase
-from rayograph.config.diffusion import DiffusionLoss, FlowSchedule, NoiseSchedule, Sampler
+from rayograph.config.diffusion import DiffusionLoss, FlowSchedule, NoiseSchedule, Sampler, Schedule
 from rayograph.config.networks import Autoencoder, Denoiser, Discriminator, PerceptualNetwork
 from rayograph.config.sources import Source
 from rayograph.config.training import Training
@@ -91,14 +91,20 @@ class TrainDiffusion(Training):
     moments: Mixture = "encode"
     autoencoder: ArtifactRef = "train_autoencoder"
     network: Denoiser
-    noise_schedule: Annotated[NoiseSchedule | FlowSchedule, Field(discriminator="kind")] = NoiseSchedule()
+    noise_schedule: Schedule = NoiseSchedule()
     loss: DiffusionLoss = DiffusionLoss()
     condition_drop_probability: float = Field(0.1, ge=0, lt=1)
 
     @model_validator(mode="after")
-    def _a_flow_has_no_snr_weights(self) -> "TrainDiffusion":
-        if isinstance(self.noise_schedule, FlowSchedule) and self.loss.min_snr_gamma is not None:
-            raise ValueError(f"loss.min_snr_gamma: expected none with a FlowSchedule, got {self.loss.min_snr_gamma}")
+    def _weights_suit_the_schedule(self) -> "TrainDiffusion":
+        gamma, schedule = self.loss.min_snr_gamma, self.noise_schedule
+        if gamma is not None and isinstance(schedule, FlowSchedule):
+            raise ValueError(f"loss.min_snr_gamma: expected none with a FlowSchedule, got {gamma}")
+        if gamma is not None and schedule.zero_terminal_snr:
+            raise ValueError(
+                f"loss.min_snr_gamma: expected none with zero_terminal_snr, got {gamma}: the last timestep, where samples "
+                "begin, would count nothing"
+            )
         return self
 
 

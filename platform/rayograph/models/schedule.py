@@ -98,6 +98,8 @@ def build_sampler(
             steps_offset=0,
         )
     sampler.set_timesteps(steps, device=device)
+    if isinstance(sampler, DPMSolverMultistepScheduler):
+        sampler.set_begin_index(0)  # it would look for the first timestep, which a flow of many steps has twice
     return sampler
 
 

@@ -12,6 +12,7 @@ import ray
 import ray.train
 from ray.train import FailureConfig, RunConfig, ScalingConfig
 from ray.train.torch import TorchConfig, TorchTrainer
+from ray.train.v2._internal.exceptions import WorkerGroupStartupTimeoutError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from rayograph.config.batches import worker_counts
@@ -25,6 +26,9 @@ from rayograph.stages.recorder import Recorder
 from rayograph.stages.resolve import ResolvedStage
 
 POLL_SECONDS = 0.25
+ONE_LIFE = {"max_failures": 0, "controller_failure_limit": 0, "max_preemption_failures": 0}
+"""A group that ends is ours to follow up: Ray Train would start it again at the same size, for ever."""
+
 WAITING = {"share_waiting_for_data": "waiting"}
 """On every training's progress line: 0 where data never held it up."""
 BAD_SAMPLES = "bad_samples.txt"
@@ -34,8 +38,8 @@ BAD_SAMPLES = "bad_samples.txt"
 def run_training(stage: ResolvedStage, recipe: Training, assignment: Assignment, shown: dict[str, str]) -> Outcome:
     """Trains to the end, from the newest checkpoint if there is one, one group of workers after the other.
 
-    Raises the worker's own RayographError at once, and anything else after `max_failures` groups that were lost without
-    a checkpoint of theirs.
+    Raises the worker's own RayographError at once, and anything else after `max_failures` groups in a row of which
+    none got beyond the checkpoint that it began at.
     """
     scale = stage.scale.training
     room = Room(stage.scale, worker_counts(recipe, scale))
@@ -56,8 +60,11 @@ def run_training(stage: ResolvedStage, recipe: Training, assignment: Assignment,
             cause = _users_error(error)
             if cause is not None:
                 raise cause
+            if _never_started(error):
+                recorder.progress.say("found no room for its workers after all; looking again")
+                continue
             failures = failures + 1 if group.began_at <= began_at else 1
-            began_at = group.began_at
+            began_at = max(began_at, group.began_at)
             if failures > scale.max_failures:
                 raise error
             first_line = str(error).strip().splitlines()[-1][:200]
@@ -156,7 +163,7 @@ def _trainer(stage: ResolvedStage, assignment: Assignment, mailbox: Any, workers
             use_gpu=bool(stage.scale.gpus),
             resources_per_worker={"CPU": scale.cpus_per_worker} | ({"GPU": 1} if stage.scale.gpus else {}),
         ),
-        run_config=RunConfig(name=stage.key, storage_path=scratch, failure_config=FailureConfig(max_failures=0)),
+        run_config=RunConfig(name=stage.key, storage_path=scratch, failure_config=FailureConfig(**ONE_LIFE)),
     )
 
 
@@ -165,6 +172,11 @@ def _train_on_worker(config: dict[str, Any]) -> None:
     from rayograph.stages.worker import train
 
     train(config["assignment"], config["mailbox"])
+
+
+def _never_started(error: BaseException) -> bool:
+    """Whether the workers were not there in time: nodes went after they had been counted, or are still coming."""
+    return isinstance(getattr(error, "controller_failure", None), WorkerGroupStartupTimeoutError)
 
 
 def _users_error(error: BaseException | None) -> RayographError | None:

@@ -39,13 +39,13 @@ def train(assignment: Assignment, mailbox: Any) -> None:
     torch.set_num_threads(scale.training.threads_per_worker)
     learner = assignment.make_learner()
     clock = Clock(recipe.global_batch_size, recipe.total_steps)
-    checkpoints = Checkpoints(assignment.artifact, learner, recipe.keep_checkpoints)
     records = Records.of(assignment, rank, workers)
 
     def tell(note: str) -> None:
         if rank == 0:
             mailbox.put.remote({"note": note})
 
+    checkpoints = Checkpoints(assignment.artifact, learner, recipe.keep_checkpoints, tell)
     guard = Guard(recipe.gradient_norm_limit)
     recovery = Recovery(checkpoints, clock, guard, recipe.max_rollbacks, records.flush, tell)
     recovery.resume()

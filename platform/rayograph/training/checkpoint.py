@@ -11,7 +11,7 @@ checkpoint.json does not exist; one whose files do not match it is passed over, 
 import json
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -21,7 +21,7 @@ import torch.distributed as dist
 from safetensors.torch import load, save
 from torch import Tensor
 
-from rayograph.errors import CheckpointError, MissingObjectError
+from rayograph.errors import CheckpointError, RayographError
 from rayograph.runs.artifact import Artifact
 from rayograph.runs.digests import sha256
 from rayograph.training.engine import Piece, world
@@ -51,9 +51,11 @@ class Written:
 class Checkpoints:
     """Of one training. All workers together make one, and call everything together."""
 
-    def __init__(self, artifact: Artifact, learner: Learner, keep: int) -> None:
-        """The newest `keep` stay."""
-        self._artifact, self._learner, self._keep = artifact, learner, keep
+    def __init__(
+        self, artifact: Artifact, learner: Learner, keep: int, tell: Callable[[str], None] = log.warning
+    ) -> None:
+        """The newest `keep` stay. `tell` is told of those that are not whole."""
+        self._artifact, self._learner, self._keep, self._tell = artifact, learner, keep, tell
         _, workers = world()
         # Of its own: the thread that writes must not get between the training's own exchanges.
         self._group = dist.new_group(backend="gloo") if workers > 1 else None
@@ -91,7 +93,7 @@ class Checkpoints:
             try:
                 commit, mine = self._checked(folder)
             except CheckpointError as error:
-                log.warning("%s; the checkpoint before it is used instead", error)
+                self._tell(f"{error}; the checkpoint before it is used instead")
                 continue
             self._require_shapes(folder, commit)
             self._put(commit, mine)
@@ -133,12 +135,22 @@ class Checkpoints:
             raise CheckpointError(f"{self._artifact.uri}/{folder}: not written: {failed[0]}")
         files = [record for found, _ in told for record in found]
         if rank == 0:
-            shapes = {f"{name}/{key}": shape for name, key, shape in _shapes(self._learner)}
-            commit = {"format": FORMAT} | commit | {"shapes": shapes, "files": files}
-            self._artifact.write(f"{folder}/{COMMIT}", json.dumps(commit).encode())
-            _prune(self._artifact, self._keep)
-        self._all(None)  # it counts now, for every worker
+            error = self._commit_and_prune(folder, commit, files)
+        failed = [reason for reason in self._all(error) if reason]  # if none, it counts now, for every worker
+        if failed:
+            raise CheckpointError(f"{self._artifact.uri}/{folder}: not committed: {failed[0]}")
         return Written(stalled, stalled + time.monotonic() - started, sum(file["bytes"] for file in files))
+
+    def _commit_and_prune(self, folder: str, commit: dict[str, Any], files: list[dict[str, Any]]) -> str:
+        """What went wrong, or nothing."""
+        try:
+            shapes = {f"{name}/{key}": shape for name, key, shape in _shapes(self._learner)}
+            whole = {"format": FORMAT} | commit | {"shapes": shapes, "files": files}
+            self._artifact.write(f"{folder}/{COMMIT}", json.dumps(whole).encode())
+            _prune(self._artifact, self._keep)
+        except Exception as cause:  # noqa: BLE001 - the others wait to be told
+            return f"{type(cause).__name__}: {cause}"
+        return ""
 
     def _parts(self) -> Iterator[list[str]]:
         part: list[str] = []
@@ -166,7 +178,7 @@ class Checkpoints:
                 if sha256(data) != file["sha256"]:
                     raise CheckpointError(f"{file['path']} does not match its sha256")
                 mine[file["path"]] = data
-        except (CheckpointError, MissingObjectError, ValueError, KeyError, TypeError) as error:
+        except (RayographError, ValueError, KeyError, TypeError) as error:
             fault = f"{uri}: not whole: {error}"
         faults = [found for found in self._all(fault) if found]
         if faults:

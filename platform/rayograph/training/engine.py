@@ -59,6 +59,15 @@ def mean_over_workers(value: Tensor) -> Tensor:
     return value
 
 
+def least_over_workers(value: int) -> int:
+    """The smallest `value` of all workers, on every worker."""
+    if world()[1] == 1:
+        return value
+    least = torch.tensor(value, dtype=torch.int64, device=device())
+    dist.all_reduce(least, dist.ReduceOp.MIN)
+    return int(least)
+
+
 def device() -> torch.device:
     """Where this worker's network lives."""
     return torch.device("cuda", torch.cuda.current_device()) if torch.cuda.is_available() else torch.device("cpu")
@@ -168,8 +177,8 @@ class Engine(Generic[M]):
         if not hasattr(parameter, "_hp_mapping"):
             if key != WEIGHT:
                 _overlay(self._base.state[parameter][key].view(-1), 0, piece)
-        elif parameter._hp_mapping is not None:  # type: ignore[attr-defined]
-            mapping = parameter._hp_mapping  # type: ignore[attr-defined]
+        elif parameter._hp_mapping is not None:
+            mapping = parameter._hp_mapping
             fragment = mapping.get_hp_fragment(None if key == WEIGHT else key)
             _overlay(fragment, mapping.lp_fragment_address.start, piece)
 
@@ -209,7 +218,7 @@ class Engine(Generic[M]):
         if not hasattr(parameter, "_hp_mapping"):  # all keep all: they take turns
             whole = parameter if key == WEIGHT else self._base.state[parameter][key]
             return 0, whole.detach().view(-1)[: whole.numel() if number % workers == rank else 0]
-        mapping = parameter._hp_mapping  # type: ignore[attr-defined]
+        mapping = parameter._hp_mapping
         if mapping is None:
             return 0, parameter.detach().new_empty(0)
         return mapping.lp_fragment_address.start, mapping.get_hp_fragment(None if key == WEIGHT else key).detach()

@@ -81,7 +81,8 @@ def autoencoder_cost(recipe: TrainAutoencoder, image_size: int) -> Cost:
 
 def diffusion_cost(recipe: TrainDiffusion, latent_channels: int, latent_size: int) -> Cost:
     """Of one image's latents."""
-    process = ForwardProcess(*(_on_meta(value) for value in levels(build_schedule(recipe.noise_schedule))))
+    signal, sigma, kind = levels(build_schedule(recipe.noise_schedule))
+    process = ForwardProcess(signal.to("meta"), sigma.to("meta"), kind)
     with torch.device("meta"):
         denoising = DenoisingPass(build_denoiser(recipe.network, latent_channels, latent_size), process, recipe.loss)
         latents = torch.empty(1, latent_channels, latent_size, latent_size)
@@ -89,10 +90,6 @@ def diffusion_cost(recipe: TrainDiffusion, latent_channels: int, latent_size: in
     classes = numbers if recipe.network.num_classes else None
     flops, kept = _counted(lambda: denoising(latents, latents, numbers, classes), [denoising])
     return Cost({"denoiser": _size(denoising)}, 0, flops, kept)
-
-
-def _on_meta(value: Tensor | str) -> Tensor | str:
-    return value.to("meta") if isinstance(value, Tensor) else value
 
 
 def _size(module: nn.Module) -> int:

@@ -47,6 +47,8 @@ class Recovery:
                 "a lower learning_rate, a longer warmup_images or gradient_clipping may keep it together"
             )
         back_at = self._load()
+        if back_at is None:
+            raise DivergenceError(f"{where}, and no whole checkpoint is left to go back to")
         self.rollbacks = rollbacks
         self.tell(
             f"{where}: weights of {back_at:,} images, and on with what follows ({rollbacks} of {self.max_rollbacks})"

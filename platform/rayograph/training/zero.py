@@ -3,12 +3,12 @@
 import os
 from collections.abc import Callable
 
-import psutil
 import torch
 
 from rayograph.config import TrainingScale
 from rayograph.config.batches import micro_batch_and_accumulation
 from rayograph.config.training import Training
+from rayograph.training.engine import least_over_workers
 from rayograph.training.estimate import Cost
 
 USABLE = 0.8
@@ -22,7 +22,7 @@ def settled(
     if scale.zero_stage != "auto":
         return scale, []
     micro, _ = micro_batch_and_accumulation(recipe, scale, workers)
-    found, memory = cost(), worker_memory_bytes()
+    found, memory = cost(), least_over_workers(worker_memory_bytes())  # all must come to the same
     needs = [found.memory_bytes(stage, workers, micro, scale.precision) for stage in range(4)]
     stage = next((stage for stage, need in enumerate(needs) if need <= USABLE * memory), 3)
     fits = "fits" if needs[stage] <= USABLE * memory else "does not fit: a smaller micro_batch_size may"
@@ -36,7 +36,8 @@ def worker_memory_bytes() -> int:
     """Of this worker's GPU, or its share of the host's."""
     if torch.cuda.is_available():
         return int(torch.cuda.get_device_properties(torch.cuda.current_device()).total_memory)
-    return int(psutil.virtual_memory().total) // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    host = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    return host // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
 
 
 def _gib(count: float) -> str:
