@@ -36,7 +36,7 @@ class TrainingScale(Declaration):
     """"auto" is the lowest that fits into a worker's memory, by what `rayograph doctor` counts."""
     precision: Literal["fp32", "bf16"] = "fp32"
     max_failures: NonNegativeInt = 3
-    """Groups of workers that may be lost in a row, none of them beyond the checkpoint it began at, before it gives up."""
+    """Groups of workers that may be lost in a row, none beyond the checkpoint that it began at, before it gives up."""
 
     @model_validator(mode="after")
     def _fewest_before_most(self) -> "TrainingScale":

@@ -102,8 +102,8 @@ class TrainDiffusion(Training):
             raise ValueError(f"loss.min_snr_gamma: expected none with a FlowSchedule, got {gamma}")
         if gamma is not None and schedule.zero_terminal_snr:
             raise ValueError(
-                f"loss.min_snr_gamma: expected none with zero_terminal_snr, got {gamma}: the last timestep, where samples "
-                "begin, would count nothing"
+                f"loss.min_snr_gamma: expected none with zero_terminal_snr, got {gamma}: the last timestep, where "
+                "samples begin, would count nothing"
             )
         return self
 
