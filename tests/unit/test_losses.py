@@ -199,7 +199,9 @@ def test_what_cannot_be_meant_together_is_refused_by_name():
 def test_the_codebook_loss_pulls_codes_to_latents_and_a_quarter_as_much_the_other_way():
     latents, codes = random(2, 3, 4, 4).requires_grad_(), random(2, 3, 4, 4).requires_grad_()
     codebook_loss(latents, codes).backward()
-    assert codebook_loss(latents, codes) == pytest.approx(1.25 * float((latents - codes).square().mean()), rel=1e-5)
+    assert float(codebook_loss(latents, codes).detach()) == pytest.approx(
+        1.25 * float((latents - codes).detach().square().mean()), rel=1e-5
+    )
     torch.testing.assert_close(codes.grad, 2 * (codes - latents).detach() / codes.numel())
     torch.testing.assert_close(latents.grad, 0.25 * 2 * (latents - codes).detach() / latents.numel())
 
