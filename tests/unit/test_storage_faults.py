@@ -44,6 +44,7 @@ def in_a_hurry(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(s3, "READ_TIMEOUT_SECONDS", READ_TIMEOUT)
     monkeypatch.setattr(s3_retries, "BACK_OFF_SECONDS", 0.005)
     monkeypatch.setattr(s3_retries, "SLOW_DOWN_SECONDS", 0.005)
+    monkeypatch.setattr(s3_retries, "PATIENCE_SECONDS", 0.0)
 
 
 @contextmanager
@@ -195,6 +196,35 @@ def test_the_last_failure_is_told_with_those_before(moto_s3: S3Server) -> None:
     assert str(failure.value).startswith(f"{store.uri}/shard: read of bytes 10-59 failed (503 SlowDown): attempt 8 in ")
     for text in ("after 503 SlowDown ×2, ", "the server fell silent, 500 InternalError, 503 SlowDown"):
         assert text in str(failure.value)
+
+
+@pytest.mark.parametrize("kind", ["error", "slow down", "reset"])
+def test_a_server_that_answered_before_is_given_time(
+    moto_s3: S3Server, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    """A restart of its gateway, a bad minute: more failures than attempts."""
+    monkeypatch.setattr(s3_retries, "PATIENCE_SECONDS", 60.0)
+    monkeypatch.setattr(s3_retries, "LONGEST_BACK_OFF_SECONDS", 0.02)
+    data = os.urandom(1000)
+    with broken_store(moto_s3, first(5 * s3.ATTEMPTS, Fault(kind), "GET")) as (_, store, proxy):
+        store.put("shard", data)
+        assert store.read_range("shard", 0, 1000) == data
+    assert proxy.injected[kind] == 5 * s3.ATTEMPTS
+
+
+def test_a_server_that_never_answered_is_left_soon_but_not_for_asking_to_wait(
+    moto_s3: S3Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(s3_retries, "PATIENCE_SECONDS", 60.0)
+    monkeypatch.setattr(s3_retries, "LONGEST_BACK_OFF_SECONDS", 0.02)
+    with broken_store(moto_s3, always(Fault("error"))) as (direct, store, proxy):
+        direct.put("shard", b"data")
+        with pytest.raises(StorageError, match="attempt 8 in"):
+            store.read("shard")
+    with broken_store(moto_s3, first(5 * s3.ATTEMPTS, Fault("slow down"), "GET")) as (direct, store, proxy):
+        direct.put("shard", b"data")
+        assert store.read("shard") == b"data"
+    assert proxy.injected["slow down"] == 5 * s3.ATTEMPTS
 
 
 def test_a_server_that_always_stalls_is_left(moto_s3: S3Server, monkeypatch: pytest.MonkeyPatch) -> None:

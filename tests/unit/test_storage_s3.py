@@ -9,7 +9,7 @@ import pytest
 from s3_servers import Faulty, S3Server, faulty_server, free_port
 
 from rayograph.errors import MissingObjectError, StorageError
-from rayograph.storage import ObjectStore, open_store, s3
+from rayograph.storage import ObjectStore, open_store, s3, s3_retries
 
 
 @pytest.fixture
@@ -159,6 +159,7 @@ def test_a_create_whose_answer_was_lost_is_known_by_its_writer(moto_s3: S3Server
 
 def test_a_missing_object_and_a_failing_server_differ(moto_s3: S3Server, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(s3, "ATTEMPTS", 2)
+    monkeypatch.setattr(s3_retries, "PATIENCE_SECONDS", 0.0)
     steps = [lambda request: request.answer(503, {})] * 2 + [lambda request: request.answer(404, {})]
     with faulty_server(*steps) as server:
         store = open_store("s3://bucket", server.endpoint_url)

@@ -140,7 +140,7 @@ class S3Prefix:
             self._ask(key, "delete", lambda: self._client.delete_object(**self._at(key)))
 
     def _ask(self, key: str, asked: str, ask: Callable[[], _T]) -> _T:
-        return persist(join_uri(self.uri, key) if key else self.uri, asked, ATTEMPTS, ask)
+        return persist(self.endpoint_url, join_uri(self.uri, key) if key else self.uri, asked, ATTEMPTS, ask)
 
     def _writer_of(self, key: str) -> str | None:
         with suppress(MissingObjectError):

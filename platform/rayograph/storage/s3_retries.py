@@ -23,6 +23,9 @@ from rayograph.storage.s3_errors import asking, code_of, said, status_of
 BACK_OFF_SECONDS = 0.1
 SLOW_DOWN_SECONDS = 0.5
 LONGEST_BACK_OFF_SECONDS = 20.0
+# A bad minute of a server that is there must not end a training of weeks: neither one that asks to slow down, nor one
+# that has answered before. One that never did is more likely a wrong address, and that is said soon.
+PATIENCE_SECONDS = 120.0
 
 _TOO_FAST = {429, 503}
 _PASSING_STATUSES = {408, 409, 429}  # 409: another creation of the object is under way, and may yet fail
@@ -31,11 +34,15 @@ _BROKEN = (HTTPClientError, ConnectionError, IncompleteReadError, ResponseParser
 
 _T = TypeVar("_T")
 
+_answered: set[str | None] = set()
+"""Servers that this process has had something from."""
 
-def persist(uri: str, asked: str, attempts: int, ask: Callable[[], _T]) -> _T:
-    """What `ask` returns, called up to `attempts` times while its failures may pass, later and later.
 
-    Raises `MissingObjectError` or `StorageError`: with what failed before, if the last failure was not the first.
+def persist(server: str | None, uri: str, asked: str, attempts: int, ask: Callable[[], _T]) -> _T:
+    """What `ask` returns, called `attempts` times while its failures may pass, later and later.
+
+    A server that is known to be there is asked for `PATIENCE_SECONDS` at the least. Raises `MissingObjectError` or
+    `StorageError`: with what failed before, if the last failure was not the first.
     """
     failures: list[str] = []
     began = time.monotonic()
@@ -50,12 +57,16 @@ def persist(uri: str, asked: str, attempts: int, ask: Callable[[], _T]) -> _T:
     while True:
         with asking(uri, asked, history):
             try:
-                return ask()
+                result = ask()
+                _answered.add(server)
+                return result
             except (ClientError, BotoCoreError, ResponseParserError, HTTPError) as error:
-                if not _may_pass(error) or len(failures) + 1 >= attempts:
+                too_fast = isinstance(error, ClientError) and status_of(error) in _TOO_FAST
+                patience = PATIENCE_SECONDS if too_fast or server in _answered else 0.0
+                tried_enough = len(failures) + 1 >= attempts and time.monotonic() - began >= patience
+                if tried_enough or not _may_pass(error):
                     raise
                 failures.append(said(error))
-                too_fast = isinstance(error, ClientError) and status_of(error) in _TOO_FAST
         back_off(len(failures) - 1, SLOW_DOWN_SECONDS if too_fast else BACK_OFF_SECONDS)
 
 
