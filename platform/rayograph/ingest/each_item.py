@@ -8,6 +8,7 @@ from functools import partial
 from typing import Any, TypeVar
 
 import numpy as np
+import ray
 from ray.data import Datasource
 from ray.data.block import BlockAccessor, BlockMetadata
 from ray.data.datasource import ReadTask
@@ -21,7 +22,8 @@ class EachItem(Datasource):
 
     def __init__(self, items: Sequence[T], work: Callable[[T], Iterator[dict[str, np.ndarray]]]) -> None:
         super().__init__()
-        self._items, self._work = items, work
+        self._items = items
+        self._work = ray.put(work)  # once: it may know of every file there is, and a copy in each task would add up
 
     def get_read_tasks(
         self, parallelism: int, per_task_row_limit: int | None = None, data_context: Any = None
@@ -34,6 +36,6 @@ class EachItem(Datasource):
         return None
 
 
-def _blocks(work: Callable[[T], Iterator[dict[str, np.ndarray]]], item: T) -> Iterator[Any]:
-    for columns in work(item):
+def _blocks(work: Any, item: T) -> Iterator[Any]:
+    for columns in ray.get(work)(item):
         yield BlockAccessor.batch_to_block(columns)

@@ -88,7 +88,7 @@ def _in_tasks(
 ) -> Iterator[Batch]:
     """A window each. They hand on blocks as they decode, and stop where nobody takes them."""
     rows = reader.plan.global_batch_size // workers
-    work = partial(_read_window, ray.put(reader), worker, workers)
+    work = partial(_read_window, reader, worker, workers)
     for first in range(0, len(windows), SEGMENT_WINDOWS):
         blocks = _by_tasks(windows[first : first + SEGMENT_WINDOWS], work, scale)
         for columns in _ordered(blocks).iter_batches(batch_size=rows, batch_format="numpy", prefetch_batches=2):
@@ -132,10 +132,10 @@ def _ordered(dataset: Any) -> Any:
     return dataset
 
 
-def _read_window(reader: Any, worker: int, workers: int, window: range) -> Iterator[dict[str, np.ndarray]]:
+def _read_window(reader: PlannedReader, worker: int, workers: int, window: range) -> Iterator[dict[str, np.ndarray]]:
     """The rows of one window, block by block."""
     keep_freed_memory()
-    yield from ray.get(reader).blocks(window, worker, workers)
+    yield from reader.blocks(window, worker, workers)
 
 
 def _batch(columns: dict[str, np.ndarray]) -> Batch:
