@@ -217,7 +217,7 @@ def test_a_codebook_is_learned_alike_on_every_stage_and_number_of_workers(tmp_pa
     for workers in (1, 2):
         spawn(learn_codes, workers, str(tmp_path))
     alone = load_file(tmp_path / "codes-1-0.safetensors")
-    assert alone["reconstruction"][-1] < 0.8 * alone["reconstruction"][0]
+    assert alone["reconstruction"][-1] < 0.9 * alone["reconstruction"][0]
     codebook = alone["autoencoder/weight/autoencoder.quantize.embedding.weight"]
     torch.manual_seed(SEED)
     fresh = build_autoencoder(QUANTISED.network).quantize.embedding.weight

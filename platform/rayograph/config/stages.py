@@ -98,9 +98,11 @@ class TrainDiffusion(Training):
     @model_validator(mode="after")
     def _weights_suit_the_schedule(self) -> "TrainDiffusion":
         gamma, schedule = self.loss.min_snr_gamma, self.noise_schedule
-        if gamma is not None and isinstance(schedule, FlowSchedule):
+        if gamma is None:
+            return self
+        if isinstance(schedule, FlowSchedule):
             raise ValueError(f"loss.min_snr_gamma: expected none with a FlowSchedule, got {gamma}")
-        if gamma is not None and schedule.zero_terminal_snr:
+        if schedule.zero_terminal_snr:
             raise ValueError(
                 f"loss.min_snr_gamma: expected none with zero_terminal_snr, got {gamma}: the last timestep, where "
                 "samples begin, would count nothing"
