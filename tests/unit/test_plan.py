@@ -1,5 +1,7 @@
 """The sample order: a permutation each epoch, the same for every number of workers, resumable at any step."""
 
+import pickle
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -209,6 +211,17 @@ def test_a_substitute_is_fixed_random_and_of_the_same_data_set():
 ])  # fmt: skip
 def test_slices_are_a_mebibyte_long_but_short_in_small_data_sets(samples, total_bytes, lanes, rows):
     assert slice_rows(samples, total_bytes, lanes) == rows
+
+
+def test_what_travels_does_not_change_while_another_thread_uses_the_plan():
+    """A worker reads its first window by itself while the plan is sent to the tasks that read the others."""
+    plan = Plan((DataSet((30, 50)), DataSet((20,), weight=2.0)), 3, 8, 4)
+    before = pickle.dumps(plan)
+    found = plan.locate(np.arange(64))
+    assert pickle.dumps(plan) == before
+    again = pickle.loads(before)  # noqa: S301 - our own, a moment old
+    assert again == plan
+    assert np.array_equal(again.locate(np.arange(64)), found)
 
 
 def test_shards_without_samples_are_never_named():

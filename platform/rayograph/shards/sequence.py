@@ -7,6 +7,7 @@ A place is a number in the data set's own stream: place q belongs to lane q mod 
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 
@@ -26,6 +27,10 @@ class DataSet:
     counts: tuple[int, ...]
     slice_rows: int = 32
     weight: float = 1.0
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """What it is made of, and nothing derived: another thread may be at work with that."""
+        return type(self), (self.counts, self.slice_rows, self.weight)
 
     @cached_property
     def size(self) -> int:
