@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from engines import named_state
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 from workers import spawn
@@ -103,7 +104,6 @@ def plain_loop() -> tuple[dict[str, Tensor], list[float]]:
 
 def learn(rank: int, workers: int, folder: str) -> None:
     from rayograph.training.autoencoder import AutoencoderLearner
-    from rayograph.training.learner import named_state
 
     share = GLOBAL // workers
     rows = slice(rank * share, (rank + 1) * share)
@@ -115,21 +115,20 @@ def learn(rank: int, workers: int, folder: str) -> None:
             positions = np.arange(step * GLOBAL, (step + 1) * GLOBAL)[rows]
             metrics = learner.step(Batch(positions, {"pixels": pixels(step)[rows]}), step * GLOBAL)
             weights += [metrics["adaptive_weight"]] if "adaptive_weight" in metrics else []
-        state = {name: tensor.clone() for name, tensor in named_state(learner)} | {"weights": torch.tensor(weights)}
+        state = named_state(learner) | {"weights": torch.tensor(weights)}
         if rank == 0:
             save_file(state, f"{folder}/{workers}-{stage}-{accumulation}.safetensors")
 
 
 def learn_in_bf16(rank: int, workers: int, folder: str) -> None:
     from rayograph.training.autoencoder import AutoencoderLearner
-    from rayograph.training.learner import named_state
 
     learner = AutoencoderLearner(RECIPE, TrainingScale(micro_batch_size=GLOBAL // 2, precision="bf16"), SEED)
     rows = np.arange(GLOBAL)
     losses = [
         learner.step(Batch(rows, {"pixels": pixels(0)}), step * GLOBAL)["reconstruction"] for step in range(STEPS)
     ]
-    state = dict(named_state(learner))
+    state = named_state(learner)
     assert {tensor.dtype for tensor in state.values()} == {torch.float32}
     save_file({"losses": torch.tensor(losses)}, f"{folder}/bf16.safetensors")
 
@@ -195,7 +194,6 @@ QUANTISED = RECIPE.model_copy(
 def learn_codes(rank: int, workers: int, folder: str) -> None:
     from rayograph.models.autoencoder import is_quantised
     from rayograph.training.autoencoder import AutoencoderLearner
-    from rayograph.training.learner import named_state
 
     share = GLOBAL // workers
     rows = slice(rank * share, (rank + 1) * share)
@@ -205,7 +203,7 @@ def learn_codes(rank: int, workers: int, folder: str) -> None:
         for step in range(STEPS):
             positions = np.arange(step * GLOBAL, (step + 1) * GLOBAL)[rows]
             figures.append(learner.step(Batch(positions, {"pixels": pixels(0)[rows]}), step * GLOBAL))
-        state = {name: tensor.clone() for name, tensor in named_state(learner)}
+        state = named_state(learner)
         ((_, exported),) = learner.exports()
         assert is_quantised(exported)
         if rank == 0:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor, nn
+from engines import Line
 from workers import spawn
 
 from rayograph.runs.artifact import Artifact
@@ -18,15 +18,6 @@ from rayograph.training.checkpoint import Checkpoints, positions
 from rayograph.training.engine import Engine, EngineSettings
 
 BATCH = 64
-
-
-class Line(nn.Module):
-    def __init__(self) -> None:
-        super().__init__()
-        self.line = nn.Linear(5, 3)
-
-    def forward(self, values: Tensor) -> Tensor:
-        return self.line(values).square().mean()
 
 
 class Learner:

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from engines import named_state
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 from workers import spawn
@@ -84,7 +85,6 @@ def plain_loop() -> dict[str, Tensor]:
 
 def learn(rank: int, workers: int, folder: str) -> None:
     from rayograph.training.diffusion import DiffusionLearner
-    from rayograph.training.learner import named_state
 
     share = GLOBAL // workers
     rows = slice(rank * share, (rank + 1) * share)
@@ -96,7 +96,7 @@ def learn(rank: int, workers: int, folder: str) -> None:
             positions = np.arange(step * GLOBAL, (step + 1) * GLOBAL)[rows]
             batch = Batch(positions, {"moments": moments(step)[rows], "classes": classes(step)[rows]})
             losses.append(learner.step(batch, step * GLOBAL)["loss"])
-        state = {name: tensor.clone() for name, tensor in named_state(learner)} | {"losses": torch.tensor(losses)}
+        state = named_state(learner) | {"losses": torch.tensor(losses)}
         if rank == 0:
             save_file(state, f"{folder}/{workers}-{stage}-{accumulation}.safetensors")
 

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from engines import Line
 from safetensors.torch import load_file, save_file
-from torch import Tensor, nn
 from workers import spawn
 
 from rayograph.errors import DivergenceError
@@ -26,15 +26,6 @@ from rayograph.training.recovery import Recovery
 
 GLOBAL, STEPS, POISONED = 4, 8, 5
 """Checkpoints are made at every second step: the poison of step 5, counted from 0, undoes step 4 as well."""
-
-
-class Line(nn.Module):
-    def __init__(self) -> None:
-        super().__init__()
-        self.line = nn.Linear(5, 3)
-
-    def forward(self, values: Tensor) -> Tensor:
-        return self.line(values).square().mean()
 
 
 class Learner:

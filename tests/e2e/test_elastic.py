@@ -107,8 +107,7 @@ def test_a_node_lost_and_a_node_won_change_the_size_and_nothing_else(trained_sto
     rows, expected = read_metrics(moved), read_metrics(still)
     assert [row["images_seen"] for row in rows] == [row["images_seen"] for row in expected]
     losses = [np.array([row["reconstruction"] for row in found]) for found in (rows, expected)]
-    np.testing.assert_allclose(losses[0], losses[1], rtol=1e-2)
-    np.testing.assert_allclose(losses[0][:40], losses[1][:40], rtol=1e-3)  # the lost node is behind
+    np.testing.assert_allclose(losses[0], losses[1], rtol=5e-4)
 
 
 def _last_log(artifact: Artifact) -> list[str]:

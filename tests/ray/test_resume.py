@@ -38,7 +38,7 @@ def place(scale: Scale, trained_store: Path, tmp_path: Path) -> Callable[..., Sc
         if not store.exists():
             shutil.copytree(trained_store / "digits" / "pack", store / "digits" / "pack")
         training = scale.training.model_copy(
-            update={"workers": workers, "micro_batch_size": micro_batch_size, "max_failures": 0}
+            update={"workers": (workers, workers), "micro_batch_size": micro_batch_size, "max_failures": 0}
         )
         ingest = scale.ingest.model_copy(update={"log_samples": True, "steps_per_task": 2})
         return scale.model_copy(update={"store": str(store), "training": training, "ingest": ingest})

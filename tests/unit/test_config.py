@@ -200,7 +200,7 @@ def test_an_override_leaves_the_original_as_it_was(digits):
 def test_the_seed_and_the_scale_can_be_overridden(digits):
     job, scale = apply_overrides(digits, Scale(), ["seed=41", "scale.training.workers=4", "scale.store=s3://b/c"])
     assert job == Job(name=digits.name, seed=41, stages=digits.stages)
-    assert scale.training.workers == 4
+    assert scale.training.workers == (4, 4)
     assert scale.store == "s3://b/c"
     assert scale.model_copy(update={"store": Scale().store, "training": Scale().training}) == Scale()
 

@@ -7,7 +7,7 @@ from rayograph.errors import ConfigError
 
 def worker_counts(recipe: Training, scale: TrainingScale) -> list[int]:
     """The numbers of workers that this training can run on, the largest first. Raises ConfigError if there is none."""
-    fewest, most = scale.worker_range
+    fewest, most = scale.workers
     found = []
     for workers in range(most, fewest - 1, -1):
         try:

@@ -1,8 +1,8 @@
 """Scale profiles: where a job runs. Another profile changes speed, never samples, batches or draws."""
 
-from typing import Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
+from pydantic import BeforeValidator, Field, NonNegativeInt, PositiveFloat, PositiveInt
 
 from rayograph.config.base import Declaration
 
@@ -21,14 +21,27 @@ class RayCluster(Declaration):
     """Whether the cluster grows on demand: what it lacks now is then no reason to refuse."""
 
 
+def _as_range(given: Any) -> tuple[int, int]:
+    match given:
+        case int() if given > 0:
+            return given, given
+        case [int() as fewest, int() as most] if 0 < fewest <= most:
+            return fewest, most
+    raise ValueError(f"expected a number above 0, or the fewest and the most as in [2, 8], got {given!r}")
+
+
+Range = Annotated[tuple[int, int], BeforeValidator(_as_range)]
+"""The fewest and the most, or one number for both."""
+
+
 class TrainingScale(Declaration):
     """One training's workers. Their number must divide the recipe's lanes.
 
-    `workers` is how many, or the fewest and the most: then it runs on as many as the cluster holds at the moment, goes
-    on with fewer where some are lost, and with more, from its next checkpoint, once there is room for them.
+    Between the fewest and the most of `workers` it runs on as many as the cluster holds at the moment, goes on with
+    fewer where some are lost, and with more, from a checkpoint made for it, once there is room for them.
     """
 
-    workers: PositiveInt | tuple[PositiveInt, PositiveInt] = 2
+    workers: Range = (2, 2)
     cpus_per_worker: PositiveFloat = 0.5
     threads_per_worker: PositiveInt = 1
     micro_batch_size: PositiveInt = 32
@@ -37,18 +50,6 @@ class TrainingScale(Declaration):
     precision: Literal["fp32", "bf16"] = "fp32"
     max_failures: NonNegativeInt = 3
     """Groups of workers that may be lost in a row, none beyond the checkpoint that it began at, before it gives up."""
-
-    @model_validator(mode="after")
-    def _fewest_before_most(self) -> "TrainingScale":
-        fewest, most = self.worker_range
-        if fewest > most:
-            raise ValueError(f"workers: expected the fewest before the most, got {fewest} and {most}")
-        return self
-
-    @property
-    def worker_range(self) -> tuple[int, int]:
-        """The fewest and the most workers."""
-        return self.workers if isinstance(self.workers, tuple) else (self.workers, self.workers)
 
 
 class IngestScale(Declaration):

@@ -50,6 +50,11 @@ class Progress:
         self._stream.flush()
 
 
+def memory(count: float) -> str:
+    """'84 MiB' or '12.3 GiB'."""
+    return f"{count / 2**30:,.1f} GiB" if count >= 2**30 else f"{count / 2**20:,.1f} MiB"
+
+
 def duration(seconds: float) -> str:
     """'42 s', '3 min 20 s' or '5 h 04 min'."""
     whole = round(seconds)

@@ -2,11 +2,12 @@
 
 from collections.abc import Iterator
 
-from rayograph.config import Job, Pack, Scale, TrainAutoencoder, TrainDiffusion
+from rayograph.config import Job, Scale, TrainAutoencoder, TrainDiffusion
 from rayograph.config.batches import micro_batch_and_accumulation, worker_counts
 from rayograph.config.training import Training
 from rayograph.errors import ConfigError
-from rayograph.runs.progress import duration
+from rayograph.runs.progress import duration, memory
+from rayograph.stages.preflight import image_size_of
 from rayograph.training.estimate import Cost, autoencoder_cost, diffusion_cost
 
 
@@ -33,17 +34,17 @@ def examine(
 def _described(name: str, stage: Training, scale: Scale, cost: Cost) -> Iterator[str]:
     training, most = scale.training, worker_counts(stage, scale.training)[0]
     micro, accumulation = micro_batch_and_accumulation(stage, training, most)
-    networks = ", ".join(f"{network} {count / 1e6:,.1f}M" for network, count in cost.parameters.items())
-    frozen = f", frozen {cost.frozen / 1e6:,.1f}M" if cost.frozen else ""
+    networks = ", ".join(f"{network} {_count(count)}" for network, count in cost.parameters.items())
+    frozen = f", frozen {_count(cost.frozen)}" if cost.frozen else ""
     yield f"{name}: {networks}{frozen}; {cost.flops / 1e9:,.1f} GFLOP an image, forward and backward"
     yield f"  {stage.total_steps:,} steps of {stage.global_batch_size}: {most} workers × {micro} × {accumulation}"
     stages = (
-        f"ZeRO {zero} {_gib(cost.memory_bytes(zero, most, micro, training.precision))}"
+        f"ZeRO {zero} {memory(cost.memory_bytes(zero, most, micro, training.precision))}"
         + (" (the profile's)" if zero == training.zero_stage else "")
         for zero in range(4)
     )
     yield f"  memory a worker, at least: {', '.join(stages)}"
-    yield f"  a checkpoint {_gib(cost.checkpoint_bytes)}, {stage.keep_checkpoints} kept"
+    yield f"  a checkpoint {memory(cost.checkpoint_bytes)}, {stage.keep_checkpoints} kept"
 
 
 def _duration(
@@ -57,12 +58,10 @@ def _duration(
 
 
 def _image_size(job: Job, name: str, stage: TrainAutoencoder) -> int:
-    if stage.view.image_size is not None:
-        return stage.view.image_size
-    images = job.stages.get(stage.images) if isinstance(stage.images, str) else None
-    if not isinstance(images, Pack) or images.image_size is None:
+    _, size = image_size_of(job, name, stage)
+    if size is None:
         raise ConfigError(f"{name}.view.image_size: expected a size, as the job does not say that of its images")
-    return images.image_size
+    return size
 
 
 def _latents(job: Job, name: str, stage: TrainDiffusion) -> tuple[int, int]:
@@ -76,5 +75,5 @@ def _latents(job: Job, name: str, stage: TrainDiffusion) -> tuple[int, int]:
     return autoencoder.network.latent_channels, size // autoencoder.network.downsampling_factor
 
 
-def _gib(count: float) -> str:
-    return f"{count / 2**30:,.2f} GiB"
+def _count(parameters: int) -> str:
+    return f"{parameters / 1e6:,.1f}M" if parameters >= 1e6 else f"{parameters / 1e3:,.1f}K"

@@ -26,7 +26,7 @@ def check(job: Job, scale: Scale, names: Sequence[str]) -> None:
 
 
 def _autoencoder(job: Job, name: str, stage: TrainAutoencoder) -> None:
-    where, size = _image_size(job, name, stage)
+    where, size = image_size_of(job, name, stage)
     factor = stage.network.downsampling_factor
     if size is not None and size % factor:
         raise ConfigError(
@@ -40,7 +40,7 @@ def _diffusion(job: Job, name: str, stage: TrainDiffusion) -> None:
     autoencoder = job.stages.get(stage.autoencoder)
     if not isinstance(autoencoder, TrainAutoencoder):
         return
-    _, size = _image_size(job, stage.autoencoder, autoencoder)
+    _, size = image_size_of(job, stage.autoencoder, autoencoder)
     if size is not None:
         grid = size // autoencoder.network.downsampling_factor
         halvings = 2 ** (len(stage.network.block_out_channels) - 1)
@@ -51,7 +51,7 @@ def _diffusion(job: Job, name: str, stage: TrainDiffusion) -> None:
             )
 
 
-def _image_size(job: Job, name: str, stage: TrainAutoencoder) -> tuple[str, int | None]:
+def image_size_of(job: Job, name: str, stage: TrainAutoencoder) -> tuple[str, int | None]:
     """The field that decides what the autoencoder sees, and the size it says; None where only the data can tell."""
     if stage.view.image_size is not None:
         return f"{name}.view.image_size", stage.view.image_size
@@ -67,7 +67,7 @@ def _evaluation(job: Job, name: str, stage: Evaluate) -> None:
         raise ConfigError(f"{stage.images}.held_out_fraction: expected more than 0, as {name} needs held-out images")
     if not isinstance(autoencoder, TrainAutoencoder):
         return
-    where, size = _image_size(job, stage.autoencoder, autoencoder)
+    where, size = image_size_of(job, stage.autoencoder, autoencoder)
     if size is None:
         return
     if size % stage.feature_size:

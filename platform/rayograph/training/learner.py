@@ -31,13 +31,6 @@ class Learner(Protocol):
         ...
 
 
-def named_state(learner: Learner) -> Iterator[tuple[str, Tensor]]:
-    """Every tensor of a learner's checkpoint by name. All workers must walk it together."""
-    for engine_name, engine in learner.engines().items():
-        for name, tensor in engine.state():
-            yield f"{engine_name}/{name}", tensor
-
-
 def mean_metrics(parts: list[dict[str, Tensor]]) -> Metrics:
     """Means over a step's micro-batches and over all workers, of scalars under the same names."""
     names = sorted(parts[0])

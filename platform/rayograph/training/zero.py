@@ -8,6 +8,7 @@ import torch
 from rayograph.config import TrainingScale
 from rayograph.config.batches import micro_batch_and_accumulation
 from rayograph.config.training import Training
+from rayograph.runs.progress import memory
 from rayograph.training.engine import least_over_workers
 from rayograph.training.estimate import Cost
 
@@ -22,13 +23,13 @@ def settled(
     if scale.zero_stage != "auto":
         return scale, []
     micro, _ = micro_batch_and_accumulation(recipe, scale, workers)
-    found, memory = cost(), least_over_workers(worker_memory_bytes())  # all must come to the same
+    found, has = cost(), least_over_workers(worker_memory_bytes())  # all must come to the same
     needs = [found.memory_bytes(stage, workers, micro, scale.precision) for stage in range(4)]
-    stage = next((stage for stage, need in enumerate(needs) if need <= USABLE * memory), 3)
-    fits = "fits" if needs[stage] <= USABLE * memory else "does not fit: a smaller micro_batch_size may"
-    note = f"ZeRO {stage}: {_gib(needs[stage])} of a worker's {_gib(memory)} {fits}"
+    stage = next((stage for stage, need in enumerate(needs) if need <= USABLE * has), 3)
+    fits = "fits" if needs[stage] <= USABLE * has else "does not fit: a smaller micro_batch_size may"
+    note = f"ZeRO {stage}: {memory(needs[stage])} of a worker's {memory(has)} {fits}"
     if stage:
-        note += f"; ZeRO {stage - 1} would need {_gib(needs[stage - 1])}"
+        note += f"; ZeRO {stage - 1} would need {memory(needs[stage - 1])}"
     return scale.model_copy(update={"zero_stage": stage}), [note]
 
 
@@ -38,7 +39,3 @@ def worker_memory_bytes() -> int:
         return int(torch.cuda.get_device_properties(torch.cuda.current_device()).total_memory)
     host = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     return host // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
-
-
-def _gib(count: float) -> str:
-    return f"{count / 2**30:,.2f} GiB"
