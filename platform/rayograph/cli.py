@@ -1,4 +1,4 @@
-"""The command line: run, show, doctor, index, ls, verify."""
+"""The command line: run, show, doctor, export, index, ls, verify."""
 
 import argparse
 import os
@@ -60,6 +60,21 @@ def _parser() -> argparse.ArgumentParser:
     )
     doctor.add_argument("--price", metavar="N", type=_positive, help="of a worker's hour, in any currency")
     doctor.set_defaults(command=_doctor)
+
+    export = commands.add_parser("export", help="a model out of a training's checkpoints, under way or done")
+    export.add_argument("uri", help="the training's artifact, as `rayograph ls` shows it below its store")
+    export.add_argument("--to", metavar="URI", required=True, help="the folder that gets vae, unet and scheduler")
+    export.add_argument("--endpoint-url", metavar="URL", help="of an S3-compatible server")
+    export.add_argument("--at", metavar="IMAGES", type=int, help="which checkpoint; by default the newest whole one")
+    which = export.add_mutually_exclusive_group()
+    which.add_argument("--average", metavar="KEY", help="such as ema-0.9999; 'weight' for none; by default the first")
+    which.add_argument(
+        "--length",
+        metavar="SHARE",
+        type=_positive,
+        help="solve for the average of this length, as a share of the training, from ema_lengths and snapshots",
+    )
+    export.set_defaults(command=_export)
 
     index = commands.add_parser("index", help="make a folder of WebDataset tars an artifact, for stages to read")
     index.add_argument("uri", help="the folder; sidecars and a manifest are written into it, tars stay as they are")
@@ -149,6 +164,14 @@ def _doctor(options: argparse.Namespace) -> None:
     check(job, scale, names)
     lines = examine(job, scale, names, tflops=options.tflops, utilisation=options.utilisation, price=options.price)
     for line in lines:
+        print(line)
+
+
+def _export(options: argparse.Namespace) -> None:
+    from rayograph.stages.export import Wanted, export
+
+    wanted = Wanted(options.at, options.average, options.length)
+    for line in export(options.uri, options.to, options.endpoint_url, wanted):
         print(line)
 
 

@@ -36,10 +36,10 @@ class Deep(nn.Module):
         super().__init__()
         self.layers = nn.ModuleList(nn.Linear(WIDTH, WIDTH) for _ in range(LAYERS))
 
-    def forward(self, values: Tensor) -> Tensor:
+    def forward(self, values: Tensor) -> tuple[Tensor, None]:
         for layer in self.layers:
             values = torch.relu(layer(values))
-        return values.square().mean()
+        return values.square().mean(), None
 
 
 def work(rank: int, workers: int, folder: str, out: str) -> None:
@@ -49,21 +49,23 @@ def work(rank: int, workers: int, folder: str, out: str) -> None:
 
     from rayograph.runs.artifact import Artifact
     from rayograph.storage import open_store
+    from rayograph.training.averages import ConstantDecay
     from rayograph.training.checkpoint import Checkpoints
     from rayograph.training.engine import Engine, EngineSettings
+    from rayograph.training.retention import Retention
 
     class Learner:
-        engine = Engine(Deep(), EngineSettings(1, 1, 1, "fp32", (0.9, 0.99), 1e-8, 0.0, None))
+        engine = Engine(Deep(), EngineSettings(1, 1, 1, (0.9, 0.99), 1e-8, 0.0, None, (ConstantDecay(0.9),)))
 
         def engines(self) -> dict[str, Any]:
             return {"deep": self.engine}
 
     learner = Learner()
-    learner.engine.schedule(1e-4, 0.9)
-    learner.engine.minimise(learner.engine(torch.ones(1, WIDTH)))
-    mine = {f"{piece.name}@{piece.start}": piece.values for piece in learner.engine.pieces()}
+    learner.engine.schedule(1e-4, 0)
+    learner.engine.minimise([(torch.ones(1, WIDTH),)])
+    mine = {f"{piece.name}@{piece.start}": piece.values for piece in learner.engine.state.pieces()}
     files = dist.new_group(backend="gloo")
-    checkpoints = Checkpoints(Artifact(open_store(folder), "ours"), learner, keep=1)
+    checkpoints = Checkpoints(Artifact(open_store(folder), "ours"), learner, Retention(1, last=1))
 
     def rayograph(folder: str) -> tuple[float, float]:
         checkpoints.save(int(Path(folder).name.partition("-")[0]), {})

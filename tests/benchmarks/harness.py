@@ -46,11 +46,14 @@ class Row:
 
 
 def machine() -> str:
-    """Processor, cores and memory of this machine."""
+    """Processor, cores, memory and GPU of this machine."""
+    import torch
+
     lines = Path("/proc/cpuinfo").read_text().splitlines()
     model = next((line.split(": ")[1] for line in lines if line.startswith("model name")), platform.processor())
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") >> 30
-    return f"{model}, {os.cpu_count()} cores, {memory} GiB, no GPU"
+    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else "no GPU"
+    return f"{model}, {os.cpu_count()} cores, {memory} GiB, {gpu}"
 
 
 def alternate(ours: Callable[[int], Any], *peers: Callable[[int], Any], rounds: int = ROUNDS) -> list[list[Any]]:

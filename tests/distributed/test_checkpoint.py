@@ -9,31 +9,37 @@ from typing import Any
 
 import pytest
 import torch
-from engines import Line
+from engines import Line, named_state, settings
 from workers import spawn
 
 from rayograph.runs.artifact import Artifact
 from rayograph.storage import open_store
-from rayograph.training.checkpoint import Checkpoints, positions
-from rayograph.training.engine import Engine, EngineSettings
+from rayograph.training.averages import ConstantDecay, PowerFunction
+from rayograph.training.checkpoint import FIGURE, SNAPSHOT, Checkpoints, commit_of, folder_of, positions
+from rayograph.training.engine import Engine
+from rayograph.training.piece_files import checked, pieces_in
+from rayograph.training.retention import Retention
 
 BATCH = 64
+
+
+def run_in(store: str) -> Artifact:
+    return Artifact(open_store(store), "run")
 
 
 class Learner:
     """Two engines, the second of which steps half as often."""
 
-    def __init__(self, zero_stage: int) -> None:
-        settings = EngineSettings(2, 1, zero_stage, "fp32", (0.9, 0.99), 1e-3, 0.0, None)
-        self.often, self.seldom = Engine(Line(), settings), Engine(Line(), settings)
+    def __init__(self, zero_stage: int, **others: Any) -> None:
+        self.often, self.seldom = (Engine(Line(), settings(2, zero_stage, **others)) for _ in range(2))
 
     def engines(self) -> dict[str, Engine[Any]]:
         return {"often": self.often, "seldom": self.seldom}
 
     def step(self, batch: Any, images_seen: int) -> dict[str, float]:
         for engine in (self.often, self.seldom) if images_seen % (2 * BATCH) == 0 else (self.often,):
-            engine.schedule(1e-2, 0.5)
-            engine.minimise(engine(torch.full((2, 5), 1.0 + images_seen / BATCH)))
+            engine.schedule(1e-2, images_seen // BATCH)
+            engine.minimise([(torch.full((2, 5), 1.0 + images_seen / BATCH),)])
         return {}
 
     def exports(self) -> Iterator[tuple[str, Any]]:
@@ -43,7 +49,7 @@ class Learner:
 def write_three(rank: int, workers: int, store: str) -> None:
     torch.manual_seed(0)
     learner = Learner(zero_stage=2)
-    checkpoints = Checkpoints(Artifact(open_store(store), "run"), learner, keep=3)
+    checkpoints = Checkpoints(run_in(store), learner, Retention(1, last=3))
     for step in range(6):
         learner.step(None, step * BATCH)
         if step % 2:
@@ -61,16 +67,16 @@ def read_all(rank: int, workers: int, folder: str) -> None:
         torch.manual_seed(1)
         messages.clear()
         learner = Learner(zero_stage=0)
-        found = Checkpoints(Artifact(open_store(f"{folder}/{name}"), "run"), learner, keep=3).load_newest()
+        found = Checkpoints(
+            Artifact(open_store(f"{folder}/{name}"), "run"), learner, Retention(1, last=3)
+        ).load_newest()
         assert found
         images_seen, _ = found
         for step in range(images_seen // BATCH, 6):
             learner.step(None, step * BATCH)
         engines = learner.engines().items()
-        steps = {engine_name: engine.steps for engine_name, engine in engines}
-        weights = {
-            f"{engine_name}/{key}": tensor.tolist() for engine_name, engine in engines for key, tensor in engine.state()
-        }
+        steps = {engine_name: engine.state.steps for engine_name, engine in engines}
+        weights = {name: tensor.tolist() for name, tensor in named_state(learner).items()}
         Path(folder, f"{name}.json").write_text(json.dumps([images_seen, steps, weights, messages]))
 
 
@@ -86,7 +92,7 @@ def resumed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 
 
 def flip_a_bit(checkpoint: Path) -> None:
-    victim = checkpoint / "00001-000.safetensors"
+    victim = checkpoint / "state-00001-000.safetensors"
     data = bytearray(victim.read_bytes())
     data[-1] ^= 1
     victim.write_bytes(data)
@@ -94,7 +100,7 @@ def flip_a_bit(checkpoint: Path) -> None:
 
 DAMAGES: dict[str, Callable[[Path], None]] = {
     "flipped bit": flip_a_bit,
-    "missing file": lambda checkpoint: (checkpoint / "00001-000.safetensors").unlink(),
+    "missing file": lambda checkpoint: (checkpoint / "state-00001-000.safetensors").unlink(),
     "no commit": lambda checkpoint: (checkpoint / "checkpoint.json").unlink(),
 }
 
@@ -128,10 +134,40 @@ def test_only_the_newest_checkpoints_are_kept(tmp_path: Path) -> None:
 
 
 def write_pruned(rank: int, workers: int, store: str) -> None:
-    learner, artifact = Learner(zero_stage=0), Artifact(open_store(store), "run")
+    learner, artifact = Learner(zero_stage=0), run_in(store)
     artifact.write(f"checkpoints/{2 * BATCH:012d}/left-over.safetensors", b"torn")
-    checkpoints = Checkpoints(artifact, learner, keep=2)
+    checkpoints = Checkpoints(artifact, learner, Retention(1, last=2))
     for step in range(6):
         learner.step(None, step * BATCH)
         checkpoints.save((step + 1) * BATCH, {})
     checkpoints.finish()
+
+
+def write_snapshots(rank: int, workers: int, store: str) -> None:
+    learner, artifact = Learner(zero_stage=1, averages=(ConstantDecay(0.5), PowerFunction(0.1))), run_in(store)
+    checkpoints = Checkpoints(artifact, learner, Retention(BATCH, last=1, every=4 * BATCH, best=1, snapshots=2 * BATCH))
+    for step in range(7):
+        learner.step(None, step * BATCH)
+        checkpoints.save((step + 1) * BATCH, {FIGURE: abs(step - 2.0)})
+    checkpoints.finish()
+
+
+def test_what_goes_may_leave_its_averages_and_the_best_stays(tmp_path: Path) -> None:
+    spawn(write_snapshots, 2, str(tmp_path))
+    artifact = run_in(str(tmp_path))
+    assert positions(artifact) == [3 * BATCH, 4 * BATCH, 7 * BATCH]  # the best, one every four, the newest
+    assert positions(artifact, SNAPSHOT) == [2 * BATCH, 6 * BATCH]
+    for images_seen in positions(artifact, SNAPSHOT):
+        files = commit_of(artifact, images_seen, SNAPSHOT)["files"]
+        assert sorted(artifact.names(f"{folder_of(images_seen)}/")) == sorted(
+            [f"{folder_of(images_seen)}/{SNAPSHOT}", *(file["path"] for file in files)]
+        )
+        found = [piece for file in files for piece in pieces_in(checked(artifact, file))]
+        values = {
+            name: sum(len(piece.values) for piece in found if piece.name == name) for name in {p.name for p in found}
+        }
+        assert values == {
+            f"{engine}/length-0.1/line.{name}": size
+            for engine in ("often", "seldom")
+            for name, size in (("weight", 15), ("bias", 3))
+        }

@@ -15,6 +15,7 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
+from engines import settings, state
 from torch import Tensor, nn
 
 from rayograph.runs.artifact import Artifact
@@ -28,24 +29,24 @@ class Square(nn.Module):
         super().__init__()
         self.layer = nn.Linear(WIDTH, WIDTH)
 
-    def forward(self, values: Tensor) -> Tensor:
-        return self.layer(values).square().mean()
+    def forward(self, values: Tensor) -> tuple[Tensor, None]:
+        return self.layer(values).square().mean(), None
 
 
 class Learner:
     def __init__(self) -> None:
-        from rayograph.training.engine import Engine, EngineSettings
+        from rayograph.training.engine import Engine
 
         torch.manual_seed(0)
-        self.engine = Engine(Square(), EngineSettings(BATCH, 1, 1, "fp32", (0.9, 0.99), 1e-3, 0.0, None))
+        self.engine = Engine(Square(), settings(BATCH, 1))
 
     def engines(self) -> dict[str, Any]:
         return {"square": self.engine}
 
     def step(self, batch: Any, images_seen: int) -> dict[str, float]:
         values = torch.randn(BATCH, WIDTH, generator=torch.Generator().manual_seed(images_seen))
-        self.engine.schedule(1e-3, 0.9)
-        self.engine.minimise(self.engine(values))
+        self.engine.schedule(1e-3, images_seen // BATCH)
+        self.engine.minimise([(values,)])
         return {}
 
     def exports(self) -> Iterator[tuple[str, Any]]:
@@ -55,9 +56,10 @@ class Learner:
 def train_on(store: str) -> None:
     """From the newest checkpoint, one more at every step, until somebody kills it."""
     from rayograph.training.checkpoint import Checkpoints
+    from rayograph.training.retention import Retention
 
     learner = Learner()
-    checkpoints = Checkpoints(Artifact(open_store(store), "run"), learner, keep=2)
+    checkpoints = Checkpoints(Artifact(open_store(store), "run"), learner, Retention(1, last=2))
     found = checkpoints.load_newest()
     images_seen = found[0] if found else 0
     while True:
@@ -68,18 +70,20 @@ def train_on(store: str) -> None:
 
 def compare(store: str) -> None:
     """Fails unless the newest checkpoint is what an uninterrupted training has at its place."""
-    from rayograph.training import checkpoint
+    from rayograph.training.checkpoint import Checkpoints
+    from rayograph.training.retention import Retention
 
     newest = Learner()
     told: list[str] = []
-    found = checkpoint.Checkpoints(Artifact(open_store(store), "run"), newest, 2, told.append).load_newest()
+    run = Artifact(open_store(store), "run")
+    found = Checkpoints(run, newest, Retention(1, last=2), told.append).load_newest()
     assert found is not None
     assert told == []  # the newest commit is whole
     straight = Learner()
     for step in range(found[0] // BATCH):
         straight.step(None, step * BATCH)
-    expected = dict(straight.engine.state())
-    for name, tensor in newest.engine.state():
+    expected = dict(state(straight.engine))
+    for name, tensor in state(newest.engine):
         assert torch.equal(tensor, expected[name]), name
 
 
@@ -104,9 +108,9 @@ def forked(work: Callable[[str], None], store: str) -> int:
 def kill_often(store: str, seed: int) -> None:
     import deepspeed  # noqa: F401 - once, and not in every child
 
-    import rayograph.training.checkpoint as checkpoint
+    import rayograph.training.piece_files as piece_files
 
-    checkpoint.PART_BYTES = 1 << 20  # several files each
+    piece_files.FILE_BYTES = 1 << 20  # several files each
     draw = random.Random(seed)
     for kill in range(KILLS):
         before = set(Path(store).rglob("checkpoint.json"))

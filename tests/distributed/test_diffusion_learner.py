@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from engines import named_state
+from plain import PlainTraining
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 from workers import spawn
@@ -18,7 +19,7 @@ from rayograph.models.scaling import LatentScale
 from rayograph.models.schedule import build_schedule
 from rayograph.runs.draws import Stream, integers, normal, uniform
 from rayograph.shards.batch import Batch
-from rayograph.training.optimiser import AdamWithEma, ema_decay_at
+from rayograph.training.setup import averages_of
 
 SEED, STEPS, GLOBAL, CLASSES = 5, 20, 8, 3
 CASES = [(stage, accumulation) for stage in (0, 1, 2, 3) for accumulation in (1, 2)]
@@ -39,7 +40,8 @@ RECIPE = TrainDiffusion(
     lanes=4,
     learning_rate=1e-2,
     eps=1e-3,  # far above rounding: Adam would turn that of tiny gradients into whole steps
-    ema_decay=0.9,
+    ema_decays=(0.9, 0.5),
+    ema_lengths=(0.1,),
 )
 SCALE = LatentScale((0.1, -0.2, 0.3), (0.5, 1.0, 2.0))
 SHAPE = (3, 8, 8)
@@ -59,8 +61,13 @@ def plain_loop() -> dict[str, Tensor]:
     torch.manual_seed(SEED)
     schedule = build_schedule(RECIPE.noise_schedule)
     denoiser = build_denoiser(RECIPE.network, SHAPE[0], SHAPE[1])
-    optimiser = AdamWithEma(
-        denoiser.parameters(), lr=RECIPE.learning_rate, betas=RECIPE.betas, eps=RECIPE.eps, weight_decay=0.0
+    training = PlainTraining(
+        denoiser.named_parameters(),
+        averages_of(RECIPE),
+        lr=RECIPE.learning_rate,
+        betas=RECIPE.betas,
+        eps=RECIPE.eps,
+        weight_decay=0.0,
     )
     losses = []
     for step in range(STEPS):
@@ -73,13 +80,9 @@ def plain_loop() -> dict[str, Tensor]:
         given = torch.where(dropped, CLASSES, torch.from_numpy(classes(step)))
         prediction = denoise(denoiser, schedule.add_noise(latents, noise, timesteps), timesteps, given)
         loss = (prediction - schedule.get_velocity(latents, noise, timesteps)).square().mean()
-        optimiser.param_groups[0]["ema_decay"] = ema_decay_at(step, RECIPE.ema_decay)
-        optimiser.zero_grad()
-        loss.backward()
-        optimiser.step()
+        training.step(loss, step)
         losses.append(loss.detach())
-    state = {f"denoiser/weight/denoiser.{n}": p.detach() for n, p in denoiser.named_parameters()}
-    state |= {f"denoiser/ema/denoiser.{n}": optimiser.state[p]["ema"] for n, p in denoiser.named_parameters()}
+    state = {f"denoiser/{name}": tensor for name, tensor in training.state("denoiser.").items() if "exp_" not in name}
     return state | {"losses": torch.stack(losses)}
 
 

@@ -1,83 +1,102 @@
-"""The engine against plain PyTorch: ZeRO 0-3, one and two workers, accumulation, clipping, EMA, loading."""
+"""The engine against plain PyTorch: ZeRO 0-3, one and two workers, accumulation, clipping, averages, loading."""
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 import torch.nn.functional as F
+from engines import settings, state
+from plain import PlainTraining
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from workers import spawn
 
-from rayograph.training.optimiser import AdamWithEma, ema_decay_at
+from rayograph.training.averages import ConstantDecay, PowerFunction
 
 STEPS, RESUME_AT, BATCH, PIECE = 6, 3, 8, 5
-RATE, DECAY, CLIP = 1e-2, 0.9, 0.5
+RATE, CLIP = 1e-2, 0.5
+AVERAGES = (ConstantDecay(0.9), ConstantDecay(0.5), PowerFunction(0.1))
 # Adam divides by the root of the second moment: an epsilon far above rounding keeps directions of nothing still.
 OPTIMISER = {"betas": (0.9, 0.99), "eps": 1e-4, "weight_decay": 0.01}
+FORMS: dict[str, dict[str, Any]] = {
+    "0": {"zero_stage": 0},
+    "1": {"zero_stage": 1},
+    "2": {"zero_stage": 2},
+    "3": {"zero_stage": 3},
+    "2, weight by weight": {"zero_stage": 2, "flat_parameters": 0},
+    "3, weight by weight": {"zero_stage": 3, "flat_parameters": 0},
+    "1, optimiser on the host": {"zero_stage": 1, "offload_optimizer": True},
+    "2, optimiser on the host": {"zero_stage": 2, "offload_optimizer": True},
+    "3, optimiser on the host": {"zero_stage": 3, "offload_optimizer": True},
+}
+"""ZeRO stages, and how they are gone about."""
 
 
 class SmallNetwork(nn.Module):
-    """Odd sizes, so that no shard divides them evenly."""
+    """Odd sizes, so that no shard divides them evenly, and a weight that is not trained."""
 
     def __init__(self) -> None:
         super().__init__()
         self.first, self.last = nn.Conv2d(3, 7, 3, padding=1), nn.Conv2d(7, 3, 3, padding=1)
+        self.fixed = nn.Conv2d(3, 3, 1).requires_grad_(False)
 
-    def forward(self, images: Tensor) -> Tensor:
-        return F.mse_loss(self.last(F.silu(self.first(images))), images)
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        made = self.last(F.silu(self.first(images))) + self.fixed(images)
+        return F.mse_loss(made, images), made.detach()
 
 
 def batch(step: int) -> Tensor:
     return torch.randn(BATCH, 3, 8, 8, generator=torch.Generator().manual_seed(step))
 
 
-def plain(steps: int) -> dict[str, Tensor]:
+def network(seed: int = 0) -> SmallNetwork:
+    """`fixed` is the same for all seeds."""
     torch.manual_seed(0)
-    network = SmallNetwork()
-    optimiser = AdamWithEma(network.parameters(), lr=RATE, **OPTIMISER)
+    made = SmallNetwork()
+    torch.manual_seed(seed)
+    made.first.reset_parameters(), made.last.reset_parameters()
+    return made
+
+
+def plain(steps: int) -> dict[str, Tensor]:
+    module = network()
+    trained = [(name, p) for name, p in module.named_parameters() if p.requires_grad]
+    training = PlainTraining(trained, AVERAGES, lr=RATE, **OPTIMISER)
     for step in range(steps):
-        optimiser.param_groups[0]["ema_decay"] = ema_decay_at(step, DECAY)
-        optimiser.zero_grad()
-        network(batch(step)).backward()
-        nn.utils.clip_grad_norm_(network.parameters(), CLIP)
-        optimiser.step()
-    state = {}
-    for name, parameter in network.named_parameters():
-        state[f"weight/{name}"] = parameter.detach()
-        for key in ("exp_avg", "exp_avg_sq", "ema"):
-            state[f"{key}/{name}"] = optimiser.state[parameter][key]
-    return state
+        training.step(module(batch(step))[0], step, CLIP)
+    return training.state()
 
 
-def train_all_stages(rank: int, workers: int, folder: str) -> None:
-    from rayograph.training.engine import Engine, EngineSettings, Piece
+def train_all(rank: int, workers: int, folder: str) -> None:
+    from rayograph.training.engine import Engine
+    from rayograph.training.engine_state import Piece
 
     halfway = load_file(f"{folder}/halfway.safetensors")
-    for stage in (0, 1, 2, 3):
+    for form, how in FORMS.items():
         for accumulation in (1, 2):
             for start in (0, RESUME_AT):
-                torch.manual_seed(start)  # a resumed engine begins with other weights, which loading must replace
-                settings = EngineSettings(
-                    BATCH // workers // accumulation, accumulation, stage, "fp32", gradient_clipping=CLIP, **OPTIMISER
-                )
-                engine = Engine(SmallNetwork(), settings)
+                chosen = OPTIMISER | {"averages": AVERAGES, "gradient_clipping": CLIP, "accumulation": accumulation}
+                # A resumed engine begins with other weights, which loading must replace.
+                engine = Engine(network(seed=start), settings(BATCH // workers // accumulation, **chosen, **how))
                 if start:
                     for name, tensor in halfway.items():
                         for first, values in enumerate(tensor.flatten().split(PIECE)):  # as no stage would cut it
-                            engine.put(Piece(name, first * PIECE, values))
-                    engine.steps = start
+                            engine.state.put(Piece(name, first * PIECE, values))
+                    engine.state.steps = start
                 for step in range(start, STEPS):
-                    engine.schedule(RATE, ema_decay_at(step, DECAY))
+                    engine.schedule(RATE, step)
                     mine = batch(step).chunk(workers)[rank]
-                    for micro_batch in mine.chunk(accumulation):
-                        engine.minimise(engine(micro_batch))
-                state = {name: tensor.clone() for name, tensor in engine.state()}
-                case = f"{stage}-{accumulation}-{start}"
+                    results = engine.minimise([(part,) for part in mine.chunk(accumulation)])
+                    assert [shown.shape for _, shown in results] == [part.shape for part in mine.chunk(accumulation)]
+                assert engine.state.steps == STEPS
+                case = f"{form}-{accumulation}-{start}"
+                whole = dict(state(engine))
+                assert {name: tuple(tensor.shape) for name, tensor in whole.items()} == engine.state.shapes()
                 if rank == 0:
-                    save_file(state, f"{folder}/{case}.safetensors")
-                kept = {f"{piece.name}@{piece.start}": piece.values.clone() for piece in engine.pieces()}
+                    save_file(whole, f"{folder}/{case}.safetensors")
+                kept = {f"{piece.name}@{piece.start}": piece.values.clone() for piece in engine.state.pieces()}
                 save_file(kept, f"{folder}/{case}-kept-by-{rank}.safetensors")
 
 
@@ -85,34 +104,26 @@ def train_all_stages(rank: int, workers: int, folder: str) -> None:
 def trained(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     folder = tmp_path_factory.mktemp("engine")
     save_file(plain(RESUME_AT), folder / "halfway.safetensors")
-    spawn(train_all_stages, request.param, str(folder))
+    spawn(train_all, request.param, str(folder))
     return folder
 
 
+@pytest.mark.parametrize("start", [0, RESUME_AT], ids=["from the beginning", "loaded half way"])
 @pytest.mark.parametrize("accumulation", [1, 2])
-@pytest.mark.parametrize("stage", [0, 1, 2, 3])
-def test_every_zero_stage_trains_like_plain_torch(trained: Path, stage: int, accumulation: int) -> None:
+@pytest.mark.parametrize("form", FORMS)
+def test_every_zero_stage_trains_like_plain_torch(trained: Path, form: str, accumulation: int, start: int) -> None:
     expected = plain(STEPS)
-    found = load_file(trained / f"{stage}-{accumulation}-0.safetensors")
+    found = load_file(trained / f"{form}-{accumulation}-{start}.safetensors")
     assert found.keys() == expected.keys()
     for name, tensor in expected.items():
         torch.testing.assert_close(found[name], tensor, rtol=1e-4, atol=1e-6, msg=name)
 
 
-@pytest.mark.parametrize("accumulation", [1, 2])
-@pytest.mark.parametrize("stage", [0, 1, 2, 3])
-def test_a_loaded_state_continues_as_if_never_interrupted(trained: Path, stage: int, accumulation: int) -> None:
-    expected = plain(STEPS)
-    found = load_file(trained / f"{stage}-{accumulation}-{RESUME_AT}.safetensors")
-    for name, tensor in expected.items():
-        torch.testing.assert_close(found[name], tensor, rtol=1e-4, atol=1e-6, msg=name)
-
-
-@pytest.mark.parametrize("stage", [0, 1, 2, 3])
-def test_the_workers_pieces_together_are_every_value_once(trained: Path, stage: int) -> None:
-    whole = load_file(trained / f"{stage}-1-0.safetensors")
+@pytest.mark.parametrize("form", FORMS)
+def test_the_workers_pieces_together_are_every_value_once(trained: Path, form: str) -> None:
+    whole = load_file(trained / f"{form}-1-0.safetensors")
     missing = {name: torch.ones(tensor.numel(), dtype=torch.bool) for name, tensor in whole.items()}
-    for file in trained.glob(f"{stage}-1-0-kept-by-*.safetensors"):
+    for file in trained.glob(f"{form}-1-0-kept-by-*.safetensors"):
         for key, values in load_file(file).items():
             name, _, start = key.rpartition("@")
             here = slice(int(start), int(start) + len(values))
@@ -122,5 +133,36 @@ def test_the_workers_pieces_together_are_every_value_once(trained: Path, stage: 
     assert not any(values.any() for values in missing.values())
 
 
-def test_ema_decay_warms_up_to_its_limit() -> None:
-    assert [ema_decay_at(step, 0.5) for step in (0, 1, 8, 1000)] == [0.1, 2 / 11, 0.5, 0.5]
+def train_in_fp16(rank: int, workers: int, folder: str) -> None:
+    from rayograph.training.engine import Engine
+    from rayograph.training.loss_scale import FIRST
+
+    for stage in (0, 2, 3):
+        engine = Engine(network(), settings(BATCH // workers, stage, precision="fp16"))
+        losses = []
+        for step in range(STEPS):
+            engine.schedule(RATE, step)
+            ((loss, _),) = engine.minimise([(batch(0).chunk(workers)[rank],)])
+            losses.append(loss)
+        assert {tensor.dtype for _, tensor in state(engine)} == {torch.float32}
+        before, steps, scale = dict(state(engine)), engine.state.steps, engine.counters["loss_scale"]
+        huge = batch(0).chunk(workers)[rank] * (1e30 if rank == workers - 1 else 1.0)
+        engine.minimise([(huge,)])  # the last worker's gradients overflow: no worker takes the step
+        after = dict(state(engine))
+        assert all(torch.equal(after[name], tensor) for name, tensor in before.items())
+        assert (engine.state.steps, engine.counters["loss_scale"]) == (steps, scale / 2)
+        engine.minimise([(batch(0).chunk(workers)[rank],)])
+        assert engine.state.steps == steps + 1
+        engine.counters = {"steps": 3, "loss_scale": FIRST}
+        assert engine.counters == {"steps": 3, "loss_scale": FIRST}
+        if rank == 0:
+            save_file({"losses": torch.stack(losses).float()}, f"{folder}/{workers}-{stage}.safetensors")
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_fp16_learns_and_leaves_out_steps_that_overflow(tmp_path: Path, workers: int) -> None:
+    spawn(train_in_fp16, workers, str(tmp_path))
+    for stage in (0, 2, 3):
+        losses = load_file(tmp_path / f"{workers}-{stage}.safetensors")["losses"]
+        assert losses.isfinite().all()
+        assert losses[-1] < losses[0]

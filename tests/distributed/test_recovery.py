@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from engines import Line
+from engines import Line, settings, state
 from safetensors.torch import load_file, save_file
 from workers import spawn
 
@@ -18,11 +18,12 @@ from rayograph.shards.batch import Batch
 from rayograph.storage import open_store
 from rayograph.training.checkpoint import Checkpoints, positions
 from rayograph.training.clock import Clock
-from rayograph.training.engine import Engine, EngineSettings
+from rayograph.training.engine import Engine
 from rayograph.training.guard import Guard
 from rayograph.training.learner import mean_metrics
 from rayograph.training.loop import Hook, fit
 from rayograph.training.recovery import Recovery
+from rayograph.training.retention import Retention
 
 GLOBAL, STEPS, POISONED = 4, 8, 5
 """Checkpoints are made at every second step: the poison of step 5, counted from 0, undoes step 4 as well."""
@@ -31,18 +32,15 @@ GLOBAL, STEPS, POISONED = 4, 8, 5
 class Learner:
     def __init__(self, workers: int, zero_stage: int) -> None:
         torch.manual_seed(0)
-        self.engine = Engine(
-            Line(), EngineSettings(GLOBAL // workers, 1, zero_stage, "fp32", (0.9, 0.99), 1e-3, 0.0, None)
-        )
+        self.engine = Engine(Line(), settings(GLOBAL // workers, zero_stage))
 
     def engines(self) -> dict[str, Engine[Any]]:
         return {"line": self.engine}
 
     def step(self, batch: Batch, images_seen: int) -> dict[str, float]:
-        self.engine.schedule(1e-2, 0.5)
-        loss = self.engine(torch.from_numpy(batch.columns["values"]))
-        self.engine.minimise(loss)
-        return mean_metrics([{"loss": loss.detach()}]) | {"gradient_norm": self.engine.gradient_norm()}
+        self.engine.schedule(1e-2, images_seen // GLOBAL)
+        ((loss, _),) = self.engine.minimise([(torch.from_numpy(batch.columns["values"]),)])
+        return mean_metrics([{"loss": loss}]) | {"gradient_norm": self.engine.gradient_norm()}
 
     def exports(self) -> Iterator[tuple[str, Any]]:
         yield from ()
@@ -59,7 +57,7 @@ def batch(step: int, rank: int, workers: int, poisoned: set[int]) -> Batch:
 def train(rank: int, workers: int, folder: str, zero_stage: int, poisoned: set[int], skipped: set[int]) -> None:
     """Every step but `skipped`; saves the weights, what was told and how it ended."""
     learner, clock, guard = Learner(workers, zero_stage), Clock(GLOBAL, STEPS), Guard(100.0)
-    checkpoints = Checkpoints(Artifact(open_store(f"{folder}/store"), "run"), learner, keep=2)
+    checkpoints = Checkpoints(Artifact(open_store(f"{folder}/store"), "run"), learner, Retention(1, last=2))
     told: list[str] = []
     recovery = Recovery(checkpoints, clock, guard, 2, lambda: None, told.append)
     recovery.resume()
@@ -79,10 +77,10 @@ def train(rank: int, workers: int, folder: str, zero_stage: int, poisoned: set[i
         except DivergenceError as error:
             told.append(str(error))
     checkpoints.finish()
-    state = {name: tensor.clone() for name, tensor in learner.engine.state()}
+    held = dict(state(learner.engine))
     if rank == 0:
-        save_file(state, f"{folder}/state.safetensors")
-        Path(folder, "told.json").write_text(json.dumps([told, learner.engine.steps]))
+        save_file(held, f"{folder}/state.safetensors")
+        Path(folder, "told.json").write_text(json.dumps([told, learner.engine.state.steps]))
 
 
 @pytest.mark.parametrize(("workers", "zero_stage"), [(1, 0), (2, 2), (2, 3)])

@@ -63,11 +63,16 @@ def test_the_papers_first_stage_costs_what_is_known_of_it():
 
 
 def test_zero_divides_what_it_divides():
-    cost = Cost({"denoiser": 1000}, 0, 1, 0)
-    assert [cost.memory_bytes(stage, 4, 1, "fp32") for stage in range(4)] == [20_000, 12_000, 9_000, 6_000]
-    alone = [cost.memory_bytes(stage, 1, 1, "fp32") for stage in range(4)]
+    apart, flat = TrainingScale(flat_parameters=0), TrainingScale()
+    cost = Cost({"denoiser": 1000}, 0, 3000, 1, 0)
+    assert [cost.memory_bytes(stage, 4, 1, apart) for stage in range(4)] == [20_000, 12_000, 9_000, 6_000]
+    alone = [cost.memory_bytes(stage, 1, 1, apart) for stage in range(4)]
     assert alone == [20_000, 24_000, 24_000, 24_000]  # masters of their own
-    assert Cost({"d": 0}, 0, 1, 100).memory_bytes(0, 1, 8, "bf16") == 400
+    # One long tensor's gradients, and under ZeRO 3 its weights, are whole while a step lasts.
+    assert [cost.memory_bytes(stage, 4, 1, flat) for stage in range(4)] == [20_000, 12_000, 13_000, 14_000]
+    on_the_host = TrainingScale(zero_stage=1, offload_optimizer=True)
+    assert cost.memory_bytes(1, 4, 1, on_the_host) == 8_000
+    assert Cost({"d": 0}, 0, 0, 1, 100).memory_bytes(0, 1, 8, TrainingScale(precision="bf16")) == 400
 
 
 @pytest.mark.parametrize(
@@ -75,7 +80,7 @@ def test_zero_divides_what_it_divides():
 )
 def test_auto_takes_the_lowest_stage_that_fits_and_says_why(monkeypatch, gibibytes, stage, said):
     monkeypatch.setattr(zero, "worker_memory_bytes", lambda: gibibytes << 30)
-    cost = Cost({"denoiser": 1 << 30}, 0, 1, 0)  # 20, 12, 9 and 6 GiB over four workers
+    cost = Cost({"denoiser": 1 << 30}, 0, 3 << 30, 1, 0)  # 20, 12, 9 and 6 GiB over four workers
     scale, notes = zero.settled(TrainingScale(zero_stage="auto"), DIFFUSION, 4, lambda: cost)
     assert scale.zero_stage == stage
     assert said in notes[0]

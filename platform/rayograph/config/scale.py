@@ -47,7 +47,19 @@ class TrainingScale(Declaration):
     micro_batch_size: PositiveInt = 32
     zero_stage: Literal[0, 1, 2, 3, "auto"] = 2
     """"auto" is the lowest that fits into a worker's memory, by what `rayograph doctor` counts."""
-    precision: Literal["fp32", "bf16"] = "fp32"
+    flat_parameters: NonNegativeInt = 500_000_000
+    """Weights of a network up to which ZeRO 2 and 3 handle it as one long tensor, as 0 and 1 always do: a step costs
+    far less host time, and its gradients (2) or all of it (3) are whole on each worker while the step lasts."""
+    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    """What networks compute in. Weights, gradients and averages are fp32; under fp16 the loss is scaled."""
+    compile: bool = False
+    """Whether networks go through `torch.compile`, which wants a C++ compiler on every node."""
+    activation_checkpointing: bool = False
+    """Whether networks compute their activations again on the way back, to hold fewer of them."""
+    peak_tflops: PositiveFloat | None = None
+    """What a worker's device can do; None measures matrix products as a training starts."""
+    offload_optimizer: bool = False
+    """Whether masters and optimiser state live in the host's memory; from ZeRO 1 on."""
     max_failures: NonNegativeInt = 3
     """Groups of workers that may be lost in a row, none beyond the checkpoint that it began at, before it gives up."""
 

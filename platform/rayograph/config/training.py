@@ -1,10 +1,13 @@
 """What both trainings declare. Durations count images seen: the only clock."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, PositiveInt, model_validator
 
 from rayograph.config.base import StageBase
+
+LONGEST_EMA = 0.28
+"""Below the relative standard deviation of a plain mean over all steps, 12 ** -0.5."""
 
 
 class Training(StageBase):
@@ -32,12 +35,26 @@ class Training(StageBase):
     or one with a figure that is not finite, is undone: weights go back to the newest checkpoint, data goes on."""
     max_rollbacks: int = Field(3, ge=0)
     """Times that a training goes back so before it gives up."""
-    ema_decay: float = Field(0.9999, ge=0, lt=1)
-    """Warms up as min(decay, (1 + n) / (10 + n)) at step n."""
+    ema_decays: tuple[Annotated[float, Field(ge=0, lt=1)], ...] = Field((0.9999,), min_length=1)
+    """Of the weights' moving averages: the model is made of the first, `rayograph export` makes one of any. They warm
+    up as min(decay, (1 + n) / (10 + n)) at step n."""
+    ema_lengths: tuple[Annotated[float, Field(gt=0, lt=LONGEST_EMA)], ...] = ()
+    """Of averages by a power function besides, as shares of the training (Karras et al. 2024, sec. 3). From two, such
+    as (0.05, 0.1), and snapshots `rayograph export --length` makes one of any other length."""
 
     log_every_images: PositiveInt = 1024
+    preview_every_images: PositiveInt | None = None
+    """How often pictures of what the first average does are made."""
+    preview_images: PositiveInt = 16
     checkpoint_every_images: PositiveInt = 16384
     keep_checkpoints: PositiveInt = 2
+    """How many of the newest stay."""
+    keep_best_checkpoints: int = Field(0, ge=0)
+    """How many besides of those before which the loss was lowest."""
+    keep_checkpoint_every_images: PositiveInt | None = None
+    """How far those are apart that stay for good."""
+    ema_snapshot_every_images: PositiveInt | None = None
+    """How far those are apart whose averages by `ema_lengths` stay, when the rest of them goes."""
 
     @model_validator(mode="after")
     def _lanes_divide_the_batch(self) -> "Training":
@@ -45,6 +62,14 @@ class Training(StageBase):
             raise ValueError(
                 f"lanes: expected a divisor of global_batch_size {self.global_batch_size}, got {self.lanes}"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _averages_differ(self) -> "Training":
+        for name in ("ema_decays", "ema_lengths"):
+            values = getattr(self, name)
+            if len(set(values)) < len(values):
+                raise ValueError(f"{name}: expected each once, got {values}")
         return self
 
     @property

@@ -63,11 +63,11 @@ class Artifact:
             return manifest
         return self.committed()
 
-    def record(self, name: str, data: bytes) -> FileRecord:
+    def record(self, name: str, data: bytes | memoryview) -> FileRecord:
         """What the manifest says of a file with these bytes."""
         return FileRecord(path=name, bytes=len(data), sha256=sha256(data))
 
-    def write(self, name: str, data: bytes) -> FileRecord:
+    def write(self, name: str, data: bytes | memoryview) -> FileRecord:
         """Puts a file, replacing one of that name."""
         self.store.put(self.key(name), data)
         return self.record(name, data)

@@ -1,6 +1,6 @@
 """What a training worker is told: small, and quick to import, for it passes through processes that do not train."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,3 +20,7 @@ class Assignment:
     reader: PlannedReader
     make_learner: Callable[[], Any]
     """Makes the Learner; called on the worker, once its process group is up."""
+    cost: Callable[[], Any]
+    """What an image of this training takes: a Cost."""
+    picture: Callable[[PlannedReader, Mapping[str, Any]], bytes]
+    """A PNG of what models, by their folders, do; made by the first worker."""

@@ -39,7 +39,7 @@ def _described(name: str, stage: Training, scale: Scale, cost: Cost) -> Iterator
     yield f"{name}: {networks}{frozen}; {cost.flops / 1e9:,.1f} GFLOP an image, forward and backward"
     yield f"  {stage.total_steps:,} steps of {stage.global_batch_size}: {most} workers × {micro} × {accumulation}"
     stages = (
-        f"ZeRO {zero} {memory(cost.memory_bytes(zero, most, micro, training.precision))}"
+        f"ZeRO {zero} {memory(cost.memory_bytes(zero, most, micro, training))}"
         + (" (the profile's)" if zero == training.zero_stage else "")
         for zero in range(4)
     )

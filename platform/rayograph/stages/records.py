@@ -12,8 +12,9 @@ from rayograph.stages.assignment import Assignment
 from rayograph.stages.sample_log import SampleLog, rewind_samples
 from rayograph.training.checkpoint import Checkpoints
 from rayograph.training.clock import Clock
+from rayograph.training.engine import COMPUTED, EXCHANGED, UPDATED
 from rayograph.training.learner import Learner, Metrics
-from rayograph.training.loop import COMPUTED, WAITED
+from rayograph.training.loop import WAITED
 
 
 @dataclass(frozen=True)
@@ -48,11 +49,27 @@ class Records:
             self.metrics.flush()
 
 
+@dataclass(frozen=True)
+class Pace:
+    """What a worker's arithmetic comes to: FLOPs an image, how many share them, and what its device can do a second."""
+
+    flops: int
+    workers: int
+    peak: float
+
+    def figures(self, images_per_second: float) -> Metrics:
+        done = self.flops * images_per_second / self.workers
+        return {"flops_per_second": done, "share_of_peak": done / self.peak}
+
+
 class Report:
     """Every so many images one row, to metrics.jsonl and to the driver: means since the last, and what held it up."""
 
-    def __init__(self, log: MetricsLog, mailbox: Any, every_images: int, checkpoints: Checkpoints) -> None:
+    def __init__(
+        self, log: MetricsLog, mailbox: Any, every_images: int, checkpoints: Checkpoints, pace: "Pace"
+    ) -> None:
         self._log, self._mailbox, self._every_images, self._checkpoints = log, mailbox, every_images, checkpoints
+        self._pace = pace
         self._since = time.monotonic()
         self._rows: list[Metrics] = []
 
@@ -62,10 +79,12 @@ class Report:
             return
         now = time.monotonic()
         means = _means(self._rows)
-        waited, computed = means.pop(WAITED), means.pop(COMPUTED)
+        waited = means.pop(WAITED) * len(self._rows)
+        seconds, rate = now - self._since, len(self._rows) * clock.global_batch_size / (now - self._since)
         row: Row = {"images_seen": clock.images_seen} | means
-        row["images_per_second"] = len(self._rows) * clock.global_batch_size / (now - self._since)
-        row["share_waiting_for_data"] = waited / (waited + computed)
+        row |= {"images_per_second": rate, "share_waiting_for_data": waited / seconds}
+        row |= {f"share_{part}": spent / seconds for part, spent in _spent(learner).items()}
+        row |= self._pace.figures(rate)
         row["memory_bytes"] = _memory_bytes()
         last = self._checkpoints.last
         if last is not None:
@@ -77,6 +96,15 @@ class Report:
         self._log.append(row)
         self._mailbox.put.remote(row)
         self._since, self._rows = now, []
+
+
+def _spent(learner: Learner) -> dict[str, float]:
+    """Seconds of all networks by part of a step, since they were last asked."""
+    spent = dict.fromkeys((COMPUTED, EXCHANGED, UPDATED), 0.0)
+    for engine in learner.engines().values():
+        for part, seconds in engine.stopwatch.take().items():
+            spent[part] += seconds
+    return spent
 
 
 def _means(rows: list[Metrics]) -> Metrics:

@@ -8,6 +8,7 @@ from rayograph.errors import ConfigError
 from rayograph.ingest.contents import Images
 from rayograph.stages.assignment import Assignment
 from rayograph.stages.outcome import Outcome
+from rayograph.stages.previews import reconstructions
 from rayograph.stages.reader import planned_reader
 from rayograph.stages.resolve import ResolvedStage
 from rayograph.stages.training import run_training
@@ -24,6 +25,8 @@ def run_train_autoencoder(stage: ResolvedStage, declared: TrainAutoencoder) -> O
         artifact=stage.artifact,
         reader=planned_reader(stage, declared, "images", Images(size, declared.view, stage.seed)),
         make_learner=partial(_learner, declared, stage.scale.training, stage.seed, size),
+        cost=partial(_cost, declared, size),
+        picture=partial(reconstructions, declared.preview_images),
     )
     outcome = run_training(stage, declared, assignment, {"reconstruction": "L1", "discriminator": "critic"})
     outcome.facts |= {"image_size": size, "downsampling_factor": factor}
@@ -41,11 +44,16 @@ def _image_size(stage: ResolvedStage, declared: TrainAutoencoder) -> int:
 
 def _learner(declared: TrainAutoencoder, scale: TrainingScale, seed: int, image_size: int) -> Any:
     from rayograph.training.autoencoder import AutoencoderLearner
-    from rayograph.training.engine import world
-    from rayograph.training.estimate import autoencoder_cost
+    from rayograph.training.workers import world
     from rayograph.training.zero import settled
 
-    scale, notes = settled(scale, declared, world()[1], partial(autoencoder_cost, declared, image_size))
+    scale, notes = settled(scale, declared, world()[1], partial(_cost, declared, image_size))
     learner = AutoencoderLearner(declared, scale, seed)
     learner.notes += notes
     return learner
+
+
+def _cost(declared: TrainAutoencoder, image_size: int) -> Any:
+    from rayograph.training.estimate import autoencoder_cost
+
+    return autoencoder_cost(declared, image_size)

@@ -10,6 +10,7 @@ from rayograph.models.folder import AUTOENCODER, load_autoencoder, save_model
 from rayograph.models.scaling import LatentScale
 from rayograph.stages.assignment import Assignment
 from rayograph.stages.outcome import Outcome
+from rayograph.stages.previews import samples
 from rayograph.stages.reader import planned_reader
 from rayograph.stages.resolve import ResolvedStage
 from rayograph.stages.training import run_training
@@ -33,6 +34,8 @@ def run_train_diffusion(stage: ResolvedStage, declared: TrainDiffusion) -> Outco
         artifact=stage.artifact,
         reader=planned_reader(stage, declared, "moments", Moments((2 * channels, height, width))),
         make_learner=partial(_learner, declared, stage.scale.training, stage.seed, latent_scale, height),
+        cost=partial(_cost, declared, latent_scale, height),
+        picture=partial(samples, declared.preview_images, stage.seed, stage.artifact),
     )
     first_stage, _ = stage.input("autoencoder")
     autoencoder = load_autoencoder(first_stage)
@@ -53,12 +56,16 @@ def _common(stage: ResolvedStage, encoded: list[tuple[dict[str, Any], float]], f
 
 def _learner(declared: TrainDiffusion, scale: TrainingScale, seed: int, latent_scale: LatentScale, size: int) -> Any:
     from rayograph.training.diffusion import DiffusionLearner
-    from rayograph.training.engine import world
-    from rayograph.training.estimate import diffusion_cost
+    from rayograph.training.workers import world
     from rayograph.training.zero import settled
 
-    cost = partial(diffusion_cost, declared, len(latent_scale.mean), size)
-    scale, notes = settled(scale, declared, world()[1], cost)
+    scale, notes = settled(scale, declared, world()[1], partial(_cost, declared, latent_scale, size))
     learner = DiffusionLearner(declared, scale, seed, latent_scale, size)
     learner.notes += notes
     return learner
+
+
+def _cost(declared: TrainDiffusion, latent_scale: LatentScale, size: int) -> Any:
+    from rayograph.training.estimate import diffusion_cost
+
+    return diffusion_cost(declared, len(latent_scale.mean), size)

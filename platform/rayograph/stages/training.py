@@ -22,6 +22,7 @@ from rayograph.stages.assignment import Assignment
 from rayograph.stages.elastic import Room
 from rayograph.stages.mailbox import Mailbox
 from rayograph.stages.outcome import Outcome
+from rayograph.stages.previews import PREVIEWS
 from rayograph.stages.recorder import Recorder
 from rayograph.stages.resolve import ResolvedStage
 
@@ -29,8 +30,8 @@ POLL_SECONDS = 0.25
 ONE_LIFE = {"max_failures": 0, "controller_failure_limit": 0, "max_preemption_failures": 0}
 """A group that ends is ours to follow up: Ray Train would start it again at the same size, for ever."""
 
-WAITING = {"share_waiting_for_data": "waiting"}
-"""On every training's progress line: 0 where data never held it up."""
+SHARES = {"share_waiting_for_data": "data", "share_exchanging": "network", "share_computing": "arithmetic"}
+"""Of the time since the last row, on every training's progress line: which of them holds it up."""
 BAD_SAMPLES = "bad_samples.txt"
 """Names and reasons of samples that others stood in for."""
 
@@ -48,7 +49,7 @@ def run_training(stage: ResolvedStage, recipe: Training, assignment: Assignment,
     here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)  # others come and go
     mailbox = ray.remote(num_cpus=0, scheduling_strategy=here)(Mailbox).remote(bad_samples)
     total = recipe.total_steps * recipe.global_batch_size
-    with Recorder(stage, "images", total, shown | WAITING) as recorder, _wanting(room):
+    with Recorder(stage, "images", total, shown | SHARES) as recorder, _wanting(room):
         failures, began_at = 0, -1
         while True:
             group = _Group(stage, assignment, mailbox, recorder, bad_samples, room)
@@ -69,7 +70,7 @@ def run_training(stage: ResolvedStage, recipe: Training, assignment: Assignment,
                 raise error
             first_line = str(error).strip().splitlines()[-1][:200]
             recorder.progress.say(f"workers lost ({first_line}); starting again, {failures} of {scale.max_failures}")
-    files = stage.artifact.records("model/") + stage.artifact.records(BAD_SAMPLES)
+    files = [record for prefix in ("model/", PREVIEWS, BAD_SAMPLES) for record in stage.artifact.records(prefix)]
     return Outcome(files=files, facts={"bad_samples": len(bad_samples)})
 
 
@@ -141,6 +142,9 @@ class _Group:
                 self.nodes.add(message["node"])
             elif "stopped" in message:
                 self.stopped = True
+            elif "preview" in message:
+                png = self.stage.artifact.read(message["preview"])
+                self.recorder.wandb.log_image("preview", png, message["images_seen"])
             elif "note" in message:
                 self.recorder.progress.say(message["note"])
             elif "bad_sample" in message:

@@ -16,15 +16,18 @@ from rayograph.ingest.streams import training_batches
 from rayograph.models.folder import save_model
 from rayograph.shards.batch import Batch
 from rayograph.stages.assignment import Assignment
-from rayograph.stages.records import Records, Report
+from rayograph.stages.previews import Preview
+from rayograph.stages.records import Pace, Records, Report
 from rayograph.stages.sample_log import SampleLog
 from rayograph.training.checkpoint import Checkpoints
 from rayograph.training.clock import Clock
-from rayograph.training.engine import device
 from rayograph.training.guard import Guard
 from rayograph.training.learner import Learner, Metrics
 from rayograph.training.loop import Hook, fit
+from rayograph.training.peak import peak_flops
 from rayograph.training.recovery import Recovery
+from rayograph.training.setup import retention_of
+from rayograph.training.workers import device
 
 HEARTBEAT_STEPS = 8
 """Steps between two looks whether the driver wants the workers to stop."""
@@ -45,7 +48,7 @@ def train(assignment: Assignment, mailbox: Any) -> None:
         if rank == 0:
             mailbox.put.remote({"note": note})
 
-    checkpoints = Checkpoints(assignment.artifact, learner, recipe.keep_checkpoints, tell)
+    checkpoints = Checkpoints(assignment.artifact, learner, retention_of(recipe), tell)
     guard = Guard(recipe.gradient_norm_limit)
     recovery = Recovery(checkpoints, clock, guard, recipe.max_rollbacks, records.flush, tell)
     recovery.resume()
@@ -58,11 +61,15 @@ def train(assignment: Assignment, mailbox: Any) -> None:
         for note in learner.notes:
             tell(note)
     hooks = [
+        Hook(1, lambda learner, clock, metrics: recovery.note(metrics[learner.headline])),
         Hook(recipe.checkpoint_every_images, lambda *_: recovery.save()),
         Hook(HEARTBEAT_STEPS * recipe.global_batch_size, _Ear(rank, mailbox, recovery)),
     ]
+    if recipe.preview_every_images:
+        hooks.append(Hook(recipe.preview_every_images, Preview(assignment, rank, mailbox)))
     if records.metrics:
-        hooks = [Hook(1, Report(records.metrics, mailbox, recipe.log_every_images, checkpoints)), *hooks]
+        pace = Pace(assignment.cost().flops, workers, peak_flops(scale.training))
+        hooks = [Hook(1, Report(records.metrics, mailbox, recipe.log_every_images, checkpoints, pace)), *hooks]
     batches = training_batches(
         reader, scale.ingest, worker=rank, workers=workers, steps=range(clock.step, clock.total_steps)
     )

@@ -45,7 +45,7 @@ class Backend(Protocol):
     def read_ranges(self, key: str, ranges: Sequence[tuple[int, int]]) -> list[bytes]:
         """The bytes of each non-empty range; what lies past the object's end is left out, for the store to notice."""
 
-    def put(self, key: str, data: bytes) -> None: ...
+    def put(self, key: str, data: bytes | memoryview) -> None: ...
 
     def put_if_absent(self, key: str, data: bytes) -> bool: ...
 
@@ -112,7 +112,7 @@ class ObjectStore:
         filled = iter(answers)
         return [next(filled) if length > 0 else b"" for _, length in ranges]
 
-    def put(self, key: str, data: bytes) -> None:
+    def put(self, key: str, data: bytes | memoryview) -> None:
         """Write the object, replacing one that is there; readers see the old bytes or the new, nothing between."""
         self.backend.put(self._check_key(key), data)
 

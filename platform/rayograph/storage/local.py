@@ -76,7 +76,7 @@ class LocalFolder:
         with _reading(join_uri(self.uri, key), "read"), open(self._path(key), "rb", buffering=0) as file:
             return [_read_at(file.fileno(), start, length) for start, length in ranges]
 
-    def put(self, key: str, data: bytes) -> None:
+    def put(self, key: str, data: bytes | memoryview) -> None:
         with _writing(join_uri(self.uri, key), "put"), self._unfinished(key, data) as unfinished:
             os.replace(unfinished, self._path(key))
 
@@ -101,7 +101,7 @@ class LocalFolder:
         return join_uri(self.uri, key) if key else self.uri
 
     @contextmanager
-    def _unfinished(self, key: str, data: bytes) -> Iterator[str]:
+    def _unfinished(self, key: str, data: bytes | memoryview) -> Iterator[str]:
         """A hidden file beside `key` with `data` on the disk, then gone, and the folder's new entry on the disk."""
         folder = os.path.dirname(self._path(key))
         path = os.path.join(folder, f"{UNFINISHED}{uuid4().hex}")

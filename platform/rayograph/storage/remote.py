@@ -79,9 +79,9 @@ class RemoteFolder:
             paths = [self._path(key)] * len(ranges)
             return [bytes(answer) for answer in self._opened[0].cat_ranges(paths, starts, ends, on_error="raise")]
 
-    def put(self, key: str, data: bytes) -> None:
+    def put(self, key: str, data: bytes | memoryview) -> None:
         with self._writing(key, "put"):
-            self._opened[0].pipe_file(self._path(key), data)
+            self._opened[0].pipe_file(self._path(key), bytes(data))
 
     def put_if_absent(self, key: str, data: bytes) -> bool:
         with self._writing(key, "put if absent"), _MEMORY if self._scheme == "memory" else nullcontext():

@@ -116,8 +116,9 @@ class S3Prefix:
         parts = iter(self._one_version(key, lambda: self._parts(key, [s for several in spans for s in several])))
         return [b"".join(next(parts).data for _ in several) for several in spans]
 
-    def put(self, key: str, data: bytes) -> None:
-        self._ask(key, "put", lambda: self._client.put_object(**self._at(key), Body=data))
+    def put(self, key: str, data: bytes | memoryview) -> None:
+        body = bytes(data)
+        self._ask(key, "put", lambda: self._client.put_object(**self._at(key), Body=body))
 
     def put_if_absent(self, key: str, data: bytes) -> bool:
         writer = uuid4().hex

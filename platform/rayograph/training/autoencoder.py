@@ -6,7 +6,8 @@ the autoencoder's.
 Shapes: b batch, c image channels, h w pixels, z latent channels, y x latent grid.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -30,21 +31,31 @@ from rayograph.models.perceptual import PerceptualDistance, build_perceptual
 from rayograph.runs.draws import Stream, normal
 from rayograph.shapes import Images, Noise, Scalar
 from rayograph.shards.batch import Batch
-from rayograph.training.engine import Engine, device, mean_over_workers, world
+from rayograph.training.engine import Engine
+from rayograph.training.flat import Loss
+from rayograph.training.known_gradient import KnownGradient
 from rayograph.training.learner import Metrics, mean_metrics
-from rayograph.training.optimiser import ema_decay_at
-from rayograph.training.setup import engine_settings, learning_rate
+from rayograph.training.setup import averages_of, engine_settings, learning_rate, prepared
+from rayograph.training.workers import device, mean_over_workers, world
+
+AUTOENCODER_ENGINE = "autoencoder"
+
+
+@dataclass(frozen=True)
+class Reconstructed:
+    """What a generator's pass shows: the images it made, and its losses."""
+
+    images: Tensor
+    parts: dict[str, Tensor]
 
 
 class GeneratorPass(nn.Module):
-    """Reconstruct, compare, and, while `critic` is given, try to pass for real."""
+    """Reconstruct, compare, and, while there is a `critic`, try to pass for real."""
 
     def __init__(self, autoencoder: Any, loss: AutoencoderLoss) -> None:
         super().__init__()
         self.autoencoder = autoencoder
         self._loss = loss
-        self.reconstructions: Tensor
-        self.parts: dict[str, Tensor]
 
     def forward(
         self,
@@ -53,58 +64,71 @@ class GeneratorPass(nn.Module):
         perceptual: PerceptualDistance,
         critic: nn.Module | None,
         weight: Tensor | None,
-    ) -> Scalar:
-        """The loss of one micro-batch. `weight` is the adaptive weight, where it is known already."""
+    ) -> Loss:
+        """Of one micro-batch. `weight` is the adaptive weight, where it is known already."""
         moments = encode(self.autoencoder, images)
         raw_latents = posterior_sample(moments, noise)
-        reconstructions = decode(self.autoencoder, raw_latents)
-        reconstruction, distance = self._reconstruction(reconstructions, images, perceptual)
-        self.parts = {
-            "reconstruction": reconstruction.detach() / (1 if self._quantised else images[0].numel()),
-            "perceptual": distance.detach().mean(),
-        }
+        made = decode(self.autoencoder, raw_latents)
+        parts: dict[str, Tensor] = {}
         if self._quantised:
-            regularisation = codebook_loss(raw_latents, nearest_codes(self.autoencoder, raw_latents))
-            total = reconstruction + self._loss.codebook_weight * regularisation
-            self.parts["codebook"] = regularisation.detach()
+            codebook = codebook_loss(raw_latents, nearest_codes(self.autoencoder, raw_latents))
+            regularisation = self._loss.codebook_weight * codebook
+            parts["codebook"] = codebook.detach()
         else:
-            regularisation = kl_loss(moments)
-            total = reconstruction + self._loss.kl_weight * regularisation
-            self.parts["kl"] = regularisation.detach()
-        if critic is not None:
-            generator = generator_loss(critic(reconstructions), self._loss.adversarial)
+            kl = kl_loss(moments)
+            regularisation = self._loss.kl_weight * kl
+            parts["kl"] = kl.detach()
+        if critic is None:
+            reconstruction, distance = self._reconstruction(made, images, perceptual)
+            loss = reconstruction
+        else:
+            reconstruction, distance, generator, gradients = self._judged(made, images, perceptual, critic)
             if weight is None:
-                weight = adaptive_weight(*(mean_over_workers(g) for g in self._gradients(reconstruction, generator)))
-            total = total + self._loss.discriminator_weight * weight * generator
-            self.parts |= {"generator": generator.detach(), "adaptive_weight": weight}
-        self.reconstructions = reconstructions.detach()
-        return total
+                weight = adaptive_weight(*(mean_over_workers(g) for g in self._at_last_layer(made, gradients)))
+            share = self._loss.discriminator_weight * weight
+            loss = KnownGradient.apply(made, reconstruction + share * generator, gradients[0] + share * gradients[1])
+            parts |= {"generator": generator, "adaptive_weight": weight}
+        parts["reconstruction"] = reconstruction.detach() / (1 if self._quantised else images[0].numel())
+        parts["perceptual"] = distance.detach().mean()
+        return loss + regularisation, Reconstructed(made.detach(), parts)
 
     def last_layer_gradients(
         self, images: Images, noise: Noise, perceptual: PerceptualDistance, critic: nn.Module
     ) -> tuple[Tensor, Tensor]:
         """Both losses' gradients at the decoder's last convolution, for one micro-batch among several."""
-        reconstructions = decode(self.autoencoder, posterior_sample(encode(self.autoencoder, images), noise))
-        reconstruction, _ = self._reconstruction(reconstructions, images, perceptual)
-        return self._gradients(reconstruction, generator_loss(critic(reconstructions), self._loss.adversarial))
+        made = decode(self.autoencoder, posterior_sample(encode(self.autoencoder, images), noise))
+        *_, gradients = self._judged(made, images, perceptual, critic)
+        return self._at_last_layer(made, gradients)
 
     @property
     def _quantised(self) -> bool:
         return is_quantised(self.autoencoder)
 
-    def _reconstruction(
-        self, reconstructions: Images, images: Images, perceptual: PerceptualDistance
-    ) -> tuple[Scalar, Tensor]:
+    def _judged(
+        self, made: Images, images: Images, perceptual: PerceptualDistance, critic: nn.Module
+    ) -> tuple[Tensor, Tensor, Tensor, tuple[Tensor, Tensor]]:
+        """Reconstruction loss, distance and generator loss, without gradients, and both losses' gradients at `made`.
+
+        Taken there once, they serve the adaptive weight and the training.
+        """
+        leaf = made.detach().requires_grad_()
+        shown = leaf.view_as(leaf)  # who counts FLOPs hooks what modules are given, and cannot hook a leaf
+        reconstruction, distance = self._reconstruction(shown, images, perceptual)
+        generator = generator_loss(critic(shown), self._loss.adversarial)
+        (of_reconstruction,) = torch.autograd.grad(reconstruction, leaf)
+        (of_generator,) = torch.autograd.grad(generator, leaf)
+        return reconstruction.detach(), distance, generator.detach(), (of_reconstruction, of_generator)
+
+    def _reconstruction(self, made: Images, images: Images, perceptual: PerceptualDistance) -> tuple[Scalar, Tensor]:
         """The loss, with a codebook its mean instead of its sum over an image (the released models'); the distance."""
-        distance = perceptual(reconstructions, images)
-        loss = reconstruction_loss(reconstructions, images, distance, self._loss.perceptual_weight)
+        distance = perceptual(made, images)
+        loss = reconstruction_loss(made, images, distance, self._loss.perceptual_weight)
         return (loss / images[0].numel() if self._quantised else loss), distance
 
-    def _gradients(self, reconstruction: Tensor, generator: Tensor) -> tuple[Tensor, Tensor]:
+    def _at_last_layer(self, made: Images, gradients: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
         last = self.autoencoder.decoder.conv_out.weight
-        (of_reconstruction,) = torch.autograd.grad(reconstruction, last, retain_graph=True)
-        (of_generator,) = torch.autograd.grad(generator, last, retain_graph=True)
-        return of_reconstruction, of_generator
+        first, second = (torch.autograd.grad(made, last, gradient, retain_graph=True)[0] for gradient in gradients)
+        return first, second
 
 
 class DiscriminatorPass(nn.Module):
@@ -115,60 +139,63 @@ class DiscriminatorPass(nn.Module):
         self.discriminator = discriminator
         self._form = form
 
-    def forward(self, images: Images, reconstructions: Images) -> Scalar:
+    def forward(self, images: Images, reconstructions: Images) -> Loss:
         real, fake = self.discriminator(torch.cat([images, reconstructions])).chunk(2)
-        return discriminator_loss(real, fake, self._form)
+        return discriminator_loss(real, fake, self._form), None
 
 
 class AutoencoderLearner:
     """Trains the declared autoencoder; the discriminator joins at `discriminator_start_images`."""
 
+    headline = "reconstruction"
+
     def __init__(self, recipe: TrainAutoencoder, scale: TrainingScale, seed: int) -> None:
         self._recipe, self._seed = recipe, seed
         _, workers = world()
         torch.manual_seed(seed)
-        generator = GeneratorPass(build_autoencoder(recipe.network), recipe.loss)
+        autoencoder = prepared(build_autoencoder(recipe.network), scale, ("encoder", "decoder"))
         critic = PatchDiscriminator(recipe.discriminator, recipe.network.image_channels)
         perceptual, note = build_perceptual(recipe.perceptual, recipe.network.image_channels)
         self.notes = [note]
-        settings = engine_settings(recipe, scale, workers)
+        settings = engine_settings(recipe, scale, workers, averages_of(recipe))
         self._perceptual = perceptual.to(device())
         self._micro_batch_size = settings.micro_batch_size
-        self._generator = Engine(generator.to(device()), settings)
+        self._generator = Engine(GeneratorPass(autoencoder, recipe.loss).to(device()), settings)
         # Under ZeRO-3 a discriminator called inside the autoencoder's forward would have no weights there.
         critic_settings = engine_settings(recipe, scale, workers, zero_stage=min(2, settings.zero_stage))
         self._critic = Engine(DiscriminatorPass(critic, recipe.loss.adversarial).to(device()), critic_settings)
         self._critic_peak = recipe.discriminator_learning_rate or recipe.learning_rate
 
     def engines(self) -> dict[str, Engine[Any]]:
-        return {"autoencoder": self._generator, "discriminator": self._critic}
+        return {AUTOENCODER_ENGINE: self._generator, "discriminator": self._critic}
 
     def step(self, batch: Batch, images_seen: int) -> Metrics:
         """Autoencoder first, on all micro-batches; then the discriminator, on what it made."""
         recipe = self._recipe
         start = recipe.loss.discriminator_start_images
         adversarial = images_seen >= start and recipe.loss.discriminator_weight > 0
-        steps = images_seen // recipe.global_batch_size
+        step = images_seen // recipe.global_batch_size
         rate = learning_rate(recipe, images_seen)
-        self._generator.schedule(rate, ema_decay_at(steps, recipe.ema_decay))
+        self._generator.schedule(rate, step)
         micro_batches = [self._tensors(part) for part in batch.split(self._micro_batch_size)]
-        parts: list[dict[str, Tensor]] = []
-        fakes: list[Tensor] = []
         with self._critic.frozen() as frozen:
             critic = frozen.discriminator if adversarial else None
             weight = (
                 self._shared_weight(micro_batches, critic) if critic is not None and len(micro_batches) > 1 else None
             )
-            for images, noise in micro_batches:
-                self._generator.minimise(self._generator(images, noise, self._perceptual, critic, weight))
-                parts.append(self._generator.module.parts)
-                fakes.append(self._generator.module.reconstructions)
+            made: list[Reconstructed] = [
+                shown
+                for _, shown in self._generator.minimise(
+                    [(images, noise, self._perceptual, critic, weight) for images, noise in micro_batches]
+                )
+            ]
+        parts = [shown.parts for shown in made]
         if adversarial:
-            self._critic.schedule(learning_rate(recipe, images_seen, self._critic_peak), 0.0)
-            for number, (images, _) in enumerate(micro_batches):
-                loss = self._critic(images, fakes[number])
-                self._critic.minimise(loss)
-                parts[number] = parts[number] | {"discriminator": loss.detach()}
+            self._critic.schedule(learning_rate(recipe, images_seen, self._critic_peak), step)
+            judged = self._critic.minimise(
+                [(images, shown.images) for (images, _), shown in zip(micro_batches, made, strict=True)]
+            )
+            parts = [part | {"discriminator": loss} for part, (loss, _) in zip(parts, judged, strict=True)]
         metrics = mean_metrics(parts) | {"learning_rate": rate, "gradient_norm": self._generator.gradient_norm()}
         if adversarial:
             metrics["discriminator_gradient_norm"] = self._critic.gradient_norm()
@@ -176,9 +203,9 @@ class AutoencoderLearner:
 
     def _shared_weight(self, micro_batches: list[tuple[Tensor, Tensor]], critic: nn.Module) -> Tensor:
         """One adaptive weight for a step of several micro-batches: of the whole global batch's gradients."""
-        with self._generator.precision():
+        with self._generator.gathered() as generator, self._generator.precision():
             found = [
-                self._generator.module.last_layer_gradients(images, noise, self._perceptual, critic)
+                generator.last_layer_gradients(images, noise, self._perceptual, critic)
                 for images, noise in micro_batches
             ]
         means = [mean_over_workers(torch.stack(gradients).mean(dim=0)) for gradients in zip(*found, strict=True)]
@@ -194,7 +221,11 @@ class AutoencoderLearner:
         return images, normal(self._seed, Stream.POSTERIOR, positions, (network.latent_channels, *grid))
 
     def exports(self) -> Iterator[tuple[str, Any]]:
-        averaged = self._generator.ema_weights()
-        autoencoder = build_autoencoder(self._recipe.network)
-        autoencoder.load_state_dict({name.removeprefix("autoencoder."): value for name, value in averaged.items()})
-        yield AUTOENCODER, autoencoder
+        yield from autoencoder_models(self._recipe, self._generator.averaged())
+
+
+def autoencoder_models(recipe: TrainAutoencoder, weights: Mapping[str, Tensor]) -> Iterator[tuple[str, Any]]:
+    """(folder, model) pairs of a training's weights, by the names that its engine has for them."""
+    autoencoder = build_autoencoder(recipe.network)
+    autoencoder.load_state_dict({name.removeprefix("autoencoder."): value for name, value in weights.items()})
+    yield AUTOENCODER, autoencoder

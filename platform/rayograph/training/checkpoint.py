@@ -1,7 +1,9 @@
 """Portable checkpoints: what every worker keeps, as named pieces of whole tensors, without a pickle.
 
-    checkpoints/<images seen>/<rank>-<part>.safetensors    pieces "network/weight/…@first value", of one worker
-                              checkpoint.json              the commit: position, steps, shapes, files with their hashes
+    checkpoints/<images seen>/state-<rank>-<n>.safetensors    pieces "network/weight/…@first value" of one worker
+                              length-…-….safetensors          those of averages that another can be solved from
+                              checkpoint.json                 the commit: position, counters, shapes, files, hashes
+                              snapshot.json                   in its place, once only those averages are left
 
 A training waits only for its pieces' copy to the host's memory; a thread writes them while it goes on. They load at any
 number of workers and any ZeRO stage, because a piece says where in its tensor it belongs. A checkpoint without its
@@ -14,27 +16,23 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
-import torch
-import torch.distributed as dist
-from safetensors.torch import load, save
-from torch import Tensor
-
-from rayograph.errors import CheckpointError, RayographError
+from rayograph.errors import CheckpointError
 from rayograph.runs.artifact import Artifact
-from rayograph.runs.digests import sha256
-from rayograph.training.engine import Piece, world
+from rayograph.training.averages import LENGTH
+from rayograph.training.engine_state import Piece
 from rayograph.training.learner import Learner
+from rayograph.training.piece_files import FileRecords, PieceFiles
+from rayograph.training.retention import Retention
+from rayograph.training.workers import world
 
 FOLDER = "checkpoints"
-COMMIT = "checkpoint.json"
-FORMAT = 2
-
-PART_BYTES = 256 << 20
-"""A file's size, about: parts are hashed and put side by side."""
-
-PARTS_AT_ONCE = 4
+COMMIT, SNAPSHOT = "checkpoint.json", "snapshot.json"
+FORMAT = 3
+FIGURE = "figure"
+"""Among a checkpoint's facts: what it is rated by, less being better."""
 
 log = logging.getLogger(__name__)
 
@@ -52,16 +50,18 @@ class Checkpoints:
     """Of one training. All workers together make one, and call everything together."""
 
     def __init__(
-        self, artifact: Artifact, learner: Learner, keep: int, tell: Callable[[str], None] = log.warning
+        self,
+        artifact: Artifact,
+        learner: Learner,
+        retention: Retention,
+        tell: Callable[[str], None] = log.warning,
     ) -> None:
-        """The newest `keep` stay. `tell` is told of those that are not whole."""
-        self._artifact, self._learner, self._keep, self._tell = artifact, learner, keep, tell
-        _, workers = world()
-        # Of its own: the thread that writes must not get between the training's own exchanges.
-        self._group = dist.new_group(backend="gloo") if workers > 1 else None
+        """`tell` is told of those that are not whole."""
+        self._artifact, self._learner, self._retention, self._tell = artifact, learner, retention, tell
+        self._files = PieceFiles(artifact)
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
         self._writing: Future[Written] | None = None
-        self._host: dict[str, Tensor] = {}
+        self._figures: dict[int, float | None] = {}
         self.last: Written | None = None
         """What the newest finished one took."""
 
@@ -69,12 +69,10 @@ class Checkpoints:
         """Begins one. `facts` (JSON) are kept beside. Raises what went wrong with the one before it."""
         self.finish()
         started = time.monotonic()
-        self._copy()
-        steps = {name: engine.steps for name, engine in self._learner.engines().items()}
-        stalled = time.monotonic() - started
-        self._writing = self._thread.submit(
-            self._write, {"images_seen": images_seen, "steps": steps, "facts": facts}, stalled
-        )
+        self._files.copy(list(self._pieces()), _kind_of)
+        counters = {name: engine.counters for name, engine in self._learner.engines().items()}
+        commit = {"format": FORMAT, "images_seen": images_seen, "counters": counters, "facts": facts}
+        self._writing = self._thread.submit(self._write, commit, started, time.monotonic() - started)
 
     def finish(self) -> None:
         """Waits until the last one counts."""
@@ -89,104 +87,60 @@ class Checkpoints:
         """
         self.finish()
         for images_seen in reversed(positions(self._artifact)):
-            folder = f"{FOLDER}/{images_seen:012d}"
+            folder = folder_of(images_seen)
             try:
-                commit, mine = self._checked(folder)
+                commit, mine = self._files.read(folder, partial(commit_of, self._artifact, images_seen))
             except CheckpointError as error:
                 self._tell(f"{error}; the checkpoint before it is used instead")
                 continue
             self._require_shapes(folder, commit)
-            self._put(commit, mine)
+            engines = self._learner.engines()
+            for piece in self._files.pieces(commit["files"], mine):
+                network, _, name = piece.name.partition("/")
+                engines[network].state.put(Piece(name, piece.start, piece.values))
+            for network, counters in commit["counters"].items():
+                engines[network].counters = counters
             return images_seen, commit["facts"]
         return None
 
-    def _copy(self) -> None:
-        """All of this worker's pieces, into memory that was set aside for them at the first checkpoint."""
-        pinned = torch.cuda.is_available()
-        for name, engine in self._learner.engines().items():
-            for piece in engine.pieces():
-                key = f"{name}/{piece.name}@{piece.start}"
-                if key not in self._host:
-                    self._host[key] = torch.empty(len(piece.values), pin_memory=pinned)
-                self._host[key].copy_(piece.values, non_blocking=True)
-        if pinned:
-            torch.cuda.synchronize()
-
-    def _write(self, commit: dict[str, Any], stalled: float) -> Written:
-        started = time.monotonic()
+    def _write(self, commit: dict[str, Any], started: float, stalled: float) -> Written:
         rank, _ = world()
-        folder = f"{FOLDER}/{commit['images_seen']:012d}"
+        images_seen = commit["images_seen"]
+        files = self._files.write(folder_of(images_seen))
+        fault = self._commit_and_prune(commit, files) if rank == 0 else ""
+        # Where there is none, it counts now, for every worker.
+        self._files.agree(f"{self._artifact.uri}/{folder_of(images_seen)}: not committed", self._files.gathered(fault))
+        return Written(stalled, time.monotonic() - started, sum(file["bytes"] for file in files))
 
-        def put(numbered: tuple[int, list[str]]) -> dict[str, Any]:
-            number, keys = numbered
-            data = save({key: self._host[key] for key in keys})
-            return self._artifact.write(f"{folder}/{rank:05d}-{number:03d}.safetensors", data).model_dump()
-
-        records: list[dict[str, Any]] = []
-        error = ""
-        try:
-            with ThreadPoolExecutor(PARTS_AT_ONCE, thread_name_prefix="part") as pool:
-                records = list(pool.map(put, enumerate(self._parts())))
-        except Exception as cause:  # noqa: BLE001 - the others wait to be told
-            error = f"{type(cause).__name__}: {cause}"
-        told = self._all([records, error])
-        failed = [reason for _, reason in told if reason]
-        if failed:
-            raise CheckpointError(f"{self._artifact.uri}/{folder}: not written: {failed[0]}")
-        files = [record for found, _ in told for record in found]
-        if rank == 0:
-            error = self._commit_and_prune(folder, commit, files)
-        failed = [reason for reason in self._all(error) if reason]  # if none, it counts now, for every worker
-        if failed:
-            raise CheckpointError(f"{self._artifact.uri}/{folder}: not committed: {failed[0]}")
-        return Written(stalled, stalled + time.monotonic() - started, sum(file["bytes"] for file in files))
-
-    def _commit_and_prune(self, folder: str, commit: dict[str, Any], files: list[dict[str, Any]]) -> str:
+    def _commit_and_prune(self, commit: dict[str, Any], files: FileRecords) -> str:
         """What went wrong, or nothing."""
         try:
-            shapes = {f"{name}/{key}": shape for name, key, shape in _shapes(self._learner)}
-            whole = {"format": FORMAT} | commit | {"shapes": shapes, "files": files}
-            self._artifact.write(f"{folder}/{COMMIT}", json.dumps(whole).encode())
-            _prune(self._artifact, self._keep)
+            shapes = {f"{name}/{key}": shape for name, key, shape in self._shapes()}
+            whole = json.dumps(commit | {"shapes": shapes, "files": files})
+            self._artifact.write(f"{folder_of(commit['images_seen'])}/{COMMIT}", whole.encode())
+            self._prune()
         except Exception as cause:  # noqa: BLE001 - the others wait to be told
             return f"{type(cause).__name__}: {cause}"
         return ""
 
-    def _parts(self) -> Iterator[list[str]]:
-        part: list[str] = []
-        size = 0
-        for key, values in self._host.items():
-            if part and size + values.nbytes > PART_BYTES:
-                yield part
-                part, size = [], 0
-            part.append(key)
-            size += values.nbytes
-        if part:
-            yield part
-
-    def _checked(self, folder: str) -> tuple[dict[str, Any], dict[str, bytes]]:
-        """The commit, and this worker's share of the files. Raises CheckpointError on all where one finds a fault."""
-        rank, workers = world()
-        uri = f"{self._artifact.uri}/{folder}"
-        commit: dict[str, Any] = {}
-        mine: dict[str, bytes] = {}
-        fault = ""
-        try:
-            commit = _commit(self._artifact, folder)
-            for file in commit["files"][rank::workers]:
-                data = self._artifact.read(file["path"])
-                if sha256(data) != file["sha256"]:
-                    raise CheckpointError(f"{file['path']} does not match its sha256")
-                mine[file["path"]] = data
-        except (RayographError, ValueError, KeyError, TypeError) as error:
-            fault = f"{uri}: not whole: {error}"
-        faults = [found for found in self._all(fault) if found]
-        if faults:
-            raise CheckpointError(faults[0])
-        return commit, mine
+    def _prune(self) -> None:
+        """Takes away what does not stay, and what interrupted checkpoints before the newest left."""
+        found = positions(self._artifact)
+        for images_seen in set(found) - self._figures.keys():
+            facts = json.loads(self._artifact.read(f"{folder_of(images_seen)}/{COMMIT}"))["facts"]
+            self._figures[images_seen] = facts.get(FIGURE)
+        kept = self._retention.kept({images_seen: self._figures[images_seen] for images_seen in found})
+        names = self._artifact.names(f"{FOLDER}/")
+        thinned = {_position_of(name) for name in names if name.endswith(f"/{SNAPSHOT}")}
+        for images_seen in sorted({_position_of(name) for name in names} - kept - (thinned - set(found))):
+            if images_seen < found[-1]:
+                if images_seen in found and self._retention.is_snapshot(images_seen):
+                    _thin(self._artifact, images_seen)
+                else:
+                    _delete(self._artifact, images_seen)
 
     def _require_shapes(self, folder: str, commit: dict[str, Any]) -> None:
-        expected = {f"{name}/{key}": list(shape) for name, key, shape in _shapes(self._learner)}
+        expected = {f"{name}/{key}": list(shape) for name, key, shape in self._shapes()}
         for name in sorted(expected.keys() | commit["shapes"].keys()):
             here, there = expected.get(name, "none"), commit["shapes"].get(name, "none")
             if here != there:
@@ -195,66 +149,56 @@ class Checkpoints:
                     "it is another network's"
                 )
 
-    def _put(self, commit: dict[str, Any], mine: dict[str, bytes]) -> None:
-        """File after file, from the worker that read it to all."""
-        _, workers = world()
-        engines = self._learner.engines()
-        for number, file in enumerate(commit["files"]):
-            for key, values in load(self._from(number % workers, mine.pop(file["path"], None), file["bytes"])).items():
-                name, _, start = key.rpartition("@")
-                network, _, tensor = name.partition("/")
-                engines[network].put(Piece(tensor, int(start), values))
-        for network, steps in commit["steps"].items():
-            engines[network].steps = steps
+    def _pieces(self) -> Iterator[Piece]:
+        for name, engine in self._learner.engines().items():
+            for piece in engine.state.pieces():
+                yield Piece(f"{name}/{piece.name}", piece.start, piece.values)
 
-    def _from(self, owner: int, data: bytes | None, size: int) -> bytes:
-        if self._group is None:
-            assert data is not None
-            return data
-        values = torch.frombuffer(bytearray(data), dtype=torch.uint8) if data else torch.empty(size, dtype=torch.uint8)
-        dist.broadcast(values, owner, group=self._group)
-        return values.numpy().tobytes()
-
-    def _all(self, value: Any) -> list[Any]:
-        """Every worker's value, on every worker."""
-        if self._group is None:
-            return [value]
-        values: list[Any] = [None] * world()[1]
-        dist.all_gather_object(values, value, group=self._group)
-        return values
+    def _shapes(self) -> Iterator[tuple[str, str, tuple[int, ...]]]:
+        for name, engine in self._learner.engines().items():
+            for key, shape in engine.state.shapes().items():
+                yield name, key, shape
 
 
-def positions(artifact: Artifact) -> list[int]:
-    """Images seen at each committed checkpoint, oldest first."""
-    names = artifact.names(f"{FOLDER}/")
-    return sorted(int(name.split("/")[1]) for name in names if name.endswith(f"/{COMMIT}"))
+def folder_of(images_seen: int) -> str:
+    return f"{FOLDER}/{images_seen:012d}"
 
 
-def _shapes(learner: Learner) -> Iterator[tuple[str, str, tuple[int, ...]]]:
-    for name, engine in learner.engines().items():
-        for key, shape in engine.shapes().items():
-            yield name, key, shape
+def positions(artifact: Artifact, commit: str = COMMIT) -> list[int]:
+    """Images seen at each committed checkpoint, oldest first; or at each snapshot."""
+    return sorted(_position_of(name) for name in artifact.names(f"{FOLDER}/") if name.endswith(f"/{commit}"))
 
 
-def _commit(artifact: Artifact, folder: str) -> dict[str, Any]:
-    commit = json.loads(artifact.read(f"{folder}/{COMMIT}"))
-    if commit["format"] != FORMAT:
-        raise CheckpointError(f"expected a checkpoint of format {FORMAT}, got {commit['format']!r}")
-    return dict(commit)
+def commit_of(artifact: Artifact, images_seen: int, commit: str = COMMIT) -> dict[str, Any]:
+    """What a checkpoint, or a snapshot, says of itself. Raises CheckpointError for another format."""
+    found = json.loads(artifact.read(f"{folder_of(images_seen)}/{commit}"))
+    if found["format"] != FORMAT:
+        raise CheckpointError(f"expected a checkpoint of format {FORMAT}, got {found['format']!r}")
+    return dict(found)
 
 
-def _prune(artifact: Artifact, keep: int) -> None:
-    """Deletes all but the newest `keep` checkpoints, and what interrupted ones before them left."""
-    kept = positions(artifact)[-keep:]
-    found = {int(name.split("/")[1]) for name in artifact.names(f"{FOLDER}/")}
-    for images_seen in sorted(found - set(kept)):
-        if images_seen < kept[-1]:
-            _delete(artifact, images_seen)
+def _position_of(name: str) -> int:
+    return int(name.split("/")[1])
 
 
-def _delete(artifact: Artifact, images_seen: int) -> None:
+def _kind_of(name: str) -> str:
+    """Files of the averages that others are solved from stand apart: they may stay when the rest goes."""
+    return LENGTH if name.split("/")[1].startswith(f"{LENGTH}-") else "state"
+
+
+def _thin(artifact: Artifact, images_seen: int) -> None:
+    """Leaves the averages, as a snapshot. It is one before it is no checkpoint any more."""
+    folder = folder_of(images_seen)
+    commit = commit_of(artifact, images_seen)
+    files = [file for file in commit["files"] if file["path"].startswith(f"{folder}/{LENGTH}-")]
+    artifact.write(f"{folder}/{SNAPSHOT}", json.dumps(commit | {"files": files}).encode())
+    _delete(artifact, images_seen, keep={f"{folder}/{SNAPSHOT}", *(file["path"] for file in files)})
+
+
+def _delete(artifact: Artifact, images_seen: int, keep: frozenset[str] | set[str] = frozenset()) -> None:
     """The commit goes first, so that a half-deleted checkpoint does not count."""
-    folder = f"{FOLDER}/{images_seen:012d}"
+    folder = folder_of(images_seen)
     artifact.store.delete(artifact.key(f"{folder}/{COMMIT}"))
     for name in artifact.names(f"{folder}/"):
-        artifact.store.delete(artifact.key(name))
+        if name not in keep:
+            artifact.store.delete(artifact.key(name))

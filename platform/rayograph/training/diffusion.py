@@ -3,7 +3,7 @@
 Shapes: b batch, z latent channels, y x latent grid.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
@@ -17,12 +17,15 @@ from rayograph.models.folder import DENOISER, SCHEDULE
 from rayograph.models.scaling import LatentScale
 from rayograph.models.schedule import build_schedule, levels, timesteps_at
 from rayograph.runs.draws import Stream, integers, normal, uniform
-from rayograph.shapes import Classes, Latents, Noise, Positions, Scalar, Timesteps
+from rayograph.shapes import Classes, Latents, Noise, Positions, Timesteps
 from rayograph.shards.batch import Batch
-from rayograph.training.engine import Engine, device, world
+from rayograph.training.engine import Engine
+from rayograph.training.flat import Loss
 from rayograph.training.learner import Metrics, mean_metrics
-from rayograph.training.optimiser import ema_decay_at
-from rayograph.training.setup import engine_settings, learning_rate
+from rayograph.training.setup import averages_of, engine_settings, learning_rate, prepared
+from rayograph.training.workers import device, world
+
+DENOISER_ENGINE = "denoiser"
 
 
 class DenoisingPass(nn.Module):
@@ -33,12 +36,13 @@ class DenoisingPass(nn.Module):
         self.denoiser = denoiser
         self._process, self._loss = process, loss
 
-    def forward(self, latents: Latents, noise: Noise, timesteps: Timesteps, classes: Classes | None) -> Scalar:
+    def forward(self, latents: Latents, noise: Noise, timesteps: Timesteps, classes: Classes | None) -> Loss:
         noisy_latents = self._process.noisy_latents(latents, noise, timesteps)
         prediction = denoise(self.denoiser, noisy_latents, timesteps, classes)
         gamma = self._loss.min_snr_gamma
         weights = None if gamma is None else self._process.min_snr_weights(timesteps, gamma)
-        return diffusion_loss(prediction, self._process.target(latents, noise, timesteps), self._loss.norm, weights)
+        target = self._process.target(latents, noise, timesteps)
+        return diffusion_loss(prediction, target, self._loss.norm, weights), None
 
 
 def draw_timesteps(seed: int, positions: Positions, loss: DiffusionLoss, count: int) -> Timesteps:
@@ -52,6 +56,8 @@ def draw_timesteps(seed: int, positions: Positions, loss: DiffusionLoss, count: 
 class DiffusionLearner:
     """Trains the declared denoiser on moments (2z, y, x), drawing from each posterior afresh every time it is seen."""
 
+    headline = "loss"
+
     def __init__(
         self, recipe: TrainDiffusion, scale: TrainingScale, seed: int, latent_scale: LatentScale, latent_size: int
     ) -> None:
@@ -60,33 +66,27 @@ class DiffusionLearner:
         _, workers = world()
         torch.manual_seed(seed)
         self._schedule = build_schedule(recipe.noise_schedule)
-        settings = engine_settings(recipe, scale, workers)
+        settings = engine_settings(recipe, scale, workers, averages_of(recipe))
         self._micro_batch_size = settings.micro_batch_size
-        denoising = DenoisingPass(self._new_denoiser(), ForwardProcess(*levels(self._schedule)), recipe.loss)
+        denoiser = prepared(build_denoiser(recipe.network, len(latent_scale.mean), latent_size), scale)
+        denoising = DenoisingPass(denoiser, ForwardProcess(*levels(self._schedule)), recipe.loss)
         self._engine = Engine(denoising.to(device()), settings)
 
     def engines(self) -> dict[str, Engine[Any]]:
-        return {"denoiser": self._engine}
+        return {DENOISER_ENGINE: self._engine}
 
     def step(self, batch: Batch, images_seen: int) -> Metrics:
         """One optimiser step; all of its chance comes from (seed, position)."""
         recipe = self._recipe
-        steps = images_seen // recipe.global_batch_size
         rate = learning_rate(recipe, images_seen)
-        self._engine.schedule(rate, ema_decay_at(steps, recipe.ema_decay))
-        parts: list[dict[str, Tensor]] = []
-        for part in batch.split(self._micro_batch_size):
-            loss = self._engine(*self._tensors(part))
-            self._engine.minimise(loss)
-            parts.append({"loss": loss.detach()})
-        return mean_metrics(parts) | {"learning_rate": rate, "gradient_norm": self._engine.gradient_norm()}
+        self._engine.schedule(rate, images_seen // recipe.global_batch_size)
+        results = self._engine.minimise([self._tensors(part) for part in batch.split(self._micro_batch_size)])
+        metrics = mean_metrics([{"loss": loss} for loss, _ in results])
+        return metrics | {"learning_rate": rate, "gradient_norm": self._engine.gradient_norm()}
 
     def exports(self) -> Iterator[tuple[str, Any]]:
-        averaged = self._engine.ema_weights()
-        denoiser = self._new_denoiser()
-        denoiser.load_state_dict({name.removeprefix("denoiser."): value for name, value in averaged.items()})
-        yield DENOISER, denoiser
-        yield SCHEDULE, self._schedule
+        shape = (len(self._latent_scale.mean), self._latent_size)
+        yield from diffusion_models(self._recipe, self._engine.averaged(), *shape)
 
     def _tensors(self, batch: Batch) -> tuple[Latents, Noise, Timesteps, Classes | None]:
         recipe, seed = self._recipe, self._seed
@@ -104,5 +104,12 @@ class DiffusionLearner:
             classes = torch.where(dropped, recipe.network.num_classes, given)
         return self._latent_scale.scale(raw_latents), noise, timesteps, classes
 
-    def _new_denoiser(self) -> Any:
-        return build_denoiser(self._recipe.network, len(self._latent_scale.mean), self._latent_size)
+
+def diffusion_models(
+    recipe: TrainDiffusion, weights: Mapping[str, Tensor], latent_channels: int, latent_size: int
+) -> Iterator[tuple[str, Any]]:
+    """(folder, model) pairs of a training's weights, by the names that its engine has for them."""
+    denoiser = build_denoiser(recipe.network, latent_channels, latent_size)
+    denoiser.load_state_dict({name.removeprefix("denoiser."): value for name, value in weights.items()})
+    yield DENOISER, denoiser
+    yield SCHEDULE, build_schedule(recipe.noise_schedule)

@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
 from torch.utils.flop_counter import FlopCounterMode
 
-from rayograph.config import TrainAutoencoder, TrainDiffusion
+from rayograph.config import TrainAutoencoder, TrainDiffusion, TrainingScale
+from rayograph.config.training import Training
 from rayograph.losses.diffusion import ForwardProcess
 from rayograph.models.autoencoder import build_autoencoder
 from rayograph.models.denoiser import build_denoiser
@@ -20,7 +21,8 @@ from rayograph.models.perceptual import build_perceptual
 from rayograph.models.schedule import build_schedule, levels
 from rayograph.training.autoencoder import DiscriminatorPass, GeneratorPass
 from rayograph.training.diffusion import DenoisingPass
-from rayograph.training.optimiser import STATE_KEYS
+from rayograph.training.optimiser import MOMENTS
+from rayograph.training.setup import averages_of
 
 FLOAT_BYTES = 4
 
@@ -35,27 +37,32 @@ class Cost:
     parameters: dict[str, int]
     """Trained, by network."""
     frozen: int
+    states: int
+    """Values of the optimiser's state."""
     flops: int
     activation_bytes: int
 
     @property
     def checkpoint_bytes(self) -> int:
         """Weights and the optimiser's state, all fp32."""
-        return FLOAT_BYTES * (1 + len(STATE_KEYS)) * sum(self.parameters.values())
+        return FLOAT_BYTES * (sum(self.parameters.values()) + self.states)
 
-    def memory_bytes(self, zero_stage: int, workers: int, micro_batch_size: int, precision: str) -> int:
+    def memory_bytes(self, zero_stage: int, workers: int, micro_batch_size: int, scale: TrainingScale) -> int:
         """What a worker holds in the middle of a step, without what allocators and libraries add.
 
-        ZeRO divides by the workers: from 1 on the optimiser's state and masters, from 2 gradients too, at 3 all.
+        ZeRO divides by the workers: from 1 on the optimiser's state and masters, from 2 gradients too, at 3 all; of
+        networks that are handled as one long tensor, gradients and weights are whole besides while a step lasts.
         """
-        trained = FLOAT_BYTES * sum(self.parameters.values())
-        divided = 1 / workers
-        weights = trained * (divided if zero_stage == 3 else 1)
-        masters = trained * divided if zero_stage else 0
-        gradients = trained * (divided if zero_stage >= 2 else 1)
-        states = trained * len(STATE_KEYS) * (divided if zero_stage else 1)
-        activations = micro_batch_size * self.activation_bytes * (0.5 if precision == "bf16" else 1)
-        return round(weights + masters + gradients + states + FLOAT_BYTES * self.frozen + activations)
+        trained = sum(self.parameters.values())
+        whole = sum(count for count in self.parameters.values() if count <= scale.flat_parameters)
+        share = 1 / workers
+        weights = trained * share + whole if zero_stage == 3 else trained
+        gradients = trained * share + whole if zero_stage >= 2 else trained
+        kept = (trained * share if zero_stage else 0) + self.states * (share if zero_stage else 1)
+        if scale.offload_optimizer and zero_stage:
+            kept = 0
+        activations = micro_batch_size * self.activation_bytes * (1 if scale.precision == "fp32" else 0.5)
+        return round(FLOAT_BYTES * (weights + gradients + kept + self.frozen) + activations)
 
 
 def autoencoder_cost(recipe: TrainAutoencoder, image_size: int) -> Cost:
@@ -71,12 +78,13 @@ def autoencoder_cost(recipe: TrainAutoencoder, image_size: int) -> Cost:
         noise = torch.empty(1, recipe.network.latent_channels, grid, grid)
     critic.requires_grad_(False)
     flops, kept = _counted(
-        lambda: generator(images, noise, perceptual, critic.discriminator, None), [generator, critic, perceptual]
+        lambda: generator(images, noise, perceptual, critic.discriminator, None)[0], [generator, critic, perceptual]
     )
     critic.requires_grad_(True)
-    more, _ = _counted(lambda: critic(images, images), [critic])
+    more, _ = _counted(lambda: critic(images, images)[0], [critic])
     sizes = {"autoencoder": _size(generator), "discriminator": _size(critic)}
-    return Cost(sizes, _size(perceptual), flops + more, kept)
+    states = _states(recipe) * sizes["autoencoder"] + len(MOMENTS) * sizes["discriminator"]
+    return Cost(sizes, _size(perceptual), states, flops + more, kept)
 
 
 def diffusion_cost(recipe: TrainDiffusion, latent_channels: int, latent_size: int) -> Cost:
@@ -88,8 +96,14 @@ def diffusion_cost(recipe: TrainDiffusion, latent_channels: int, latent_size: in
         latents = torch.empty(1, latent_channels, latent_size, latent_size)
         numbers = torch.zeros(1, dtype=torch.int64)
     classes = numbers if recipe.network.num_classes else None
-    flops, kept = _counted(lambda: denoising(latents, latents, numbers, classes), [denoising])
-    return Cost({"denoiser": _size(denoising)}, 0, flops, kept)
+    flops, kept = _counted(lambda: denoising(latents, latents, numbers, classes)[0], [denoising])
+    size = _size(denoising)
+    return Cost({"denoiser": size}, 0, _states(recipe) * size, flops, kept)
+
+
+def _states(recipe: Training) -> int:
+    """Tensors of the optimiser's state beside a weight."""
+    return len(MOMENTS) + len(averages_of(recipe))
 
 
 def _size(module: nn.Module) -> int:

@@ -7,16 +7,18 @@ import torch
 from torch import Tensor
 
 from rayograph.shards.batch import Batch
-from rayograph.training.engine import Engine, mean_over_workers
+from rayograph.training.engine import Engine
+from rayograph.training.workers import mean_over_workers
 
 Metrics = dict[str, float]
 
 
 @runtime_checkable
 class Learner(Protocol):
-    """One kind of training. `notes` are sentences for whoever watches it."""
+    """One kind of training. `notes` are sentences for whoever watches it, `headline` the figure that says most."""
 
     notes: list[str]
+    headline: str
 
     def step(self, batch: Batch, images_seen: int) -> Metrics:
         """One optimiser step on this worker's rows; figures are means over all workers."""
@@ -27,7 +29,7 @@ class Learner(Protocol):
         ...
 
     def exports(self) -> Iterator[tuple[str, Any]]:
-        """(folder, model) pairs for the artifact, with averaged weights. All workers must walk it together."""
+        """(folder, model) pairs for the artifact, of the first average. All workers must walk it together."""
         ...
 
 

@@ -11,7 +11,7 @@ from rayograph.training.clock import Clock
 from rayograph.training.guard import Guard
 from rayograph.training.learner import Learner, Metrics
 
-WAITED, COMPUTED = "seconds_waiting_for_data", "seconds_computing"
+WAITED = "seconds_waiting_for_data"
 """Of each step, beside the learner's own figures."""
 
 
@@ -41,14 +41,14 @@ def fit(
         began = time.monotonic()
         batch = next(stream)
         batch.require_positions(expected_positions(clock.step))
-        came = time.monotonic()
+        waited = time.monotonic() - began
         metrics = learner.step(batch, clock.images_seen)
         clock.advance()
         fault = guard.fault(metrics)
         if fault is not None:
             recover(fault)
             continue
-        metrics |= {WAITED: came - began, COMPUTED: time.monotonic() - came}
+        metrics |= {WAITED: waited}
         for hook in hooks:
             if clock.due(hook.every_images):
                 hook.run(learner, clock, metrics)

@@ -1,39 +1,46 @@
-"""AdamW that keeps the weights' moving average among its own state, where ZeRO shards it for nothing.
+"""AdamW that keeps the weights' moving averages among its own state, where ZeRO shards them for nothing.
 
-DeepSpeed hands an optimiser the fp32 master weights of its own shard, so the average is taken over masters, and is as
+DeepSpeed hands an optimiser the fp32 master weights of its own shard, so averages are taken over masters, and are as
 large as the shard. No gathering, no second copy of the network.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
-STATE_KEYS = ("exp_avg", "exp_avg_sq", "ema")
-"""The tensors of a parameter's state that a checkpoint carries, besides the weight itself."""
+MOMENTS = ("exp_avg", "exp_avg_sq")
+"""Adam's own tensors of a parameter's state."""
 
 
-class AdamWithEma(torch.optim.AdamW):
-    """Decoupled weight decay (Loshchilov & Hutter 2019), then ema ← decay · ema + (1 - decay) · weight.
+class AdamWithAverages(torch.optim.AdamW):
+    """Decoupled weight decay (Loshchilov & Hutter 2019), then each average ← decay · average + (1 - decay) · weight.
 
-    Each group has its own `ema_decay` beside `lr`; both may be set anew before any step.
+    `decays`, one for each of `averages`, stands beside `lr` in each group; both may be set anew before any step.
     """
 
-    def __init__(self, params: Iterable[Tensor], **options: Any) -> None:
-        super().__init__(params, foreach=True, **options)
+    def __init__(self, params: Iterable[Tensor], averages: Sequence[str], **options: Any) -> None:
+        self.averages = tuple(averages)
+        super().__init__(params, fused=True, **options)
         for group in self.param_groups:
-            group["ema_decay"] = 0.0
+            group["decays"] = [0.0] * len(self.averages)
+
+    @property
+    def state_keys(self) -> tuple[str, ...]:
+        """The tensors of a parameter's state that a checkpoint carries, besides the weight itself."""
+        return (*MOMENTS, *self.averages)
 
     def prime(self, tensors: Iterable[Tensor]) -> None:
         """Creates the state of tensors that have none, as the first step would, without taking a step."""
         for tensor in tensors:
             state = self.state[tensor]
             if not state:
-                state["step"] = torch.tensor(0.0)
-                state["exp_avg"] = torch.zeros_like(tensor)
-                state["exp_avg_sq"] = torch.zeros_like(tensor)
-                state["ema"] = tensor.detach().clone()
+                state["step"] = torch.tensor(0.0, device=tensor.device)
+                for key in MOMENTS:
+                    state[key] = torch.zeros_like(tensor)
+                for key in self.averages:
+                    state[key] = tensor.detach().clone()
 
     @torch.no_grad()
     def step(self, closure: Any = None) -> None:  # type: ignore[override]
@@ -42,11 +49,5 @@ class AdamWithEma(torch.optim.AdamW):
         super().step(closure)
         for group in self.param_groups:
             moving = [tensor for tensor in group["params"] if tensor.grad is not None]
-            if moving:
-                averages = [self.state[tensor]["ema"] for tensor in moving]
-                torch._foreach_lerp_(averages, moving, 1.0 - group["ema_decay"])
-
-
-def ema_decay_at(step: int, decay: float) -> float:
-    """The decay at optimiser step `step`, counted from 0: min(decay, (1 + n) / (10 + n))."""
-    return min(decay, (1 + step) / (10 + step))
+            for key, decay in zip(self.averages, group["decays"] if moving else (), strict=bool(moving)):
+                torch._foreach_lerp_([self.state[tensor][key] for tensor in moving], moving, 1.0 - decay)

@@ -1,10 +1,10 @@
 """What a training keeps beside its weights, and how it goes back to them when it diverges."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from rayograph.errors import DivergenceError
-from rayograph.training.checkpoint import Checkpoints
+from rayograph.training.checkpoint import FIGURE, Checkpoints
 from rayograph.training.clock import Clock
 from rayograph.training.guard import Guard
 
@@ -24,6 +24,7 @@ class Recovery:
     write: Callable[[], None]
     tell: Callable[[str], None]
     rollbacks: int = 0
+    _figures: list[float] = field(default_factory=list)
 
     def resume(self) -> None:
         """Sets learner, clock and guard to the newest checkpoint, if there is one."""
@@ -32,7 +33,14 @@ class Recovery:
     def save(self) -> None:
         """Begins a checkpoint of here and now."""
         self.write()
-        self.checkpoints.save(self.clock.images_seen, {"rollbacks": self.rollbacks, "guard": self.guard.state()})
+        figure = sum(self._figures) / len(self._figures) if self._figures else None
+        facts = {"rollbacks": self.rollbacks, "guard": self.guard.state(), FIGURE: figure}
+        self.checkpoints.save(self.clock.images_seen, facts)
+        self._figures = []
+
+    def note(self, figure: float) -> None:
+        """What a step came to: by their mean since the last one checkpoints are rated, less being better."""
+        self._figures.append(figure)
 
     def undo(self, fault: str) -> None:
         """Takes the newest checkpoint's weights to where the clock is, and makes that a checkpoint too.
@@ -60,6 +68,7 @@ class Recovery:
         if found is None:
             return None
         images_seen, facts = found
+        self._figures = []
         self.rollbacks = facts["rollbacks"]
         self.guard.load(facts["guard"])
         return images_seen

@@ -1,15 +1,24 @@
 """From a recipe and a scale to an engine's settings, and its learning rate at any time."""
 
+from collections.abc import Sequence
+from typing import Any
+
 from rayograph.config import TrainingScale
 from rayograph.config.batches import micro_batch_and_accumulation
 from rayograph.config.training import Training
 from rayograph.errors import ConfigError
+from rayograph.training.averages import Average, ConstantDecay, PowerFunction
 from rayograph.training.clock import learning_rate_at
 from rayograph.training.engine import EngineSettings
+from rayograph.training.retention import Retention
 
 
 def engine_settings(
-    recipe: Training, scale: TrainingScale, workers: int, zero_stage: int | None = None
+    recipe: Training,
+    scale: TrainingScale,
+    workers: int,
+    averages: tuple[Average, ...] = (),
+    zero_stage: int | None = None,
 ) -> EngineSettings:
     """One network's settings; `zero_stage` stands in for the profile's. Raises ConfigError for uneven batches."""
     micro, accumulation = micro_batch_and_accumulation(recipe, scale, workers)
@@ -20,12 +29,46 @@ def engine_settings(
         micro_batch_size=micro,
         accumulation=accumulation,
         zero_stage=stage,
-        precision=scale.precision,
         betas=recipe.betas,
         eps=recipe.eps,
         weight_decay=recipe.weight_decay,
         gradient_clipping=recipe.gradient_clipping,
+        averages=averages,
+        precision=scale.precision,
+        offload_optimizer=scale.offload_optimizer,
+        flat_parameters=scale.flat_parameters,
     )
+
+
+def averages_of(recipe: Training) -> tuple[Average, ...]:
+    """What is averaged over the steps; the first is what a training makes its model of."""
+    return (*map(ConstantDecay, recipe.ema_decays), *map(PowerFunction, recipe.ema_lengths))
+
+
+def retention_of(recipe: Training) -> Retention:
+    """Which checkpoints stay."""
+    return Retention(
+        interval=-(-recipe.checkpoint_every_images // recipe.global_batch_size) * recipe.global_batch_size,
+        last=recipe.keep_checkpoints,
+        every=recipe.keep_checkpoint_every_images,
+        best=recipe.keep_best_checkpoints,
+        snapshots=recipe.ema_snapshot_every_images,
+    )
+
+
+def prepared(network: Any, scale: TrainingScale, parts: Sequence[str] = ()) -> Any:
+    """The network as the profile wants it run; of one that is called by its parts, their names.
+
+    Raises ConfigError where diffusers cannot.
+    """
+    if scale.activation_checkpointing:
+        if not network._supports_gradient_checkpointing:
+            raise ConfigError(f"training.activation_checkpointing: diffusers has none for a {type(network).__name__}")
+        network.enable_gradient_checkpointing()
+    if scale.compile:
+        for module in [getattr(network, part) for part in parts] or [network]:
+            module.compile()
+    return network
 
 
 def learning_rate(recipe: Training, images_seen: int, peak: float | None = None) -> float:

@@ -9,8 +9,8 @@ from rayograph.config import TrainingScale
 from rayograph.config.batches import micro_batch_and_accumulation
 from rayograph.config.training import Training
 from rayograph.runs.progress import memory
-from rayograph.training.engine import least_over_workers
 from rayograph.training.estimate import Cost
+from rayograph.training.workers import least_over_workers
 
 USABLE = 0.8
 """Share of a worker's memory that the estimate may fill: libraries, allocators and workspaces take the rest."""
@@ -24,7 +24,7 @@ def settled(
         return scale, []
     micro, _ = micro_batch_and_accumulation(recipe, scale, workers)
     found, has = cost(), least_over_workers(worker_memory_bytes())  # all must come to the same
-    needs = [found.memory_bytes(stage, workers, micro, scale.precision) for stage in range(4)]
+    needs = [found.memory_bytes(stage, workers, micro, scale) for stage in range(4)]
     stage = next((stage for stage, need in enumerate(needs) if need <= USABLE * has), 3)
     fits = "fits" if needs[stage] <= USABLE * has else "does not fit: a smaller micro_batch_size may"
     note = f"ZeRO {stage}: {memory(needs[stage])} of a worker's {memory(has)} {fits}"

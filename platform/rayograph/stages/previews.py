@@ -1,0 +1,66 @@
+"""Pictures of a training under way: the same reconstructions, or samples of the same noise, every so many images."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from rayograph.ingest.reading import PlannedReader
+from rayograph.runs.artifact import Artifact
+from rayograph.stages.assignment import Assignment
+
+PREVIEWS = "previews/"
+COLUMNS = 8
+
+
+@dataclass(frozen=True)
+class Preview:
+    """previews/<images seen>.png, of the first average. The first worker draws while the others wait."""
+
+    assignment: Assignment
+    rank: int
+    mailbox: Any
+
+    def __call__(self, learner: Any, clock: Any, metrics: Any) -> None:
+        models = dict(learner.exports())
+        if self.rank == 0:
+            png = self.assignment.picture(self.assignment.reader, models)
+            name = f"{PREVIEWS}{clock.images_seen:012d}.png"
+            self.assignment.artifact.write(name, png)
+            self.mailbox.put.remote({"preview": name, "images_seen": clock.images_seen})
+
+
+def reconstructions(count: int, reader: PlannedReader, models: Mapping[str, Any]) -> bytes:
+    """The plan's first images, each above what the autoencoder makes of it."""
+    from rayograph.evaluation.figures import reconstruction_pairs
+    from rayograph.models.autoencoder import reconstruct
+    from rayograph.models.folder import AUTOENCODER
+    from rayograph.training.workers import device
+
+    pixels = reader.read(np.arange(count))["pixels"]
+    return reconstruction_pairs(pixels, reconstruct(models[AUTOENCODER].eval().to(device()), pixels), COLUMNS)
+
+
+def samples(count: int, seed: int, artifact: Artifact, reader: PlannedReader, models: Mapping[str, Any]) -> bytes:
+    """The first samples of the seed, one class after the other, as the default sampler draws them."""
+    import torch
+
+    from rayograph.config import Sampler
+    from rayograph.evaluation.figures import tile
+    from rayograph.models.folder import DENOISER, SCHEDULE, load_autoencoder
+    from rayograph.models.scaling import LatentScale
+    from rayograph.sampling.denoising import DiffusionModel
+    from rayograph.training.workers import device
+
+    autoencoder = load_autoencoder(artifact)
+    model = DiffusionModel(
+        models[DENOISER].eval().to(device()),
+        autoencoder.to(device()),
+        models[SCHEDULE],
+        LatentScale.kept_in(autoencoder),
+        device(),
+    )
+    numbers = torch.arange(count)
+    pixels, _ = model.draw(seed, numbers, numbers % model.num_classes if model.num_classes else None, Sampler())
+    return tile(pixels.numpy(), COLUMNS)

@@ -1,0 +1,28 @@
+"""Which checkpoints stay."""
+
+from rayograph.training.retention import Retention
+
+FIGURES = {0: None, 100: 0.5, 200: 0.4, 300: 0.6, 400: 0.1, 500: 0.9, 600: 0.8}
+
+
+def test_the_newest_stay() -> None:
+    assert Retention(100, last=2).kept(FIGURES) == {500, 600}
+
+
+def test_one_every_so_many_images_stays_and_never_the_untrained() -> None:
+    assert Retention(100, last=1, every=200).kept(FIGURES) == {200, 400, 600}
+    assert Retention(100, last=1, every=250).kept(FIGURES) == {300, 500, 600}  # the first at or behind a multiple
+
+
+def test_the_best_stay() -> None:
+    assert Retention(100, last=1, best=2).kept(FIGURES) == {200, 400, 600}
+
+
+def test_fewer_than_asked_for_all_stay() -> None:
+    assert Retention(100, last=9, best=9).kept(FIGURES) == set(FIGURES)
+
+
+def test_snapshots_are_told_by_their_own_distance() -> None:
+    retention = Retention(100, last=1, snapshots=300)
+    assert [position for position in FIGURES if retention.is_snapshot(position)] == [300, 600]
+    assert not any(Retention(100, last=1).is_snapshot(position) for position in FIGURES)
