@@ -20,6 +20,7 @@ from rayograph.config import (
     TrainAutoencoder,
     TrainingScale,
 )
+from rayograph.errors import ConfigError
 from rayograph.losses.adversarial import adaptive_weight, discriminator_loss, generator_loss
 from rayograph.losses.reconstruction import kl_loss, reconstruction_loss
 from rayograph.models.autoencoder import build_autoencoder, decode, encode, posterior_sample, to_images
@@ -113,6 +114,31 @@ def learn(rank: int, workers: int, folder: str) -> None:
         state = named_state(learner) | {"weights": torch.tensor(weights)}
         if rank == 0:
             save_file(state, f"{folder}/{workers}-{stage}-{accumulation}.safetensors")
+
+
+def learn_compiled(rank: int, workers: int, folder: str) -> None:
+    from rayograph.training.autoencoder import AutoencoderLearner
+
+    scale = TrainingScale(micro_batch_size=GLOBAL, compile=True, activation_checkpointing=True)
+    learner = AutoencoderLearner(RECIPE, scale, SEED)
+    for step in range(6):  # the adversary joins at the fourth
+        positions = np.arange(step * GLOBAL, (step + 1) * GLOBAL)
+        metrics = learner.step(Batch(positions, {"pixels": pixels(step)}), step * GLOBAL)
+    save_file({"weight": torch.tensor(metrics["adaptive_weight"])}, f"{folder}/compiled.safetensors")
+
+
+def test_compiled_it_trains_the_same(tmp_path: Path, expected: tuple[dict[str, Tensor], list[float]]) -> None:
+    spawn(learn_compiled, 1, str(tmp_path))
+    found = load_file(tmp_path / "compiled.safetensors")["weight"]
+    torch.testing.assert_close(found, torch.tensor(expected[1][1]), rtol=1e-4, atol=0.0)
+
+
+def test_diffusers_has_no_activation_checkpointing_for_codebooks() -> None:
+    from rayograph.training.setup import prepared
+
+    network = build_autoencoder(QUANTISED.network)
+    with pytest.raises(ConfigError, match=r"training.activation_checkpointing: diffusers has none for a VQModel"):
+        prepared(network, TrainingScale(activation_checkpointing=True), [])
 
 
 def learn_in_bf16(rank: int, workers: int, folder: str) -> None:

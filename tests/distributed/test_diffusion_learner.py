@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -130,6 +131,37 @@ def test_the_denoiser_trains_like_a_plain_loop(
         torch.testing.assert_close(
             found[name], tensor, rtol=1e-5, atol=1e-5, msg=lambda text, name=name: f"{name}: {text}"
         )
+
+
+WAYS: list[dict[str, Any]] = [
+    {"activation_checkpointing": True, "zero_stage": 1},
+    {"activation_checkpointing": True, "zero_stage": 3},
+    {"activation_checkpointing": True, "zero_stage": 3, "flat_parameters": 0},
+    {"compile": True, "zero_stage": 2},
+    {"compile": True, "zero_stage": 3},
+]
+
+
+def learn_in_other_ways(rank: int, workers: int, folder: str) -> None:
+    from rayograph.training.diffusion import DiffusionLearner
+
+    for number, way in enumerate(WAYS):
+        learner = DiffusionLearner(RECIPE, TrainingScale(micro_batch_size=GLOBAL // 2, **way), SEED, SCALE, SHAPE[1])
+        losses = []
+        for step in range(4):
+            positions = np.arange(step * GLOBAL, (step + 1) * GLOBAL)
+            batch = Batch(positions, {"moments": moments(step), "classes": classes(step)})
+            losses.append(learner.step(batch, step * GLOBAL)["loss"])
+        save_file({"losses": torch.tensor(losses)}, f"{folder}/{number}.safetensors")
+
+
+def test_compiled_or_with_activations_computed_again_it_trains_the_same(
+    tmp_path: Path, expected: dict[str, Tensor]
+) -> None:
+    spawn(learn_in_other_ways, 1, str(tmp_path))
+    for number, way in enumerate(WAYS):
+        losses = load_file(tmp_path / f"{number}.safetensors")["losses"]
+        torch.testing.assert_close(losses, expected["losses"][:4], rtol=1e-5, atol=0.0, msg=str(way))
 
 
 def learn_otherwise(rank: int, workers: int, folder: str) -> None:

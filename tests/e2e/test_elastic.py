@@ -1,4 +1,7 @@
-"""A training whose cluster loses a node and gets another goes on at the size there is; its data does not show it."""
+"""A training whose cluster loses a node, gets another, and is told that it will go, goes on at the size there is.
+
+Its data does not show it.
+"""
 
 import json
 import shutil
@@ -69,7 +72,7 @@ def artifact_in(store: Path) -> Artifact:
     return Artifact(open_store(str(folder)), "")
 
 
-def test_a_node_lost_and_a_node_won_change_the_size_and_nothing_else(trained_store: Path, tmp_path: Path) -> None:
+def test_nodes_lost_won_and_given_notice_change_the_size_and_nothing_else(trained_store: Path, tmp_path: Path) -> None:
     stores = {name: tmp_path / name for name in ("moved", "still")}
     for store in stores.values():
         shutil.copytree(trained_store / "digits" / "pack", store / "digits" / "pack")
@@ -93,8 +96,11 @@ def test_a_node_lost_and_a_node_won_change_the_size_and_nothing_else(trained_sto
             command.wait_for(lambda: "00001" in sizes(), process, log)
             cluster.say("add 2")
             command.wait_for(lambda: said("makes room: 1 workers stop at a checkpoint"), process, log)
+            command.wait_for(lambda: log.read_text().count("goes on from the checkpoint") == 2, process, log)
+            cluster.say("drain")
+            command.wait_for(lambda: said("makes room: 2 workers stop at a checkpoint"), process, log)
             assert process.wait(300) == 0, log.read_text()[-4000:]
-    assert said("workers lost")
+    assert log.read_text().count("workers lost") == 1  # a notice costs nothing
     profile.write_text(SCALE.format(address="local", workers="1"))
     command.run(":train_autoencoder", stores["still"], *more, "--on", str(profile))
 
@@ -103,7 +109,7 @@ def test_a_node_lost_and_a_node_won_change_the_size_and_nothing_else(trained_sto
     assert [position for position, _ in seen] == list(range(IMAGES))
     assert seen == read_samples_seen(still)
     worker_counts = [len(json.loads(line)["positions"]) for line in _last_log(moved)]
-    assert worker_counts == [BATCH // 2] * len(worker_counts)  # at the end there were two again
+    assert worker_counts == [BATCH] * len(worker_counts)  # at the end there was one again
     rows, expected = read_metrics(moved), read_metrics(still)
     assert [row["images_seen"] for row in rows] == [row["images_seen"] for row in expected]
     losses = [np.array([row["reconstruction"] for row in found]) for found in (rows, expected)]

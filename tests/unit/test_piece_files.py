@@ -1,5 +1,9 @@
 """Files kept in memory as they will be on the disk."""
 
+import io
+from pathlib import Path
+from typing import Any
+
 import pytest
 import torch
 from safetensors.torch import load
@@ -50,3 +54,24 @@ def test_a_file_that_is_not_what_was_recorded_is_told(tmp_path) -> None:
     artifact.write("x.safetensors", b"as it is!")
     with pytest.raises(CheckpointError, match="does not match its sha256"):
         checked(artifact, record)
+
+
+class Bomb:
+    """Unpickled, it writes a file."""
+
+    def __init__(self, marker: Path) -> None:
+        self._marker = marker
+
+    def __reduce__(self) -> tuple[Any, tuple[Any, ...]]:
+        return Path.write_text, (self._marker, "ran")
+
+
+def test_a_pickle_in_a_files_place_is_refused_and_not_executed_though_its_hash_is_right(tmp_path) -> None:
+    artifact, buffer = Artifact(open_store(str(tmp_path)), "run"), io.BytesIO()
+    torch.save({"n/weight/w@0": Bomb(tmp_path / "marker")}, buffer)
+    record = artifact.write("x.safetensors", buffer.getvalue()).model_dump()
+    with pytest.raises(CheckpointError, match="expected a safetensors file"):
+        list(pieces_in(checked(artifact, record)))
+    assert not (tmp_path / "marker").exists()
+    torch.load(buffer.seek(0) or buffer, weights_only=False)  # it would have gone off
+    assert (tmp_path / "marker").read_text() == "ran"

@@ -1,5 +1,6 @@
 """One contract, kept by every kind of store."""
 
+import mmap
 import os
 import pickle
 import threading
@@ -7,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from uuid import uuid4
 
+import numpy as np
 import pytest
 from s3_servers import SECRET_KEY, S3Server
 
@@ -132,3 +134,15 @@ def test_a_reader_sees_the_old_object_or_the_new(store: ObjectStore) -> None:
 def test_check_access_passes_and_leaves_nothing(store: ObjectStore) -> None:
     store.check_access()
     assert list(store.backend.objects("")) == []  # hidden names too
+
+
+@pytest.mark.parametrize("tail", [0, 1, 4095])
+def test_what_goes_past_the_kernels_cache_comes_back_whole(tmp_path, tail):
+    size = (9 << 20) + tail
+    memory = mmap.mmap(-1, size)
+    memory[:] = np.random.default_rng(0).integers(0, 256, size, np.uint8).tobytes()
+    store = open_store(str(tmp_path))
+    store.put("large", memoryview(memory))
+    assert store.read("large") == memory[:]
+    store.put("large", memoryview(memory)[1:])  # not on a page
+    assert store.read("large") == memory[1:]

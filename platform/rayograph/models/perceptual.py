@@ -46,8 +46,7 @@ class PerceptualDistance(nn.Module):
         total = images.new_zeros(len(images))
         for number, stage in enumerate(self.stages):
             features = stage(features)
-            # Inside the root: outside, features next to nothing would have gradients of 1e8, and of their rounding too.
-            directions = features / (features.square().sum(dim=1, keepdim=True) + 1e-8).sqrt()
+            directions = features / (features.square().sum(dim=1, keepdim=True).sqrt() + 1e-8)
             a, b = directions.chunk(2)
             total = total + ((a - b).square() * self.get_buffer(f"weight{number}")).sum(dim=1).mean(dim=(1, 2))
         return total

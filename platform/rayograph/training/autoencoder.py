@@ -153,7 +153,10 @@ class AutoencoderLearner:
         self._recipe, self._seed = recipe, seed
         _, workers = world()
         torch.manual_seed(seed)
-        autoencoder = prepared(build_autoencoder(recipe.network), scale, ("encoder", "decoder"))
+        autoencoder = build_autoencoder(recipe.network)
+        # The last layer's gradients are taken alone, which what is compiled cannot be asked for.
+        parts = [autoencoder.encoder, autoencoder.decoder.mid_block, *autoencoder.decoder.up_blocks]
+        prepared(autoencoder, scale, parts)
         critic = PatchDiscriminator(recipe.discriminator, recipe.network.image_channels)
         perceptual, note = build_perceptual(recipe.perceptual, recipe.network.image_channels)
         self.notes = [note]

@@ -68,7 +68,8 @@ class DiffusionLearner:
         self._schedule = build_schedule(recipe.noise_schedule)
         settings = engine_settings(recipe, scale, workers, averages_of(recipe))
         self._micro_batch_size = settings.micro_batch_size
-        denoiser = prepared(build_denoiser(recipe.network, len(latent_scale.mean), latent_size), scale)
+        denoiser = build_denoiser(recipe.network, len(latent_scale.mean), latent_size)
+        prepared(denoiser, scale, [denoiser])
         denoising = DenoisingPass(denoiser, ForwardProcess(*levels(self._schedule)), recipe.loss)
         self._engine = Engine(denoising.to(device()), settings)
 

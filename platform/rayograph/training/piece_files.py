@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
+from safetensors import SafetensorError
 from safetensors.torch import load
 from torch import Tensor
 
@@ -159,8 +160,12 @@ def checked(artifact: Artifact, file: Mapping[str, Any]) -> bytes:
 
 
 def pieces_in(data: bytes) -> Iterator[Piece]:
-    """What stands in one file."""
-    for key, values in load(data).items():
+    """What stands in one file. Raises CheckpointError for anything but safetensors."""
+    try:
+        found = load(data)
+    except SafetensorError as error:
+        raise CheckpointError(f"expected a safetensors file: {error}") from error
+    for key, values in found.items():
         name, _, start = key.rpartition("@")
         yield Piece(name, int(start), values)
 

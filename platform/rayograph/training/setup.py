@@ -56,8 +56,8 @@ def retention_of(recipe: Training) -> Retention:
     )
 
 
-def prepared(network: Any, scale: TrainingScale, parts: Sequence[str] = ()) -> Any:
-    """The network as the profile wants it run; of one that is called by its parts, their names.
+def prepared(network: Any, scale: TrainingScale, parts: Sequence[Any]) -> None:
+    """Makes the network run as the profile wants; `parts` are the modules of it that are compiled, each by itself.
 
     Raises ConfigError where diffusers cannot.
     """
@@ -66,9 +66,8 @@ def prepared(network: Any, scale: TrainingScale, parts: Sequence[str] = ()) -> A
             raise ConfigError(f"training.activation_checkpointing: diffusers has none for a {type(network).__name__}")
         network.enable_gradient_checkpointing()
     if scale.compile:
-        for module in [getattr(network, part) for part in parts] or [network]:
+        for module in parts:
             module.compile()
-    return network
 
 
 def learning_rate(recipe: Training, images_seen: int, peak: float | None = None) -> float:
