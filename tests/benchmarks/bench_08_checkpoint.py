@@ -65,7 +65,7 @@ def work(rank: int, workers: int, folder: str, out: str) -> None:
     learner.engine.minimise([(torch.ones(1, WIDTH),)])
     mine = {f"{piece.name}@{piece.start}": piece.values for piece in learner.engine.state.pieces()}
     files = dist.new_group(backend="gloo")
-    checkpoints = Checkpoints(Artifact(open_store(folder), "ours"), learner, Retention(1, last=1))
+    checkpoints = Checkpoints(Artifact(open_store(folder), "ours"), learner, Retention(last=1))
 
     def rayograph(folder: str) -> tuple[float, float]:
         checkpoints.save(int(Path(folder).name.partition("-")[0]), {})

@@ -15,7 +15,7 @@ from workers import spawn
 from rayograph.runs.artifact import Artifact
 from rayograph.storage import open_store
 from rayograph.training.averages import ConstantDecay, PowerFunction
-from rayograph.training.checkpoint import FIGURE, SNAPSHOT, Checkpoints, commit_of, folder_of, positions
+from rayograph.training.checkpoint import COMMIT, FIGURE, SNAPSHOT, Checkpoints, commit_of, folder_of, positions
 from rayograph.training.engine import Engine
 from rayograph.training.piece_files import checked, pieces_in
 from rayograph.training.retention import Retention
@@ -49,7 +49,7 @@ class Learner:
 def write_three(rank: int, workers: int, store: str) -> None:
     torch.manual_seed(0)
     learner = Learner(zero_stage=2)
-    checkpoints = Checkpoints(run_in(store), learner, Retention(1, last=3))
+    checkpoints = Checkpoints(run_in(store), learner, Retention(last=3))
     for step in range(6):
         learner.step(None, step * BATCH)
         if step % 2:
@@ -67,9 +67,7 @@ def read_all(rank: int, workers: int, folder: str) -> None:
         torch.manual_seed(1)
         messages.clear()
         learner = Learner(zero_stage=0)
-        found = Checkpoints(
-            Artifact(open_store(f"{folder}/{name}"), "run"), learner, Retention(1, last=3)
-        ).load_newest()
+        found = Checkpoints(Artifact(open_store(f"{folder}/{name}"), "run"), learner, Retention(last=3)).load_newest()
         assert found
         images_seen, _ = found
         for step in range(images_seen // BATCH, 6):
@@ -91,8 +89,8 @@ def resumed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     return {name: json.loads((folder / f"{name}.json").read_text()) for name in ("whole", *DAMAGES)}
 
 
-def flip_a_bit(checkpoint: Path) -> None:
-    victim = checkpoint / "state-00001-000.safetensors"
+def flip_a_bit(checkpoint: Path, name: str = "state-00001-000.safetensors") -> None:
+    victim = checkpoint / name
     data = bytearray(victim.read_bytes())
     data[-1] ^= 1
     victim.write_bytes(data)
@@ -136,7 +134,7 @@ def test_only_the_newest_checkpoints_are_kept(tmp_path: Path) -> None:
 def write_pruned(rank: int, workers: int, store: str) -> None:
     learner, artifact = Learner(zero_stage=0), run_in(store)
     artifact.write(f"checkpoints/{2 * BATCH:012d}/left-over.safetensors", b"torn")
-    checkpoints = Checkpoints(artifact, learner, Retention(1, last=2))
+    checkpoints = Checkpoints(artifact, learner, Retention(last=2))
     for step in range(6):
         learner.step(None, step * BATCH)
         checkpoints.save((step + 1) * BATCH, {})
@@ -145,7 +143,7 @@ def write_pruned(rank: int, workers: int, store: str) -> None:
 
 def write_snapshots(rank: int, workers: int, store: str) -> None:
     learner, artifact = Learner(zero_stage=1, averages=(ConstantDecay(0.5), PowerFunction(0.1))), run_in(store)
-    checkpoints = Checkpoints(artifact, learner, Retention(BATCH, last=1, every=4 * BATCH, best=1, snapshots=2 * BATCH))
+    checkpoints = Checkpoints(artifact, learner, Retention(last=1, every=4 * BATCH, best=1, snapshots=2 * BATCH))
     for step in range(7):
         learner.step(None, step * BATCH)
         checkpoints.save((step + 1) * BATCH, {FIGURE: abs(step - 2.0)})
@@ -171,3 +169,44 @@ def test_what_goes_may_leave_its_averages_and_the_best_stays(tmp_path: Path) -> 
             for engine in ("often", "seldom")
             for name, size in (("weight", 15), ("bias", 3))
         }
+
+
+def train_past_damage(rank: int, workers: int, store: str) -> None:
+    """The newest of two is spoilt, the one made after it is below it; then the newest commit is no JSON."""
+    learner, artifact, told = Learner(zero_stage=0), run_in(store), []
+    checkpoints = Checkpoints(artifact, learner, Retention(last=1, every=BATCH), told.append)
+    for position in (2 * BATCH, 4 * BATCH):
+        checkpoints.save(position, {})
+    checkpoints.finish()
+    flip_a_bit(Path(store, "run", folder_of(4 * BATCH)), "state-00000-000.safetensors")
+    resumed = Checkpoints(artifact, learner, Retention(last=1), told.append)
+    assert resumed.load_newest() == (2 * BATCH, {})
+    resumed.save(3 * BATCH, {})
+    resumed.finish()
+    assert positions(artifact) == [3 * BATCH]
+    artifact.write(f"{folder_of(3 * BATCH)}/{COMMIT}", b"not JSON")
+    resumed.save(5 * BATCH, {})
+    resumed.finish()
+    assert positions(artifact) == [5 * BATCH]
+    assert len(told) == 1
+
+
+def test_a_spoilt_checkpoint_does_not_stay_in_the_place_of_those_that_come(tmp_path: Path) -> None:
+    spawn(train_past_damage, 1, str(tmp_path))
+
+
+def interrupt_thinning(rank: int, workers: int, store: str) -> None:
+    learner, artifact = Learner(zero_stage=1, averages=(ConstantDecay(0.5), PowerFunction(0.1))), run_in(store)
+    checkpoints = Checkpoints(artifact, learner, Retention(last=1, snapshots=BATCH))
+    checkpoints.save(BATCH, {})
+    checkpoints.save(2 * BATCH, {})
+    checkpoints.finish()
+    artifact.write(f"{folder_of(BATCH)}/state-00000-000.safetensors", b"left by a thinning that was killed")
+    checkpoints.save(3 * BATCH, {})
+    checkpoints.finish()
+
+
+def test_what_an_interrupted_thinning_left_goes_with_the_next(tmp_path: Path) -> None:
+    spawn(interrupt_thinning, 1, str(tmp_path))
+    names = [name.rpartition("/")[2] for name in run_in(str(tmp_path)).names(f"{folder_of(BATCH)}/")]
+    assert sorted(names) == ["length-00000-000.safetensors", SNAPSHOT]

@@ -59,7 +59,7 @@ def train_on(store: str) -> None:
     from rayograph.training.retention import Retention
 
     learner = Learner()
-    checkpoints = Checkpoints(Artifact(open_store(store), "run"), learner, Retention(1, last=2))
+    checkpoints = Checkpoints(Artifact(open_store(store), "run"), learner, Retention(last=2))
     found = checkpoints.load_newest()
     images_seen = found[0] if found else 0
     while True:
@@ -76,7 +76,7 @@ def compare(store: str) -> None:
     newest = Learner()
     told: list[str] = []
     run = Artifact(open_store(store), "run")
-    found = Checkpoints(run, newest, Retention(1, last=2), told.append).load_newest()
+    found = Checkpoints(run, newest, Retention(last=2), told.append).load_newest()
     assert found is not None
     assert told == []  # the newest commit is whole
     straight = Learner()

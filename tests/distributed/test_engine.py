@@ -135,6 +135,7 @@ def test_the_workers_pieces_together_are_every_value_once(trained: Path, form: s
 
 def train_in_fp16(rank: int, workers: int, folder: str) -> None:
     from rayograph.training.engine import Engine
+    from rayograph.training.engine_state import Piece
     from rayograph.training.loss_scale import FIRST
 
     for stage in (0, 2, 3):
@@ -146,13 +147,24 @@ def train_in_fp16(rank: int, workers: int, folder: str) -> None:
             losses.append(loss)
         assert {tensor.dtype for _, tensor in state(engine)} == {torch.float32}
         before, steps, scale = dict(state(engine)), engine.state.steps, engine.counters["loss_scale"]
+        assert engine.figures()["step_left_out"] == 0.0
         huge = batch(0).chunk(workers)[rank] * (1e30 if rank == workers - 1 else 1.0)
         engine.minimise([(huge,)])  # the last worker's gradients overflow: no worker takes the step
+        assert engine.figures() == {"step_left_out": 1.0}
         after = dict(state(engine))
         assert all(torch.equal(after[name], tensor) for name, tensor in before.items())
         assert (engine.state.steps, engine.counters["loss_scale"]) == (steps, scale / 2)
         engine.minimise([(batch(0).chunk(workers)[rank],)])
         assert engine.state.steps == steps + 1
+        assert engine.figures()["gradient_norm"] > 0
+        first = Engine(network(), settings(BATCH // workers, stage, precision="fp16"))
+        first.minimise([(huge,)])  # before any norm is known
+        assert first.figures() == {"step_left_out": 1.0}
+        for name, tensor in before.items():  # what is loaded behind a step that was left out is computed with
+            first.state.put(Piece(name, 0, torch.zeros_like(tensor).flatten()))
+        ((loss, _),) = first.minimise([(batch(0).chunk(workers)[rank],)])
+        expected = network().fixed(batch(0).chunk(workers)[rank]) - batch(0).chunk(workers)[rank]
+        torch.testing.assert_close(loss.float(), expected.square().mean(), rtol=1e-2, atol=1e-3)
         engine.counters = {"steps": 3, "loss_scale": FIRST}
         assert engine.counters == {"steps": 3, "loss_scale": FIRST}
         if rank == 0:
@@ -166,3 +178,29 @@ def test_fp16_learns_and_leaves_out_steps_that_overflow(tmp_path: Path, workers:
         losses = load_file(tmp_path / f"{workers}-{stage}.safetensors")["losses"]
         assert losses.isfinite().all()
         assert losses[-1] < losses[0]
+
+
+class Looks(nn.Module):
+    """Shows whether it computes in 16 bits."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.line = nn.Linear(3, 3)
+
+    def forward(self, values: Tensor) -> tuple[Tensor, bool]:
+        return self.line(values).float().square().mean(), torch.is_autocast_enabled("cpu")
+
+
+def look(rank: int, workers: int, folder: str) -> None:
+    from rayograph.training.engine import Engine
+
+    torch.set_autocast_enabled("cuda", True)  # what DeepSpeed asks about, on whichever device, and then turns off
+    for stage, flat_parameters in ((0, 0), (2, 0), (2, 100), (3, 0), (3, 100)):
+        for precision in ("fp32", "bf16"):
+            engine = Engine(Looks(), settings(2, stage, flat_parameters=flat_parameters, precision=precision))
+            ((_, shown),) = engine.minimise([(torch.ones(2, 3),)])
+            assert shown == (precision == "bf16"), (stage, flat_parameters, precision)
+
+
+def test_networks_compute_in_the_precision_asked_for(tmp_path: Path) -> None:
+    spawn(look, 1, str(tmp_path))

@@ -40,7 +40,7 @@ class Learner:
     def step(self, batch: Batch, images_seen: int) -> dict[str, float]:
         self.engine.schedule(1e-2, images_seen // GLOBAL)
         ((loss, _),) = self.engine.minimise([(torch.from_numpy(batch.columns["values"]),)])
-        return mean_metrics([{"loss": loss}]) | {"gradient_norm": self.engine.gradient_norm()}
+        return mean_metrics([{"loss": loss}]) | self.engine.figures()
 
     def exports(self) -> Iterator[tuple[str, Any]]:
         yield from ()
@@ -57,7 +57,7 @@ def batch(step: int, rank: int, workers: int, poisoned: set[int]) -> Batch:
 def train(rank: int, workers: int, folder: str, zero_stage: int, poisoned: set[int], skipped: set[int]) -> None:
     """Every step but `skipped`; saves the weights, what was told and how it ended."""
     learner, clock, guard = Learner(workers, zero_stage), Clock(GLOBAL, STEPS), Guard(100.0)
-    checkpoints = Checkpoints(Artifact(open_store(f"{folder}/store"), "run"), learner, Retention(1, last=2))
+    checkpoints = Checkpoints(Artifact(open_store(f"{folder}/store"), "run"), learner, Retention(last=2))
     told: list[str] = []
     recovery = Recovery(checkpoints, clock, guard, 2, lambda: None, told.append)
     recovery.resume()

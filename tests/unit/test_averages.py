@@ -43,20 +43,31 @@ def test_the_longest_is_nearly_a_plain_mean() -> None:
 
 
 def test_no_snapshot_but_the_wanted_one_is_mixed_in() -> None:
-    shares = mixture([(0.05, STEPS), (0.1, STEPS)], 0.1, STEPS)
+    shares, missed = mixture([(0.05, STEPS), (0.1, STEPS)], 0.1, STEPS)
     assert shares == pytest.approx([0.0, 1.0], abs=1e-6)
+    assert missed < 1e-3
+
+
+def test_shares_are_one_together_and_a_mixture_says_how_far_it_is_off() -> None:
+    """A U-Net does not forgive weights that are multiplied by a factor."""
+    for kept, length, least in (((0.05,), 0.2, 0.5), ((0.05, 0.1), 0.2, 0.3)):
+        shares, missed = mixture([(value, STEPS) for value in kept], length, STEPS)
+        assert sum(shares) == pytest.approx(1.0)
+        assert missed > least
 
 
 @pytest.mark.parametrize("length", [0.06, 0.08, 0.15, 0.2])
 @pytest.mark.parametrize("at", [STEPS, STEPS // 2])
 def test_snapshots_of_two_lengths_give_any_other(length: float, at: int) -> None:
     snapshots = [(kept, steps) for steps in range(125, at + 1, 125) for kept in (0.05, 0.1)]
-    shares = mixture(snapshots, length, at)
+    shares, missed = mixture(snapshots, length, at)
     mixed = sum(
         share * np.pad(profile(PowerFunction(kept), steps), (0, at - steps))
         for share, (kept, steps) in zip(shares, snapshots, strict=True)
     )
     wanted = profile(PowerFunction(length), at)
-    assert np.linalg.norm(mixed - wanted) < 0.1 * np.linalg.norm(wanted)
+    off = np.linalg.norm(mixed - wanted) / np.linalg.norm(wanted)
+    assert off < 0.1
+    assert missed == pytest.approx(off, abs=0.02)
     nearest = min(np.linalg.norm(profile(PowerFunction(kept), at) - wanted) for kept in (0.05, 0.1))
     assert np.linalg.norm(mixed - wanted) < 0.2 * nearest  # far better than what was kept

@@ -81,3 +81,11 @@ def test_the_loop_undoes_a_refused_step_and_goes_on_behind_it():
     assert told == ["loss is nan"]
     assert [images for images, _ in hooked] == [BATCH, 2 * BATCH, 4 * BATCH, 5 * BATCH]
     assert all(metrics[WAITED] >= 0 for _, metrics in hooked)
+
+
+def test_a_step_that_fp16_left_out_counts_for_nothing():
+    guard = Guard(10.0)
+    steady(guard)
+    known = guard.state()
+    assert guard.fault({"loss": 1.0, "step_left_out": 1.0}) is None
+    assert guard.state() == known

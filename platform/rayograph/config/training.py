@@ -65,6 +65,12 @@ class Training(StageBase):
         return self
 
     @model_validator(mode="after")
+    def _snapshots_hold_something(self) -> "Training":
+        if self.ema_snapshot_every_images and not self.ema_lengths:
+            raise ValueError("ema_snapshot_every_images: expected ema_lengths beside it, as (0.05, 0.1), got none")
+        return self
+
+    @model_validator(mode="after")
     def _averages_differ(self) -> "Training":
         for name in ("ema_decays", "ema_lengths"):
             values = getattr(self, name)

@@ -6,29 +6,34 @@ An average that was not kept is the mixture of snapshots whose profile over time
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 import yaml
+from pydantic import ValidationError
 from torch import Tensor
 
 from rayograph.config import Job, Scale, TrainAutoencoder, TrainDiffusion
+from rayograph.config.explain import explain
 from rayograph.config.training import LONGEST_EMA, Training
 from rayograph.errors import CheckpointError, ConfigError, DataError, RayographError
 from rayograph.models.folder import AUTOENCODER, save_model
 from rayograph.runs.artifact import RESOLVED, Artifact
-from rayograph.stages.resolve import ResolvedStage, resolve
+from rayograph.stages.resolve import ResolvedStage, needed, resolve
 from rayograph.storage import open_store
 from rayograph.training.autoencoder import AUTOENCODER_ENGINE, autoencoder_models
-from rayograph.training.averages import PowerFunction, mixture
-from rayograph.training.checkpoint import COMMIT, SNAPSHOT, commit_of, folder_of, positions
+from rayograph.training.averages import LENGTH, PowerFunction, mixture
+from rayograph.training.checkpoint import SNAPSHOT, commit_of, folder_of, positions
 from rayograph.training.diffusion import DENOISER_ENGINE, diffusion_models
 from rayograph.training.engine_state import WEIGHT
 from rayograph.training.piece_files import checked, pieces_in
 from rayograph.training.setup import averages_of
 
 MODEL = "model/"
+FARTHEST = 0.5
+"""From the profile of the average that was asked for, as a share of its norm: a mixture farther off is another one."""
+
 Recipe = TrainAutoencoder | TrainDiffusion
 
 
@@ -71,12 +76,19 @@ def _training(uri: str, endpoint_url: str | None) -> tuple[ResolvedStage, Recipe
     if len(path) < 3 or not store.exists(artifact.key(RESOLVED)):
         raise DataError(f"{uri}: expected a training's artifact, <store>/<job>/<stage>/<key>, found no {RESOLVED}")
     found = yaml.safe_load(artifact.read(RESOLVED))
-    job, scale = Job.model_validate(found["job"]), Scale.model_validate(found["scale"])
-    recipe = job.stages[found["stage"]]
+    try:
+        job, scale = Job.model_validate(found["job"]), Scale.model_validate(found["scale"])
+    except ValidationError as error:  # written by another version
+        raise explain(error, Job, f"{uri}/{RESOLVED}") from None
+    name = found["stage"]
+    recipe = job.stages[name]
     if not isinstance(recipe, TrainAutoencoder | TrainDiffusion):
         raise DataError(f"{uri}: expected a training, got a stage of kind {recipe.kind}")
     scale = scale.model_copy(update={"endpoint_url": endpoint_url or scale.endpoint_url})
-    return resolve(job, scale, store)[found["stage"]], recipe
+    above = job.model_copy(
+        update={"stages": {needed_name: job.stages[needed_name] for needed_name in needed(job, name)}}
+    )
+    return replace(resolve(above, scale, store)[name], artifact=artifact), recipe
 
 
 def _key(recipe: Training, average: str | None) -> str:
@@ -113,9 +125,9 @@ def _solved(
         raise ConfigError(f"--length: expected a share of the training between 0 and {LONGEST_EMA}, got {length:g}")
     if not recipe.ema_lengths:
         raise ConfigError("--length: expected a training with ema_lengths, as (0.05, 0.1), this one keeps none")
-    commits = {at: commit_of(artifact, at, SNAPSHOT) for at in positions(artifact, SNAPSHOT)}
-    commits |= {at: commit_of(artifact, at) for at in positions(artifact, COMMIT)}
-    steps = {found: int(commit["counters"][network]["steps"]) for found, commit in commits.items()}
+    commits = {found: commit_of(artifact, found) for found in positions(artifact)}
+    commits |= {found: commit_of(artifact, found, SNAPSHOT) for found in positions(artifact, SNAPSHOT)}
+    steps = {found: found // recipe.global_batch_size for found in commits}
     there = sorted(found for found, taken in steps.items() if taken and (at is None or found <= at))
     if not there or (at is not None and there[-1] != at):
         raise CheckpointError(
@@ -123,7 +135,12 @@ def _solved(
         )
     tracked = [PowerFunction(kept) for kept in recipe.ema_lengths]
     entries = [(found, average) for found in there for average in tracked]
-    shares = mixture([(average.length, steps[found]) for found, average in entries], length, steps[there[-1]])
+    shares, missed = mixture([(average.length, steps[found]) for found, average in entries], length, steps[there[-1]])
+    if missed > FARTHEST:
+        raise ConfigError(
+            f"--length: expected one that the snapshots reach, got {length:g}, whose profile the best mixture misses "
+            f"by {missed:.0%}: a length nearer to {recipe.ema_lengths}, or snapshots closer together"
+        )
     weights: dict[str, Tensor] = {}
     for found in there:
         mine = {
@@ -140,12 +157,17 @@ def _solved(
 def _assembled(artifact: Artifact, commit: dict[str, Any], shares: dict[str, float]) -> dict[str, Tensor]:
     """Σ share × tensor over the keys that `shares` names, by parameter. Raises CheckpointError for a spoilt file."""
     weights: dict[str, Tensor] = {}
+    solved = all(f"/{LENGTH}-" in prefix for prefix in shares)
     for file in commit["files"]:
+        if solved and not file["path"].rpartition("/")[2].startswith(f"{LENGTH}-"):
+            continue
         for piece in pieces_in(checked(artifact, file)):
             for prefix, share in shares.items():
                 if piece.name.startswith(prefix):
                     name = piece.name.removeprefix(prefix)
-                    flat = weights.setdefault(name, torch.zeros(commit["shapes"][piece.name])).view(-1)
+                    if name not in weights:
+                        weights[name] = torch.zeros(commit["shapes"][piece.name])
+                    flat = weights[name].view(-1)
                     flat[piece.start : piece.start + len(piece.values)] += share * piece.values
     return weights
 

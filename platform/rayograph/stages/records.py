@@ -98,6 +98,11 @@ class Report:
         self._since, self._rows = now, []
 
 
+def drop_times(learner: Learner, *_: Any) -> None:
+    """For workers that report nothing: their stopwatches would fill up."""
+    _spent(learner)
+
+
 def _spent(learner: Learner) -> dict[str, float]:
     """Seconds of all networks by part of a step, since they were last asked."""
     spent = dict.fromkeys((COMPUTED, EXCHANGED, UPDATED), 0.0)

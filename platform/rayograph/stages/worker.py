@@ -17,7 +17,7 @@ from rayograph.models.folder import save_model
 from rayograph.shards.batch import Batch
 from rayograph.stages.assignment import Assignment
 from rayograph.stages.previews import Preview
-from rayograph.stages.records import Pace, Records, Report
+from rayograph.stages.records import Pace, Records, Report, drop_times
 from rayograph.stages.sample_log import SampleLog
 from rayograph.training.checkpoint import Checkpoints
 from rayograph.training.clock import Clock
@@ -67,7 +67,9 @@ def train(assignment: Assignment, mailbox: Any) -> None:
     ]
     if recipe.preview_every_images:
         hooks.append(Hook(recipe.preview_every_images, Preview(assignment, rank, mailbox)))
-    if records.metrics:
+    if not records.metrics:
+        hooks.append(Hook(recipe.log_every_images, drop_times))
+    else:
         pace = Pace(assignment.cost().flops, workers, peak_flops(scale.training))
         hooks = [Hook(1, Report(records.metrics, mailbox, recipe.log_every_images, checkpoints, pace)), *hooks]
     batches = training_batches(
@@ -87,8 +89,7 @@ def train(assignment: Assignment, mailbox: Any) -> None:
         return
     checkpoints.finish()
     for folder, model in learner.exports():
-        if rank == 0:
-            save_model(assignment.artifact, folder, model)
+        save_model(assignment.artifact, folder, model)
     dist.barrier()
 
 

@@ -199,9 +199,9 @@ class AutoencoderLearner:
                 [(images, shown.images) for (images, _), shown in zip(micro_batches, made, strict=True)]
             )
             parts = [part | {"discriminator": loss} for part, (loss, _) in zip(parts, judged, strict=True)]
-        metrics = mean_metrics(parts) | {"learning_rate": rate, "gradient_norm": self._generator.gradient_norm()}
+        metrics = mean_metrics(parts) | {"learning_rate": rate} | self._generator.figures()
         if adversarial:
-            metrics["discriminator_gradient_norm"] = self._critic.gradient_norm()
+            metrics |= self._critic.figures("discriminator_")
         return metrics
 
     def _shared_weight(self, micro_batches: list[tuple[Tensor, Tensor]], critic: nn.Module) -> Tensor:
@@ -224,7 +224,9 @@ class AutoencoderLearner:
         return images, normal(self._seed, Stream.POSTERIOR, positions, (network.latent_channels, *grid))
 
     def exports(self) -> Iterator[tuple[str, Any]]:
-        yield from autoencoder_models(self._recipe, self._generator.averaged())
+        weights = self._generator.averaged()
+        if weights:
+            yield from autoencoder_models(self._recipe, weights)
 
 
 def autoencoder_models(recipe: TrainAutoencoder, weights: Mapping[str, Tensor]) -> Iterator[tuple[str, Any]]:

@@ -31,7 +31,7 @@ class ConstantDecay:
 
     @property
     def key(self) -> str:
-        return f"ema-{self.decay:g}"
+        return f"ema-{self.decay}"
 
     def decay_at(self, step: int) -> float:
         return min(self.decay, (1 + step) / (10 + step))
@@ -48,7 +48,7 @@ class PowerFunction:
 
     @property
     def key(self) -> str:
-        return f"{LENGTH}-{self.length:g}"
+        return f"{LENGTH}-{self.length}"
 
     @property
     def gamma(self) -> float:
@@ -65,10 +65,11 @@ def gamma_of(length: float) -> float:
     return float(np.roots([1.0, 7.0, 16.0 - ratio, 12.0 - ratio]).real.max())
 
 
-def mixture(snapshots: Sequence[tuple[float, int]], length: float, steps: int) -> list[float]:
-    """How much of each snapshot (length, steps taken) makes the average of `length` at `steps` (alg. 3).
+def mixture(snapshots: Sequence[tuple[float, int]], length: float, steps: int) -> tuple[list[float], float]:
+    """How much of each snapshot (length, steps taken) makes the average of `length` at `steps` (alg. 3), together 1.
 
-    The least squares of its profile over time. Snapshots later than `steps` must not be among them.
+    The least squares of its profile over time; and how far, as a share of its norm, the mixture's profile is from it.
+    Snapshots later than `steps` must not be among them.
     """
     lengths, times = (np.array(column, dtype=np.float64) for column in zip(*snapshots, strict=True))
     gammas = np.array([gamma_of(value) for value in lengths])
@@ -76,7 +77,10 @@ def mixture(snapshots: Sequence[tuple[float, int]], length: float, steps: int) -
     wanted = _overlap(times, gammas, np.array(float(steps)), np.array(gamma_of(length)))
     # Snapshots that are nearly each other's multiples leave the system nearly singular.
     shares, *_ = np.linalg.lstsq(kept, wanted, rcond=1e-12)
-    return [float(share) for share in shares]
+    shares /= shares.sum()
+    itself = float(_overlap(*(np.array(value) for value in (float(steps), gamma_of(length)) * 2)))
+    missed = max(0.0, float(shares @ kept @ shares - 2 * shares @ wanted) + itself)
+    return [float(share) for share in shares], float(np.sqrt(missed / itself))
 
 
 def _overlap(time_a: np.ndarray, gamma_a: np.ndarray, time_b: np.ndarray, gamma_b: np.ndarray) -> np.ndarray:

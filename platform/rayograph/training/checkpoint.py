@@ -15,11 +15,12 @@ import logging
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from rayograph.errors import CheckpointError
+from rayograph.errors import CheckpointError, RayographError
 from rayograph.runs.artifact import Artifact
 from rayograph.training.averages import LENGTH
 from rayograph.training.engine_state import Piece
@@ -86,14 +87,17 @@ class Checkpoints:
         Every file is read and checked by one worker before anything is put anywhere.
         """
         self.finish()
+        passed: list[int] = []
         for images_seen in reversed(positions(self._artifact)):
             folder = folder_of(images_seen)
             try:
                 commit, mine = self._files.read(folder, partial(commit_of, self._artifact, images_seen))
             except CheckpointError as error:
                 self._tell(f"{error}; the checkpoint before it is used instead")
+                passed.append(images_seen)
                 continue
             self._require_shapes(folder, commit)
+            self._forget(passed)
             engines = self._learner.engines()
             for piece in self._files.pieces(commit["files"], mine):
                 network, _, name = piece.name.partition("/")
@@ -123,21 +127,30 @@ class Checkpoints:
             return f"{type(cause).__name__}: {cause}"
         return ""
 
+    def _forget(self, passed: list[int]) -> None:
+        """What was passed over counts no more: else it would stay in the place of those that come."""
+        if world()[0] == 0:
+            for images_seen in passed:
+                self._artifact.store.delete(self._artifact.key(f"{folder_of(images_seen)}/{COMMIT}"))
+
     def _prune(self) -> None:
         """Takes away what does not stay, and what interrupted checkpoints before the newest left."""
-        found = positions(self._artifact)
-        for images_seen in set(found) - self._figures.keys():
-            facts = json.loads(self._artifact.read(f"{folder_of(images_seen)}/{COMMIT}"))["facts"]
-            self._figures[images_seen] = facts.get(FIGURE)
-        kept = self._retention.kept({images_seen: self._figures[images_seen] for images_seen in found})
         names = self._artifact.names(f"{FOLDER}/")
-        thinned = {_position_of(name) for name in names if name.endswith(f"/{SNAPSHOT}")}
-        for images_seen in sorted({_position_of(name) for name in names} - kept - (thinned - set(found))):
-            if images_seen < found[-1]:
-                if images_seen in found and self._retention.is_snapshot(images_seen):
-                    _thin(self._artifact, images_seen)
-                else:
-                    _delete(self._artifact, images_seen)
+        found, thinned = ({_position_of(n) for n in names if n.endswith(f"/{end}")} for end in (COMMIT, SNAPSHOT))
+        for images_seen in found - self._figures.keys():
+            with suppress(RayographError, ValueError, KeyError):  # a spoilt one has none
+                self._figures[images_seen] = commit_of(self._artifact, images_seen)["facts"].get(FIGURE)
+        kept = self._retention.kept({images_seen: self._figures.get(images_seen) for images_seen in found})
+        snapshots = self._retention.snapshots_of(found | thinned)
+        for images_seen in sorted({_position_of(name) for name in names} - kept):
+            if images_seen >= max(found):
+                continue
+            if images_seen in found & snapshots:
+                _thin(self._artifact, images_seen)
+            elif images_seen not in thinned:
+                _delete(self._artifact, images_seen)
+            else:  # a thinning that was interrupted left the rest
+                _delete(self._artifact, images_seen, keep={n for n in names if _stays(n)})
 
     def _require_shapes(self, folder: str, commit: dict[str, Any]) -> None:
         expected = {f"{name}/{key}": list(shape) for name, key, shape in self._shapes()}
@@ -186,11 +199,17 @@ def _kind_of(name: str) -> str:
     return LENGTH if name.split("/")[1].startswith(f"{LENGTH}-") else "state"
 
 
+def _stays(name: str) -> bool:
+    """Whether a file belongs to a snapshot."""
+    last = name.rpartition("/")[2]
+    return last == SNAPSHOT or last.startswith(f"{LENGTH}-")
+
+
 def _thin(artifact: Artifact, images_seen: int) -> None:
     """Leaves the averages, as a snapshot. It is one before it is no checkpoint any more."""
     folder = folder_of(images_seen)
     commit = commit_of(artifact, images_seen)
-    files = [file for file in commit["files"] if file["path"].startswith(f"{folder}/{LENGTH}-")]
+    files = [file for file in commit["files"] if _stays(file["path"])]
     artifact.write(f"{folder}/{SNAPSHOT}", json.dumps(commit | {"files": files}).encode())
     _delete(artifact, images_seen, keep={f"{folder}/{SNAPSHOT}", *(file["path"] for file in files)})
 

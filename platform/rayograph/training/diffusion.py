@@ -83,11 +83,12 @@ class DiffusionLearner:
         self._engine.schedule(rate, images_seen // recipe.global_batch_size)
         results = self._engine.minimise([self._tensors(part) for part in batch.split(self._micro_batch_size)])
         metrics = mean_metrics([{"loss": loss} for loss, _ in results])
-        return metrics | {"learning_rate": rate, "gradient_norm": self._engine.gradient_norm()}
+        return metrics | {"learning_rate": rate} | self._engine.figures()
 
     def exports(self) -> Iterator[tuple[str, Any]]:
-        shape = (len(self._latent_scale.mean), self._latent_size)
-        yield from diffusion_models(self._recipe, self._engine.averaged(), *shape)
+        weights = self._engine.averaged()
+        if weights:
+            yield from diffusion_models(self._recipe, weights, len(self._latent_scale.mean), self._latent_size)
 
     def _tensors(self, batch: Batch) -> tuple[Latents, Noise, Timesteps, Classes | None]:
         recipe, seed = self._recipe, self._seed

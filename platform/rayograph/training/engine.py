@@ -5,7 +5,7 @@ module's forward does the whole work and returns one scalar loss, one backward f
 engine's network, where it is needed, is called as a plain frozen module (`frozen`).
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
@@ -21,7 +21,7 @@ from rayograph.training.flat import FlatWeights, Loss, Segment
 from rayograph.training.loss_scale import LossScale
 from rayograph.training.optimiser import AdamWithAverages
 from rayograph.training.stopwatch import Stopwatch
-from rayograph.training.workers import device
+from rayograph.training.workers import device, world
 
 COMPUTED, EXCHANGED, UPDATED = "computing", "exchanging", "updating"
 """Parts of a step: forward and backward; the gradients' mean; the optimiser, and what ZeRO sends around after it."""
@@ -79,12 +79,12 @@ class Engine(Generic[M]):
         )
         self._engine: Any
         self._engine, *_ = deepspeed.initialize(
-            model=self._flat or module,
+            model=self._flat or _Whole(module, self._forward),
             model_parameters=[parameter for parameter, _ in stored],
             optimizer=optimiser,
-            config=_deepspeed_config(settings, flat=self._flat is not None),
+            config=_deepspeed_config(settings, self._flat is not None, sum(p.numel() for p, _ in stored)),
         )
-        self._norm = 0.0
+        self._norm, self._left_out = 0.0, False
         self._base: AdamWithAverages = getattr(self._engine.optimizer, "optimizer", self._engine.optimizer)
         self._prime()
         if self._flat and settings.zero_stage < 3:
@@ -102,7 +102,10 @@ class Engine(Generic[M]):
         with self.stopwatch.of(COMPUTED):
             self._flat.loss_scale = self._scale.value if self._scale else 1.0
             handover, results = self._engine(micro_batches)
-        if self._scale and not self._scale.unscale(self._flat.gradients):
+        self._left_out = self._scale is not None and not self._scale.unscale(self._flat.gradients)
+        if self._left_out:
+            if self._settings.zero_stage == 3:  # it waits for a backward that does not come
+                self._engine.empty_partition_cache()
             return list(results)
         with self.stopwatch.of(EXCHANGED):
             self._engine.backward(handover)
@@ -122,15 +125,19 @@ class Engine(Generic[M]):
         for group in self._base.param_groups:
             group["lr"], group["decays"] = learning_rate, [average.decay_at(step) for average in self.averages]
 
-    def gradient_norm(self) -> float:
-        """Global norm of the last step's gradients, before clipping."""
-        return self._norm if self._settings.zero_stage == 0 else float(self._engine.get_global_grad_norm())
+    def figures(self, prefix: str = "") -> dict[str, float]:
+        """The global norm of the last step's gradients, before clipping; under fp16, whether the step was left out."""
+        found = {f"{prefix}step_left_out": float(self._left_out)} if self._scale else {}
+        if not self._left_out:
+            norm = self._norm if self._settings.zero_stage == 0 else float(self._engine.get_global_grad_norm())
+            found[f"{prefix}gradient_norm"] = norm
+        return found
 
     @contextmanager
     def frozen(self) -> Iterator[M]:
         """The plain module without gradients of its own, for use inside another engine's forward.
 
-        Otherwise a ZeRO-2 engine would reduce gradients that are none of its step's.
+        Otherwise gradients that are none of its step's would come to it, and ZeRO-2 would reduce them.
         """
         for _, parameter in self._trained:
             parameter.requires_grad_(False)
@@ -142,7 +149,7 @@ class Engine(Generic[M]):
 
     @contextmanager
     def gathered(self) -> Iterator[M]:
-        """The plain module with all of its weights, which ZeRO-3 keeps apart between steps. All workers together."""
+        """The plain module, ready to be called, though ZeRO-3 keeps its weights apart. All workers together."""
         if self._flat is None or self._settings.zero_stage < 3:
             yield self.module
             return
@@ -151,9 +158,10 @@ class Engine(Generic[M]):
         with GatheredParameters([self._flat.weights]), self._flat.pointed():
             yield self.module
 
-    def averaged(self, key: str | None = None) -> dict[str, Tensor]:
-        """An average's weights by parameter name, on the CPU; by default the first's. All workers must ask together."""
-        return {name: value.cpu() for name, value in self.state.whole(key or self.averages[0].key)}
+    def averaged(self) -> dict[str, Tensor]:
+        """The first average's weights by parameter name, on the first worker's CPU. All workers must ask together."""
+        first = world()[0] == 0
+        return {name: value.cpu() for name, value in self.state.whole(self.averages[0].key) if first}
 
     @property
     def counters(self) -> dict[str, float]:
@@ -187,8 +195,7 @@ class Engine(Generic[M]):
     def _one_by_one(self, micro_batch: tuple[Any, ...]) -> Loss:
         """DeepSpeed's own way: every weight has its hooks, and accumulation is its."""
         with self.stopwatch.of(COMPUTED):
-            with self.precision():
-                loss, shown = self._engine(*micro_batch)
+            loss, shown = self._engine(*micro_batch)
             self._engine.backward(loss)
         with self.stopwatch.of(UPDATED):
             self._engine.step()
@@ -205,8 +212,23 @@ class Engine(Generic[M]):
             zero._lazy_init_hp_params_optimizer_state()
 
 
-def _deepspeed_config(settings: EngineSettings, flat: bool) -> dict[str, Any]:
-    zero: dict[str, Any] = {"stage": settings.zero_stage, "stage3_param_persistence_threshold": 0}
+class _Whole(nn.Module):
+    """A module whose forward is `run`: DeepSpeed turns autocast off around what it is given, never inside."""
+
+    def __init__(self, module: nn.Module, run: Callable[..., Loss]) -> None:
+        super().__init__()
+        self.module, self._run = module, run
+
+    def forward(self, *micro_batch: Any) -> Loss:
+        return self._run(*micro_batch)
+
+
+def _deepspeed_config(settings: EngineSettings, flat: bool, size: int) -> dict[str, Any]:
+    zero: dict[str, Any] = {
+        "stage": settings.zero_stage,
+        "stage3_param_persistence_threshold": 0,
+        "reduce_bucket_size": max(1, min(500_000_000, size)),  # it is set aside, whatever the network's size
+    }
     if settings.offload_optimizer:
         zero["offload_optimizer"] = {"device": "cpu"}
     accumulation = 1 if flat else settings.accumulation

@@ -115,23 +115,17 @@ class EngineState:
 
     @torch.no_grad()
     def _put_in_shard(self, tensor: Any, key: str, start: int, values: Tensor) -> None:
-        from deepspeed.utils import safe_set_local_fp32_param, safe_set_local_optimizer_state
-
-        shard = _zero3_shard(tensor, key).clone()
-        _overlay(shard, world()[0] * len(shard), start, values)
-        if key == WEIGHT:
-            safe_set_local_fp32_param(tensor, shard)
-            tensor.ds_tensor.data.copy_(shard)
-        else:
-            safe_set_local_optimizer_state(tensor, shard, key)
+        shard = _zero3_shard(tensor, key)
+        begins = world()[0] * len(shard)
+        _overlay(shard, begins, start, values)
+        if key == WEIGHT:  # what it computes with, beside the master
+            _overlay(tensor.ds_tensor.data, begins, start, values)
 
 
-def _zero3_shard(tensor: Tensor, key: str) -> Tensor:
-    """This worker's part of a tensor, flat, padded where workers do not divide its size."""
-    from deepspeed.utils import safe_get_local_fp32_param, safe_get_local_optimizer_state
-
-    found = safe_get_local_fp32_param(tensor) if key == WEIGHT else safe_get_local_optimizer_state(tensor, key)
-    return found.detach()
+def _zero3_shard(tensor: Any, key: str) -> Tensor:
+    """This worker's part of a tensor, flat, where it is kept, padded where workers do not divide its size."""
+    kept, _ = tensor._z3_optimizer._get_fp32_opt_state_partition(tensor, True, None if key == WEIGHT else key)
+    return kept.detach()
 
 
 def _overlay(kept: Tensor, begins: int, start: int, values: Tensor) -> None:

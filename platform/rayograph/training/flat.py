@@ -19,6 +19,10 @@ Loss = tuple[Tensor, Any]
 """A scalar, and what else a pass has to show."""
 
 
+ALIGNED = 32
+"""Each weight begins at a multiple of as many values, where kernels read fastest; zeros fill the gaps."""
+
+
 @dataclass(frozen=True)
 class Segment:
     """Where a named weight of `shape` lies in the flattened tensor that is trained: from `start` on."""
@@ -45,11 +49,14 @@ class FlatWeights(nn.Module):
         """`run` is a micro-batch's forward; with `release`, the network keeps no weights between two forwards."""
         super().__init__()
         self.segments: list[Segment] = []
+        end = 0
         for name, parameter in named:
-            start = self.segments[-1].start + self.segments[-1].size if self.segments else 0
-            self.segments.append(Segment(name, start, tuple(parameter.shape)))
+            self.segments.append(Segment(name, end, tuple(parameter.shape)))
+            end += -(-self.segments[-1].size // ALIGNED) * ALIGNED
         self._parameters_behind = [parameter for _, parameter in named]
-        self.weights = nn.Parameter(torch.cat([parameter.detach().view(-1) for _, parameter in named]))
+        self.weights = nn.Parameter(torch.zeros(end, device=self._parameters_behind[0].device))
+        for parameter, values in zip(self._parameters_behind, self._views(self.weights.data), strict=True):
+            values.copy_(parameter.detach())
         self.gradients = torch.zeros_like(self.weights.data)
         for parameter, gradient in zip(self._parameters_behind, self._views(self.gradients), strict=True):
             parameter.grad = gradient
@@ -87,5 +94,4 @@ class FlatWeights(nn.Module):
                 parameter.data = values
 
     def _views(self, long: Tensor) -> list[Tensor]:
-        parts = long[: sum(segment.size for segment in self.segments)].split([s.size for s in self.segments])
-        return [part.view(segment.shape) for part, segment in zip(parts, self.segments, strict=True)]
+        return [long[s.start : s.start + s.size].view(s.shape) for s in self.segments]

@@ -29,7 +29,9 @@ class Guard:
         for name, value in sorted(metrics.items()):
             if not math.isfinite(value):
                 return f"{name} is {value}"
-        norm = metrics[GRADIENT_NORM]
+        norm = metrics.get(GRADIENT_NORM)
+        if norm is None:  # fp16 left the step out
+            return None
         usual = math.exp(self.log_norm)
         if self.steps >= MEMORY and norm > self.limit * usual:
             return f"{GRADIENT_NORM} is {norm:.4g}, more than {self.limit:g} times the usual {usual:.4g}"

@@ -29,7 +29,10 @@ class Learner(Protocol):
         ...
 
     def exports(self) -> Iterator[tuple[str, Any]]:
-        """(folder, model) pairs for the artifact, of the first average. All workers must walk it together."""
+        """(folder, model) pairs for the artifact, of the first average, on the first worker.
+
+        All workers must walk it together.
+        """
         ...
 
 

@@ -2,9 +2,10 @@
 
 from torch import Tensor
 
+from rayograph.errors import DivergenceError
 from rayograph.training.workers import least_over_workers
 
-FIRST, LEAST, PATIENCE = 2.0**16, 1.0, 2000
+FIRST, LEAST, PATIENCE = 2.0**15, 2.0**-24, 2000
 """The scale to begin with, the smallest there is, and the steps without overflow after which it doubles."""
 
 
@@ -16,8 +17,13 @@ class LossScale:
         self._quiet = 0
 
     def unscale(self, gradients: Tensor) -> bool:
-        """Takes the scale out of the gradients; False, and a smaller scale, where any worker's are not finite."""
+        """Takes the scale out of the gradients; False, and a smaller scale, where any worker's are not finite.
+
+        Raises DivergenceError once there is no smaller scale.
+        """
         finite = least_over_workers(int(gradients.isfinite().all()))
+        if not finite and self.value == LEAST:
+            raise DivergenceError("gradients overflow fp16 at every loss scale: precision bf16 or fp32 may hold them")
         if not finite:
             self.value, self._quiet = max(LEAST, self.value / 2), 0
             return False

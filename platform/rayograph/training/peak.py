@@ -18,7 +18,9 @@ def peak_flops(scale: TrainingScale) -> float:
         return scale.peak_tflops * 1e12
     place = device()
     side = SIDE[place.type]
-    factors = torch.ones(side, side, device=place, dtype=AUTOCAST.get(scale.precision, torch.float32))
+    factors = torch.randn(side, side, device=place).to(AUTOCAST.get(scale.precision, torch.float32))
+    matmul = torch.backends.cuda.matmul
+    before, matmul.allow_tf32 = matmul.allow_tf32, torch.backends.cudnn.allow_tf32  # as convolutions do
     torch.mm(factors, factors)
     _wait(place)
     began, products = time.perf_counter(), 0
@@ -26,6 +28,9 @@ def peak_flops(scale: TrainingScale) -> float:
         torch.mm(factors, factors)
         _wait(place)
         products += 1
+    matmul.allow_tf32 = before
+    if place.type == "cuda":
+        torch.cuda.reset_peak_memory_stats()  # these matrices are not the training's
     return products * 2 * side**3 / elapsed
 
 

@@ -22,8 +22,8 @@ from rayograph.runs.digests import sha256
 from rayograph.training.engine_state import Piece
 from rayograph.training.workers import world
 
-FILE_BYTES = 256 << 20
-"""A file's size, about: files are hashed and put side by side."""
+FILE_BYTES = 255 << 20
+"""Of a file's values: with its header it stays below a power of two, which pinned memory is rounded up to."""
 
 FILES_AT_ONCE = 4
 PAGE = 4096

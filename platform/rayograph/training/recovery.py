@@ -25,13 +25,18 @@ class Recovery:
     tell: Callable[[str], None]
     rollbacks: int = 0
     _figures: list[float] = field(default_factory=list)
+    _saved: int | None = None
+    """Where the clock was at the last one."""
 
     def resume(self) -> None:
         """Sets learner, clock and guard to the newest checkpoint, if there is one."""
         self.clock.images_seen = self._load() or 0
 
     def save(self) -> None:
-        """Begins a checkpoint of here and now."""
+        """Begins a checkpoint of here and now, if there is none yet."""
+        if self._saved == self.clock.images_seen:
+            return
+        self._saved = self.clock.images_seen
         self.write()
         figure = sum(self._figures) / len(self._figures) if self._figures else None
         facts = {"rollbacks": self.rollbacks, "guard": self.guard.state(), FIGURE: figure}
@@ -68,6 +73,7 @@ class Recovery:
         if found is None:
             return None
         images_seen, facts = found
+        self._saved = images_seen
         self._figures = []
         self.rollbacks = facts["rollbacks"]
         self.guard.load(facts["guard"])

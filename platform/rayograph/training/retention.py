@@ -1,14 +1,14 @@
 """Which checkpoints stay: the newest, one every so many images, the best; and of which the averages stay."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 
 
 @dataclass(frozen=True)
 class Retention:
-    """Counted in images seen. `interval` is how far checkpoints are apart."""
+    """Counted in images seen."""
 
-    interval: int
     last: int
     every: int | None = None
     best: int = 0
@@ -22,13 +22,16 @@ class Retention:
         rated = sorted((figure, position) for position, figure in figures.items() if figure is not None)
         return {
             *positions[-self.last :],
-            *(position for position in positions if self._due(position, self.every)),
+            *_first_behind(self.every, positions),
             *(position for _, position in rated[: self.best]),
         }
 
-    def is_snapshot(self, position: int) -> bool:
-        return self._due(position, self.snapshots)
+    def snapshots_of(self, positions: Iterable[int]) -> set[int]:
+        """Of checkpoints, and of what is a snapshot already."""
+        return _first_behind(self.snapshots, positions)
 
-    def _due(self, position: int, every: int | None) -> bool:
-        """Whether it is the first checkpoint at or behind a multiple of `every`; position 0 has learned nothing."""
-        return every is not None and position > 0 and position % every < self.interval
+
+def _first_behind(every: int | None, positions: Iterable[int]) -> set[int]:
+    """The first position at or behind each multiple of `every`; those that stayed tell where the ones gone were."""
+    ordered = sorted({0, *positions})
+    return {here for before, here in pairwise(ordered) if every is not None and here // every > before // every}

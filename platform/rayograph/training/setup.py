@@ -48,7 +48,6 @@ def averages_of(recipe: Training) -> tuple[Average, ...]:
 def retention_of(recipe: Training) -> Retention:
     """Which checkpoints stay."""
     return Retention(
-        interval=-(-recipe.checkpoint_every_images // recipe.global_batch_size) * recipe.global_batch_size,
         last=recipe.keep_checkpoints,
         every=recipe.keep_checkpoint_every_images,
         best=recipe.keep_best_checkpoints,
