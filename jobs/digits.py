@@ -42,6 +42,7 @@ job = Job(
             discriminator_learning_rate=2e-3,
             warmup_images=1_280,
             betas=(0.9, 0.99),
+            gradient_clipping=1000.0,  # losses are sums over an image: usual norms are in the hundreds
             ema_decays=(0.95,),
             checkpoint_every_images=6_400,
         ),

@@ -1,6 +1,7 @@
 """Ten workers killed with SIGKILL in one training, at random moments: it ends as if nothing had happened."""
 
 import random
+import subprocess
 import threading
 import time
 from pathlib import Path
@@ -25,6 +26,7 @@ CHANGES = [
     # Gently: other numbers of workers round other sums, and an adversary makes that visible soon.
     *("train_autoencoder.learning_rate=5e-4", "train_autoencoder.discriminator_learning_rate=5e-4"),
     *("train_autoencoder.eps=1", "scale.ingest.log_samples=true", "scale.ingest.steps_per_task=2"),
+    *("scale.ingest.cpus_per_task=0.1", "scale.ingest.tasks=1"),
 ]
 SIZES = [(1, 0), (2, 1), (4, 2), (1, 3), (2, 0), (4, 1), (1, 2), (2, 3), (4, 0), (1, 1), (4, 3)]
 """Workers and ZeRO stage of each attempt, the last of which is left alone."""
@@ -33,7 +35,7 @@ SIZES = [(1, 0), (2, 1), (4, 2), (1, 3), (2, 0), (4, 1), (1, 2), (2, 3), (4, 0),
 def options(workers: int, zero_stage: int, max_failures: int = 0) -> list[str]:
     scale = {
         "workers": workers, "zero_stage": zero_stage, "max_failures": max_failures, "micro_batch_size": 16,
-        "cpus_per_worker": 0.4,
+        "cpus_per_worker": 0.2,
     }  # fmt: skip
     changes = [*CHANGES, *(f"scale.training.{name}={value}" for name, value in scale.items())]
     return [option for change in changes for option in ("--set", change)]
@@ -44,20 +46,22 @@ def artifact(store: Path) -> Artifact:
     return Artifact(open_store(str(folder)), "")
 
 
-def kill_one(pid: int, store: Path, beyond: int, draw: random.Random) -> int:
+def kill_one(process: subprocess.Popen[bytes], store: Path, beyond: int, draw: random.Random) -> int:
     """Kills one worker of a process's training at a random moment behind the first checkpoint after `beyond`.
 
     Gives that checkpoint's position.
     """
-    while True:
+    while process.poll() is None:
         commits = store.glob("digits/train_autoencoder/*/checkpoints/*/checkpoint.json")
         newer = sorted(position for commit in commits if (position := int(commit.parent.name)) > beyond)
         if newer:
             break
         time.sleep(0.02)
+    else:
+        raise AssertionError("it ended by itself")
     time.sleep(draw.uniform(0.0, 1.5))
     workers = []
-    for child in psutil.Process(pid).children(recursive=True):
+    for child in psutil.Process(process.pid).children(recursive=True):
         try:
             if child.cmdline() and child.cmdline()[0].startswith("ray::RayTrainWorker"):
                 workers.append(child)
@@ -95,7 +99,7 @@ def test_at_one_size_it_comes_to_the_same_bits(packed: Path, quiet: Path, tmp_pa
         def work() -> None:
             beyond = 0
             while len(killed) < KILLS:
-                beyond = kill_one(process.pid, store, beyond, draw)
+                beyond = kill_one(process, store, beyond, draw)
                 killed.append(beyond)
 
         thread = threading.Thread(target=work, daemon=True)
@@ -118,7 +122,7 @@ def test_at_changing_sizes_and_stages_it_comes_to_the_same_weights(packed: Path,
             command.run(":train_autoencoder", store, *options(workers, zero_stage), timeout=1200)
             break
         with command.running(":train_autoencoder", store, log, *options(workers, zero_stage)) as process:
-            beyond = kill_one(process.pid, store, beyond, draw)
+            beyond = kill_one(process, store, beyond, draw)
             assert process.wait(300) != 0, "it was done before its worker was killed"
     found, expected = artifact(store), artifact(quiet)
     positions = [position for position, _ in read_samples_seen(found)]
