@@ -143,4 +143,4 @@ def test_at_changing_sizes_and_stages_it_comes_to_the_same_weights(encoded: Path
     mine, theirs = (load_file(Path(each.uri.removeprefix("file://"), unet)) for each in (found, expected))
     worst = max(float((mine[name] - theirs[name]).abs().max()) for name in theirs)
     print("weights deviate by", worst)
-    assert worst < 1e-5
+    assert worst < 1e-4
