@@ -1,4 +1,4 @@
-"""The command line: run, show, doctor, export, index, ls, verify."""
+"""The command line: run, show, doctor, export, pause, resume, cancel, index, ls, verify."""
 
 import argparse
 import os
@@ -87,6 +87,16 @@ def _parser() -> argparse.ArgumentParser:
     index.add_argument("--again", action="store_true", help="make the manifest anew where one is there")
     index.set_defaults(command=_index)
 
+    for name, wish, what in (
+        ("pause", "paused", "a generation under way hands out nothing more, until it is resumed"),
+        ("resume", "running", "a paused or cancelled generation may go on"),
+        ("cancel", "cancelled", "a generation ends; what is drawn stays, and the same job goes on once resumed"),
+    ):
+        steering = commands.add_parser(name, help=what)
+        steering.add_argument("uri", help="the generation's artifact, as `rayograph ls` shows it below its store")
+        steering.add_argument("--endpoint-url", metavar="URL", help="of an S3-compatible server")
+        steering.set_defaults(command=_steer, wish=wish)
+
     for name, command, what in (
         ("ls", _ls, "list artifacts below a URI: committed or in progress, and their parents"),
         ("verify", _verify, "check every committed artifact below a URI: files, sizes, sha256"),
@@ -173,6 +183,12 @@ def _export(options: argparse.Namespace) -> None:
     wanted = Wanted(options.at, options.average, options.length)
     for line in export(options.uri, options.to, options.endpoint_url, wanted):
         print(line)
+
+
+def _steer(options: argparse.Namespace) -> None:
+    from rayograph.stages.steering import steer
+
+    print(steer(options.uri, options.endpoint_url, options.wish))
 
 
 def _index(options: argparse.Namespace) -> None:
