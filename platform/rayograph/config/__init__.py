@@ -2,6 +2,7 @@
 
 from rayograph.config.diffusion import DiffusionLoss, FlowSchedule, NoiseSchedule, Sampler
 from rayograph.config.networks import Autoencoder, Denoiser, Discriminator, PerceptualNetwork
+from rayograph.config.sampling import ImageFile, Marking, Request
 from rayograph.config.scale import ActorScale, IngestScale, RayCluster, SamplingScale, Scale, TrainingScale
 from rayograph.config.sources import Columns, ImageFolder, ParquetTable, SklearnDigits, WebDatasetShards
 from rayograph.config.stages import (
@@ -28,14 +29,17 @@ __all__ = [
     "Encode",
     "Evaluate",
     "FlowSchedule",
+    "ImageFile",
     "ImageFolder",
     "IngestScale",
     "Job",
+    "Marking",
     "NoiseSchedule",
     "Pack",
     "ParquetTable",
     "PerceptualNetwork",
     "RayCluster",
+    "Request",
     "Sample",
     "Sampler",
     "SamplingScale",

@@ -34,6 +34,17 @@ Range = Annotated[tuple[int, int], BeforeValidator(_as_range)]
 """The fewest and the most, or one number for both."""
 
 
+def _as_replicas(given: Any) -> tuple[int, int]:
+    match given:
+        case [0, int() as most] if most > 0:
+            return 0, most
+    return _as_range(given)
+
+
+ReplicaRange = Annotated[tuple[int, int], BeforeValidator(_as_replicas)]
+"""As a range, and its fewest may be none."""
+
+
 class TrainingScale(Declaration):
     """One training's workers. Their number must divide the recipe's lanes.
 
@@ -90,13 +101,32 @@ class ActorScale(Declaration):
 
 
 class SamplingScale(Declaration):
-    """Replicas of the sampler under Ray Serve."""
+    """Replicas of the sampler under Ray Serve, between the fewest and the most: as many as the work left keeps busy.
 
-    replicas: PositiveInt = 2
+    Several jobs on one cluster share it by their priorities. A first one at a time comes from none at all.
+    """
+
+    replicas: ReplicaRange = (2, 2)
     cpus_per_replica: PositiveFloat = 0.5
+    gpus_per_replica: float | None = Field(None, gt=0, le=1)
+    """None is one whole GPU for device "cuda", and none for "cpu"."""
     threads_per_replica: PositiveInt = 1
-    max_attempts: PositiveInt = 4
-    """Times a unit is tried before the job gives up."""
+    batch_size: PositiveInt | Literal["auto"] = "auto"
+    """Images through the networks at once. "auto" measures at the start which is fastest, and what memory holds."""
+    compile: bool = False
+    """Whether the denoiser goes through `torch.compile` before a replica counts as ready."""
+    max_attempts: PositiveInt = 8
+    """Times a unit is tried, whether its replica dies or an error comes of it, before it is set aside."""
+    idle_seconds: PositiveFloat = 30
+    """Until a replica without work is given back."""
+    drain_seconds: PositiveFloat = 600
+    """What a replica that goes has to finish its unit; longer than any unit takes."""
+    price_per_hour: PositiveFloat | None = None
+    """Of one replica's share of a machine, in any currency."""
+    certificate_file: str | None = None
+    """For jobs that ask for credentials: a path on the nodes, PEM, the signer's certificate first."""
+    private_key_file: str | None = None
+    """Its key, PEM, a path on the nodes too: it is read there and goes nowhere."""
 
 
 class Scale(Declaration):

@@ -8,6 +8,7 @@ from pydantic import Field, PositiveInt, model_validator
 from rayograph.config.base import Declaration, Seed, StageBase
 from rayograph.config.diffusion import DiffusionLoss, FlowSchedule, NoiseSchedule, Sampler, Schedule
 from rayograph.config.networks import Autoencoder, Denoiser, Discriminator, PerceptualNetwork
+from rayograph.config.sampling import ImageFile, Marking, Request
 from rayograph.config.sources import Source
 from rayograph.config.training import Training
 from rayograph.config.views import View
@@ -111,15 +112,32 @@ class TrainDiffusion(Training):
 
 
 class Sample(StageBase):
-    """Draws images. Sample i depends on (seed, i) alone: its class is i mod `num_classes`, its noise a counter."""
+    """Draws images: as many as `num_samples` says, or what the rows of `request` ask for.
+
+    Sample i depends on (seed, i) alone, or on its row's own seed and its number within the row: neither on batches nor
+    on replicas nor on what was drawn before. Without rows its class is i mod `num_classes`.
+    """
 
     inputs: ClassVar[dict[str, str]] = {"model": "train_diffusion"}
     kind: Literal["sample"] = "sample"
     model: ArtifactRef = "train_diffusion"
-    num_samples: PositiveInt
+    num_samples: PositiveInt | None = None
+    request: Request | None = None
     sampler: Sampler = Sampler()
+    """Of rows that do not say otherwise."""
     unit_size: PositiveInt = 128
     """Samples in one unit of work, which is one output shard."""
+    image: ImageFile = ImageFile()
+    marking: Marking = Marking()
+    priority: int = Field(1, ge=1, le=100)
+    """Among jobs that draw on one cluster at the same time: one of priority 3 gets three times the replicas."""
+
+    @model_validator(mode="after")
+    def _one_of_both(self) -> "Sample":
+        if (self.num_samples is None) == (self.request is None):
+            got = "neither" if self.request is None else "both"
+            raise ValueError(f"num_samples: expected either this or request, got {got}")
+        return self
 
 
 class Evaluate(StageBase):
