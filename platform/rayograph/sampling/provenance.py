@@ -21,10 +21,12 @@ LONGEST_PACKET = 60_000
 SHORTENED = "shortened"
 """The record's key that names the values cut or left out for want of room."""
 
-_KEPT = frozenset(
-    ("number", "seed", "counter", "class", "prompt", "width", "height", "scheduler", "num_inference_steps")
-    + ("guidance_scale", "artifact", "model", "request", "data")
+_ALWAYS = (
+    *("number", "seed", "counter", "class", "width", "height", "scheduler", "num_inference_steps", "guidance_scale"),
+    *("artifact", "model", "request", "data"),
 )
+"""Never cut: with these the image is found, and drawn again."""
+
 _PACKET = """<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>
 <x:xmpmeta xmlns:x="adobe:ns:meta/">
  <rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">
@@ -50,9 +52,10 @@ def record_text(record: dict[str, Any]) -> str:
 def xmp_packet(record: dict[str, Any]) -> bytes:
     """The XMP of a record: the same bytes for the same record, whichever version writes it.
 
-    A packet is at most `LONGEST_PACKET` bytes, or a JPEG could not hold it. Where the record is longer, its long texts
-    are cut, at 8,192 characters or a half, a quarter, … of that, whatever else is long is left out, and the key
-    "shortened" names both; of thousands of columns none stays, and the key is ["…"]. The record beside the image in its shard is always whole.
+    A packet is at most `LONGEST_PACKET` bytes, or a JPEG could not hold it. Where the record is longer, its prompt and
+    other long texts are cut, at 8,192 characters or a half, a quarter, … of that, and whatever else of the request's
+    columns is long is left out; the key "shortened" names both. Of thousands of columns none stays, and the key is
+    ["…"]. The record beside the image in its shard is always whole.
     """
     return _PACKET.format(namespace=NAMESPACE, source_type=DIGITAL_SOURCE_TYPE, record=_fitting(record)).encode()
 
@@ -84,8 +87,8 @@ def _fitting(record: dict[str, Any]) -> str:
     text, length = record_text(record), 8192
     while len(text) > room and length >= 64:
         text, length = record_text(_cut(record, length)), length // 2
-    if len(text) > room:  # thousands of columns
-        few = _cut({key: value for key, value in record.items() if key in _KEPT}, 64)
+    if len(text) > room:  # thousands of columns, or of data sets
+        few = {key: record[key] for key in _ALWAYS if key in record and len(record_text({key: record[key]})) < room / 4}
         text = record_text(few | {SHORTENED: ["…"]})
     return text
 
@@ -94,9 +97,9 @@ def _cut(record: dict[str, Any], length: int) -> dict[str, Any]:
     """Texts of at most `length` characters; other values whose JSON is longer are left out."""
     cut: dict[str, Any] = {}
     for key, value in record.items():
-        if isinstance(value, str):
+        if key not in _ALWAYS and isinstance(value, str):
             cut[key] = value[:length]
-        elif len(record_text({key: value})) <= length:
+        elif key in _ALWAYS or len(record_text({key: value})) <= length:
             cut[key] = value
     return cut | {SHORTENED: sorted(key for key in record if key not in cut or cut[key] != record[key])}
 

@@ -14,6 +14,7 @@ import torch
 
 from rayograph.errors import ConfigError, DataError
 from rayograph.runs.artifact import RESOLVED, Artifact
+from rayograph.runs.digests import sha256
 from rayograph.runs.manifest import Manifest
 from rayograph.sampling.credentials import credentials_in
 from rayograph.sampling.provenance import record_in
@@ -98,25 +99,22 @@ def _in_store(
     found = ancestors(artifact, endpoint_url)
     for uri, ancestor in found:
         yield _line(ancestor.stage, f"{uri}  digest {ancestor.digest}")
-    differences = list(_differences(record, manifest, found))
+    differences = list(_differences(record, artifact, manifest, found))
     problems += differences
     yield _line("digests", "; ".join(differences) if differences else "the record's and the store's are the same")
 
 
-def _differences(record: dict[str, Any], manifest: Manifest, found: Ancestry) -> Iterator[str]:
+def _differences(record: dict[str, Any], artifact: Artifact, manifest: Manifest, found: Ancestry) -> Iterator[str]:
     """What the store holds otherwise than the record says, and what changed since something was made from it."""
     held = {
-        "model": [parent.digest for parent in manifest.parents if parent.input == "model"],
-        "data": [ancestor.digest for _, ancestor in found if ancestor.kind == PACK],
-        "request": [file.sha256 for file in manifest.files if file.path == PLAN],
+        "model": {parent.digest for parent in manifest.parents if parent.input == "model"},
+        "data": {ancestor.digest for _, ancestor in found if ancestor.kind == PACK},
+        "request": {sha256(artifact.read(PLAN))} if artifact.store.exists(artifact.key(PLAN)) else set(),
     }
     for key, digests in held.items():
-        said = record.get(key)
-        if said is None and (key == "request" or not digests):
-            continue
-        listed = said if isinstance(said, list) else [said]
-        if sorted(map(str, listed)) != sorted(digests):
-            yield f"{key}: the record says {_shown(said)}, the store {_shown(digests)}"
+        said = record.get(key, [])
+        if set(map(str, said if isinstance(said, list) else [said])) != digests:
+            yield f"{key}: the record says {_shown(said or None)}, the store {_shown(sorted(digests) or None)}"
     now = {uri: ancestor.digest for uri, ancestor in found}
     for uri, ancestor in found:
         for parent in ancestor.parents:
