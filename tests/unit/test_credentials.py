@@ -11,6 +11,8 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from marked import KINDS, PEM, RECORD, exiftool, issued, marked, picture
 
 from rayograph.errors import ConfigError, DataError
@@ -111,6 +113,25 @@ def test_a_manifest_that_cannot_be_read_is_refused_by_name(signer):
     signed[at + 20 : at + 400] = bytes(380)
     with pytest.raises(DataError, match="photo-7: expected a C2PA manifest that can be read: "):
         credentials_in(bytes(signed), "photo-7")
+
+
+@settings(max_examples=200)
+@given(
+    kind=st.sampled_from(KINDS),
+    damage=st.lists(st.tuples(st.integers(0, 3000), st.binary(min_size=1, max_size=3)), min_size=1, max_size=4),
+)
+def test_damaged_manifests_are_told_or_refused_by_name_and_never_say_another_record(signer, kind, damage):
+    signed = bytearray(signer.sign(marked(kind), kind))
+    first = signed.index({"png": b"caBX", "jpeg": b"\xff\xeb", "webp": b"C2PA"}[kind])
+    for at, new in damage:
+        signed[first + at : first + at + len(new)] = new
+    try:
+        found = credentials_in(bytes(signed), "photo-7")
+    except DataError as error:
+        assert str(error).startswith("photo-7: ")
+        assert "\n" not in str(error)
+    else:
+        assert found is None or not found.valid or found.record == RECORD
 
 
 def test_threads_share_a_signer(signer):

@@ -228,7 +228,7 @@ def test_what_stands_behind_a_webp_is_no_part_of_it():
 def test_an_image_without_xmp_and_one_with_other_xmp_are_told_apart(kind):
     with pytest.raises(DataError, match="photo-7: expected an image with rayograph's record in its XMP, found no XMP"):
         record_in(bare(kind), "photo-7")
-    with pytest.raises(DataError, match="photo-7: .* found XMP without one"):
+    with pytest.raises(DataError, match=r"photo-7: .* found XMP without one"):
         record_in(framed(kind, b'<x:xmpmeta xmlns:x="adobe:ns:meta/"/>'), "photo-7")
 
 

@@ -108,7 +108,7 @@ def credentials_in(data: bytes, name: str) -> Credentials | None:
         return None
     except c2pa.C2paError as error:
         raise DataError(f"{name}: expected a C2PA manifest that can be read: {error}") from error
-    manifest = said["manifests"][said["active_manifest"]]
+    manifest = said.get("manifests", {}).get(said.get("active_manifest"), {})  # damaged, it may be named and missing
     signature = manifest.get("signature_info", {})
     state = said.get("validation_state")
     return Credentials(

@@ -167,10 +167,13 @@ def _text(record: dict[str, Any], key: str, uri: str) -> str:
 
 
 def _line(label: str, value: Any) -> str:
-    return f"{label:{_WIDTH}} {value if isinstance(value, str) and value.isprintable() else _shown(value)}"
+    return f"{_plain(label):{_WIDTH}} {value if isinstance(value, str) and value.isprintable() else _shown(value)}"
 
 
 def _shown(value: Any) -> str:
-    """As JSON, without characters that a terminal would obey: images come from anywhere."""
-    text = json.dumps(value, ensure_ascii=False)
+    return _plain(json.dumps(value, ensure_ascii=False))
+
+
+def _plain(text: str) -> str:
+    """Without characters that a terminal would obey: images come from anywhere."""
     return "".join(character if character.isprintable() else f"\\u{ord(character):04x}" for character in text)
