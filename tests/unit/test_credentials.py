@@ -35,6 +35,11 @@ def signer(tmp_path_factory):
     return Signer(*issued(tmp_path_factory.mktemp("identity"), KEYS["Es256"]()))
 
 
+@pytest.fixture(scope="module")
+def signed_files(signer):
+    return {kind: signer.sign(marked(kind), kind) for kind in KINDS}
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_signed_file_says_created_by_a_trained_model_and_its_record(signer, kind):
     with c2pa.Reader(f"image/{kind}", io.BytesIO(signer.sign(marked(kind), kind))) as reader:
@@ -120,18 +125,20 @@ def test_a_manifest_that_cannot_be_read_is_refused_by_name(signer):
     kind=st.sampled_from(KINDS),
     damage=st.lists(st.tuples(st.integers(0, 3000), st.binary(min_size=1, max_size=3)), min_size=1, max_size=4),
 )
-def test_damaged_manifests_are_told_or_refused_by_name_and_never_say_another_record(signer, kind, damage):
-    signed = bytearray(signer.sign(marked(kind), kind))
+def test_damaged_manifests_are_told_or_refused_by_name_and_never_say_another_record(signed_files, kind, damage):
+    signed = bytearray(signed_files[kind])
     first = signed.index({"png": b"caBX", "jpeg": b"\xff\xeb", "webp": b"C2PA"}[kind])
     for at, new in damage:
         signed[first + at : first + at + len(new)] = new
     try:
-        found = credentials_in(bytes(signed), "photo-7")
+        outcome = credentials_in(bytes(signed), "photo-7")
     except DataError as error:
-        assert str(error).startswith("photo-7: ")
-        assert "\n" not in str(error)
+        outcome = str(error)
+    if isinstance(outcome, str):
+        assert outcome.startswith("photo-7: ")
+        assert "\n" not in outcome
     else:
-        assert found is None or not found.valid or found.record == RECORD
+        assert outcome is None or not outcome.valid or outcome.record == RECORD
 
 
 def test_threads_share_a_signer(signer):
