@@ -91,7 +91,7 @@ class Signer:
             builder = self._c2pa.Builder(json.dumps(manifest), self._context)
             builder.sign(self._signer, f"image/{kind}", io.BytesIO(data), signed)
         except self._c2pa.C2paError as error:
-            raise DataError(f"expected a {kind} image that can be signed: {error}") from error
+            raise DataError(f"a {kind} image of {len(data)} bytes could not be signed: {error}") from error
         return signed.getvalue()
 
 
