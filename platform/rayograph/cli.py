@@ -1,4 +1,4 @@
-"""The command line: run, show, doctor, export, pause, resume, cancel, index, ls, verify."""
+"""The command line: run, show, doctor, export, pause, resume, cancel, index, ls, verify, whence."""
 
 import argparse
 import os
@@ -105,6 +105,14 @@ def _parser() -> argparse.ArgumentParser:
         listing.add_argument("uri", help="a store, or any folder in it")
         listing.add_argument("--endpoint-url", help="of an S3-compatible server")
         listing.set_defaults(command=command)
+
+    whence = commands.add_parser("whence", help="which model, data, request and seed an image comes from")
+    whence.add_argument("image", help="a file or a URI: PNG, JPEG or WebP")
+    whence.add_argument("--store", metavar="URI", help="look its artifact up there, and all that it was made from")
+    whence.add_argument("--endpoint-url", metavar="URL", help="of an S3-compatible server")
+    whence.add_argument("--again", action="store_true", help="draw it again from the store, and compare the pixels")
+    whence.add_argument("--to", metavar="FILE", help="where the image that was drawn again goes")
+    whence.set_defaults(command=_whence)
     return parser
 
 
@@ -217,6 +225,13 @@ def _verify(options: argparse.Namespace) -> None:
     from rayograph.stages.listing import verify
 
     for line in verify(_store(options)):
+        print(line)
+
+
+def _whence(options: argparse.Namespace) -> None:
+    from rayograph.stages.whence import Asked, whence
+
+    for line in whence(options.image, options.endpoint_url, Asked(options.store, options.again, options.to)):
         print(line)
 
 

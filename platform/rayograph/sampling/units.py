@@ -4,7 +4,7 @@ import json
 from collections.abc import Callable
 from concurrent.futures import Executor
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -40,10 +40,10 @@ class Origin:
 
 @dataclass(frozen=True)
 class Files:
-    """How pixels become files. `sign` adds credentials to a file's bytes; None leaves them away."""
+    """How pixels become files. `watermark` hides a text in pixels, `sign` adds credentials to a file's bytes."""
 
     image: ImageFile
-    sign: Callable[[bytes, str, dict[str, Any]], bytes] | None = None
+    sign: Callable[[bytes, Literal["png", "jpeg", "webp"]], bytes] | None = None
     watermark: Callable[[np.ndarray], np.ndarray] | None = None
 
     def bytes_of(self, pixels: np.ndarray, record: dict[str, Any]) -> bytes:
@@ -51,7 +51,7 @@ class Files:
         if self.watermark is not None:
             pixels = self.watermark(pixels)
         data = encode(pixels, self.image, xmp_packet(record))
-        return data if self.sign is None else self.sign(data, self.image.kind, record)
+        return data if self.sign is None else self.sign(data, self.image.kind)
 
 
 @dataclass(frozen=True)

@@ -17,10 +17,12 @@ from rayograph.config import ImageFile, Marking, SamplingScale
 from rayograph.errors import DataError
 from rayograph.runs.artifact import Artifact
 from rayograph.sampling.batch_size import agreed_batch_size
+from rayograph.sampling.credentials import Signer
 from rayograph.sampling.denoising import DiffusionModel
 from rayograph.sampling.draws import Draws
 from rayograph.sampling.plan import Unit, open_plan
 from rayograph.sampling.units import Files, Landed, Origin, draw, keep
+from rayograph.sampling.watermark import Watermark
 
 MAX_ONGOING = 2
 """One unit drawing while the one before is encoded and uploaded: replicas never idle between two."""
@@ -89,7 +91,13 @@ class SamplerReplica:
 
 def files_of(assignment: Assignment) -> Files:
     """How this job's images are written and marked. Raises ConfigError for credentials that cannot sign."""
-    return Files(assignment.image)
+    marking, scale = assignment.marking, assignment.scale
+    sign = watermark = None
+    if marking.credentials:
+        sign = Signer(str(scale.certificate_file), str(scale.private_key_file)).sign
+    if marking.watermark is not None:
+        watermark = Watermark(marking.watermark).hide
+    return Files(assignment.image, sign, watermark)
 
 
 @dataclass
