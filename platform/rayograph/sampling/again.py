@@ -5,20 +5,27 @@ from typing import Any
 
 import numpy as np
 
-from rayograph.config import ImageFile
+from rayograph.config import ImageFile, Marking
 from rayograph.errors import DataError, MissingObjectError
 from rayograph.runs.artifact import Artifact
 from rayograph.sampling.denoising import DiffusionModel
 from rayograph.sampling.plan import open_plan
 from rayograph.sampling.units import Files, Origin
+from rayograph.sampling.watermark import Watermark
 from rayograph.storage import open_store
 
 MODEL = "request/model.json"
 
 
-def keep_origin(artifact: Artifact, origin: Origin, model_uri: str, image: ImageFile) -> None:
+def keep_origin(artifact: Artifact, origin: Origin, model_uri: str, image: ImageFile, marking: Marking) -> None:
     """Notes in the artifact what draws its images, and as which files they are kept."""
-    said = {"uri": model_uri, "model": origin.model, "data": list(origin.data), "image": image.model_dump(mode="json")}
+    said = {
+        "uri": model_uri,
+        "model": origin.model,
+        "data": list(origin.data),
+        "image": image.model_dump(mode="json"),
+        "watermark": marking.watermark,
+    }
     artifact.write(MODEL, json.dumps(said, indent=1).encode())
 
 
@@ -45,4 +52,7 @@ def draw_again(
     origin = Origin(artifact.path, plan.digest, said["model"], tuple(said["data"]))
     pixels = DiffusionModel.load(model, device).draw_rows(draws)[0].numpy()
     record = origin.record(draws, 0)
+    watermark = None if said["watermark"] is None else Watermark(said["watermark"]).hide
+    if watermark is not None:
+        pixels = watermark(pixels)
     return pixels, Files(ImageFile.model_validate(said["image"])).bytes_of(pixels, record), record

@@ -45,7 +45,7 @@ def run_sample(stage: ResolvedStage, declared: Sample) -> Outcome:
     plan = freeze(stage.artifact, declared, stage.seed, ModelTraits.of(model, trained), endpoint_url)
     data = sorted({manifest.digest for _, manifest in ancestors(model, endpoint_url) if manifest.kind == "pack"})
     origin = Origin(stage.artifact.path, plan.digest, trained.digest, tuple(data))
-    keep_origin(stage.artifact, origin, model.uri, declared.image)
+    keep_origin(stage.artifact, origin, model.uri, declared.image, declared.marking)
     there = committed_units(stage.artifact, plan)
     landed: dict[int, Landed] = {}
     facts = {"class_names": trained.facts["class_names"], "request": plan.digest}
