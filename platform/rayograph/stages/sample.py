@@ -15,15 +15,14 @@ from rayograph.config import Sample
 from rayograph.errors import DataError, StoppedError
 from rayograph.runs.artifact import Artifact
 from rayograph.sampling.again import keep_origin
-from rayograph.sampling.freeze import freeze
 from rayograph.sampling.plan import Plan
 from rayograph.sampling.state import DEAD, wanted
-from rayograph.sampling.traits import ModelTraits
 from rayograph.sampling.units import Landed, Origin
 from rayograph.serving.coordinator import Coordinator, SetAside, Tick
 from rayograph.serving.sampler import MAX_ONGOING, Assignment, application
 from rayograph.serving.shares import Share
 from rayograph.shards.index import SUFFIX
+from rayograph.stages.asked import plan_of
 from rayograph.stages.cluster import LOCAL, inside_submitted_job, require
 from rayograph.stages.lineage import ancestors
 from rayograph.stages.outcome import Outcome
@@ -41,9 +40,9 @@ def run_sample(stage: ResolvedStage, declared: Sample) -> Outcome:
     if wanted(stage.artifact) == "cancelled":
         raise StoppedError(f"{stage.artifact.uri}: was cancelled; `rayograph resume` lets it go on")
     model, trained = stage.input("model")
-    endpoint_url = stage.scale.endpoint_url
-    plan = freeze(stage.artifact, declared, stage.seed, ModelTraits.of(model, trained), endpoint_url)
-    data = sorted({manifest.digest for _, manifest in ancestors(model, endpoint_url) if manifest.kind == "pack"})
+    plan = plan_of(stage, declared)
+    before = ancestors(model, stage.scale.endpoint_url)
+    data = sorted({manifest.digest for _, manifest in before if manifest.kind == "pack"})
     origin = Origin(stage.artifact.path, plan.digest, trained.digest, tuple(data))
     keep_origin(stage.artifact, origin, model.uri, declared.image, declared.marking)
     there = committed_units(stage.artifact, plan)
