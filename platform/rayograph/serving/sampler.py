@@ -13,9 +13,11 @@ import numpy as np
 import torch
 from ray import serve
 
+from rayograph import __version__
 from rayograph.config import ImageFile, Marking, SamplingScale
 from rayograph.errors import DataError
 from rayograph.runs.artifact import Artifact
+from rayograph.runs.digests import sha256
 from rayograph.sampling.batch_size import agreed_batch_size
 from rayograph.sampling.credentials import Signer
 from rayograph.sampling.denoising import DiffusionModel
@@ -131,6 +133,8 @@ class Application:
             }
         deployment = serve.deployment(
             SamplerReplica,
+            # A new driver of the same job finds replicas at work, and leaves them there.
+            version=sha256(f"{__version__} {self.assignment} {self.gpus}".encode())[:16],
             ray_actor_options={"num_cpus": scale.cpus_per_replica, "num_gpus": self.gpus},
             max_ongoing_requests=MAX_ONGOING,
             graceful_shutdown_timeout_s=scale.drain_seconds,
