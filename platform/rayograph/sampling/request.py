@@ -137,8 +137,9 @@ def _table(rows: list[dict[str, Any]], where: str, first: int) -> pa.Table:
         values = [row.get(name) for row in rows]
         if name == "class":  # numbers and names may stand in one column
             values = [str(value) if type(value) is int else value for value in values]
+        large = any(type(value) is int and value >= 2**63 for value in values)
         try:
-            columns[name] = pa.array(values)
+            columns[name] = pa.array(values, pa.uint64() if large else None)
         except (pa.ArrowException, OverflowError):
             kinds = " and ".join(sorted({type(value).__name__ for value in values}))
             at = f"rows {first} to {first + len(rows) - 1}"
