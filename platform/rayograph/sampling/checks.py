@@ -19,6 +19,9 @@ from rayograph.sampling.traits import ModelTraits
 MAX_TEXT_BYTES = 10_000
 """Of a prompt, or of any column that is carried along: it travels in every image's record."""
 
+CONDITIONS = ("prompt", "boxes", "map", "image", "mask")
+"""What a model may be conditioned on beside classes; none that is trained here takes them yet."""
+
 MAX_COUNT = 10**9
 SCHEDULERS = ("ddim", "dpmsolver++")
 
@@ -69,11 +72,12 @@ class Checker:
     def _columns(self, names: list[str]) -> None:
         uri, kept = self.request.uri, self.request.keep
         for name in names:
-            if name not in KNOWN and name not in kept:
+            if name not in KNOWN and name not in CONDITIONS and name not in kept:
                 raise DataError(f"{uri}: column {name!r}: not known{suggestion(name, KNOWN)}; `keep` carries it along")
-        if "prompt" in names and "prompt" not in kept:
-            takes = "classes" if self.traits.num_classes else "no condition"
-            raise DataError(f"{uri}: column 'prompt': the model takes {takes}, no text; `keep` carries it along")
+        for name in CONDITIONS:
+            if name in names and name not in kept:
+                takes = "classes" if self.traits.num_classes else "no condition"
+                raise DataError(f"{uri}: column {name!r}: the model takes {takes}, no {name}; `keep` carries it along")
         missing = [name for name in kept if name not in names]
         if self.traits.num_classes and "class" not in names:
             missing.insert(0, "class")
