@@ -104,18 +104,26 @@ def files_of(assignment: Assignment) -> Files:
 
 @dataclass
 class Application:
-    """The replicas of one job, as its driver sees them. Two drivers of one job share it."""
+    """The replicas of one job, as its driver sees them. Two drivers of one job at one scale share it.
 
-    name: str
+    A driver that comes after one that was killed finds replicas at work, and leaves them there.
+    """
+
+    job: str
     assignment: Assignment
     gpus: float
 
     def __post_init__(self) -> None:
         self._handle: Any = None
+        self.name = f"{self.job}-{sha256(f'{__version__} {self.assignment} {self.gpus}'.encode())[:8]}"
 
     def start(self) -> None:
         """Deploys it, or finds it there. Raises DataError where its replicas cannot start."""
         serve.start(proxy_location="Disabled")
+        found = serve.status().applications
+        if self.name in found and found[self.name].status in ("RUNNING", "DEPLOYING", "UNHEALTHY"):
+            self._handle = serve.get_app_handle(self.name)
+            return
         scale = self.assignment.scale
         fewest, most = scale.replicas
         number: dict[str, Any] = {"num_replicas": most}
@@ -133,8 +141,6 @@ class Application:
             }
         deployment = serve.deployment(
             SamplerReplica,
-            # A new driver of the same job finds replicas at work, and leaves them there.
-            version=sha256(f"{__version__} {self.assignment} {self.gpus}".encode())[:16],
             ray_actor_options={"num_cpus": scale.cpus_per_replica, "num_gpus": self.gpus},
             max_ongoing_requests=MAX_ONGOING,
             graceful_shutdown_timeout_s=scale.drain_seconds,
@@ -170,11 +176,17 @@ class Application:
 
 
 @contextmanager
-def application(name: str, assignment: Assignment, gpus: float) -> Iterator[Application]:
-    """Up for as long as the context; Serve would outlive the job that started it."""
-    serving = Application(name, assignment, gpus)
+def application(job: str, assignment: Assignment, gpus: float) -> Iterator[Application]:
+    """Up for as long as the context; Serve would outlive the job that started it.
+
+    What a killed driver of this job left at another scale goes first.
+    """
+    serving = Application(job, assignment, gpus)
     serving.start()
+    for name in serve.status().applications:
+        if name.startswith(f"{job}-") and name != serving.name:
+            serve.delete(name)
     try:
         yield serving
     finally:
-        serve.delete(name)
+        serve.delete(serving.name)

@@ -82,7 +82,8 @@ def _draw_missing(
     missing = np.flatnonzero(~there)
     gpus = stage.scale.gpus if scale.gpus_per_replica is None else scale.gpus_per_replica
     replicas = scale.model_copy(update={"replicas": _bounded(scale.replicas, len(missing))})
-    require(stage.scale, stage.name, cpus=scale.cpus_per_replica, gpus=gpus)
+    at_once = max(1, replicas.replicas[0])
+    require(stage.scale, stage.name, cpus=at_once * scale.cpus_per_replica, gpus=at_once * gpus)
     assignment = Assignment(
         stage.artifact, stage.inputs["model"], origin, declared.image, declared.marking, replicas, stage.scale.device
     )
