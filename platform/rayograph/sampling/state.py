@@ -13,7 +13,7 @@ from rayograph.runs.artifact import Artifact
 
 STATE, CONTROL, DEAD = "state.json", "control.json", "dead/"
 
-Phase = Literal["planning", "running", "paused", "cancelled", "failed", "done"]
+Phase = Literal["running", "paused", "interrupted", "cancelled", "failed", "done"]
 Wanted = Literal["running", "paused", "cancelled"]
 
 

@@ -74,7 +74,7 @@ class Steward:
         self._thread.join(30)
         phase: Phase = "cancelled" if self.wanted == "cancelled" else "done" if error is None else "failed"
         if isinstance(error, KeyboardInterrupt | GeneratorExit):
-            phase = "paused"
+            phase = "interrupted"
         with suppress(RayographError):
             self._write(phase, str(error).splitlines()[0] if isinstance(error, RayographError) else None)
 
