@@ -13,10 +13,11 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from rayograph.serving.limits import Buckets, Limits
+from rayograph.serving.page import FILES
 
 COOKIE = "rayograph_session"
 SESSION = "/v1/session"
-OPEN = {"/", "/page.css", "/page.js", "/icon.svg", SESSION}
+OPEN = {SESSION, *FILES}
 """What anybody may have: the empty page, and the way to show a token."""
 LOOPBACK = {"localhost", "127.0.0.1", "::1"}
 HEADERS = {
@@ -85,11 +86,8 @@ class Gate:
         origin = headers.get("origin")
         if origin is not None and urlsplit(origin).netloc != host:
             raise Refused(403, f"Origin: expected this app's own page, got {origin[:120]!r}")
-        if (
-            origin is None
-            and headers.get("sec-fetch-site") == "cross-site"
-            and headers.get("sec-fetch-mode") != "navigate"
-        ):
+        foreign = origin is None and headers.get("sec-fetch-site") in ("cross-site", "same-site")
+        if foreign and headers.get("sec-fetch-mode") != "navigate":  # a link that leads here may
             raise Refused(403, "Sec-Fetch-Site: expected this app's own page, got a foreign one")
 
     def _rate(self, scope: Scope) -> None:

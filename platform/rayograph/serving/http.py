@@ -4,8 +4,6 @@ import shlex
 import time
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
-from functools import cache
-from importlib import resources
 from typing import Annotated, Any
 
 from fastapi import FastAPI, HTTPException, Query, Request, Response
@@ -24,11 +22,11 @@ from rayograph.serving.desk import Ancestor, Answer, Desk, Model
 from rayograph.serving.gate import COOKIE, SESSION, Gate, is_token
 from rayograph.serving.jobs import Jobs, JobView, id_of
 from rayograph.serving.limits import Limits
-from rayograph.serving.pictures import Page, Picture, Pictures, Plan
+from rayograph.serving.page import add_page
+from rayograph.serving.pictures import OpenPlan, Page, Picture, Pictures
 from rayograph.serving.submission import Submission, Token
 from rayograph.storage import ObjectStore
 
-PAGE_FILES = {"": "index.html", "page.css": "page.css", "page.js": "page.js", "icon.svg": "icon.svg"}
 FOREVER = "private, max-age=31536000, immutable"
 MOST_IMAGES, MOST_JOBS = 500, 500
 
@@ -64,7 +62,7 @@ class Failure(Answer):
 def build_app(
     store: ObjectStore,
     desk: Desk,
-    open_plan: Callable[[Artifact], Plan],
+    open_plan: OpenPlan,
     token_sha256: str | None = None,
     limits: Limits | None = None,
     *,
@@ -85,7 +83,7 @@ def build_app(
     )
     app.add_middleware(Gate, token_sha256=token_sha256, limits=limits, clock=clock)
     _add_refusals(app)
-    _add_page(app)
+    add_page(app)
 
     @app.post(SESSION, status_code=204, summary="Show the token once; a cookie keeps it for the browser's session")
     def sign_in(body: Token, request: Request, response: Response) -> None:
@@ -177,7 +175,7 @@ def build_app(
         return _file(request, picture.data, picture.media_type, picture.tag, **{"content-disposition": name})
 
     @app.get(
-        "/v1/jobs/{job_id}/images/{number}/thumbnail", response_class=Response, summary="At most 192 pixels a side"
+        "/v1/jobs/{job_id}/images/{number}/thumbnail", response_class=Response, summary="192 pixels a side at most"
     )
     def thumbnail(job_id: str, number: int, request: Request) -> Response:
         found = pictures.thumbnail(jobs.begun(job_id).artifact, number)
@@ -214,25 +212,6 @@ def _file(request: Request, data: bytes, media_type: str, tag: str, **headers: s
     if request.headers.get("if-none-match") == headers["etag"]:
         return Response(status_code=304, headers=headers)
     return Response(data, media_type=media_type, headers=headers)
-
-
-def _add_page(app: FastAPI) -> None:
-    def add(path: str, name: str) -> None:
-        def serve(request: Request) -> Response:
-            data, media_type = _page_file(name)
-            return Response(data, media_type=media_type, headers={"cache-control": "no-cache"})
-
-        app.add_api_route(f"/{path}", serve, methods=["GET"], include_in_schema=False, response_class=Response)
-
-    for path, name in PAGE_FILES.items():
-        add(path, name)
-
-
-@cache
-def _page_file(name: str) -> tuple[bytes, str]:
-    types = {"html": "text/html", "css": "text/css", "js": "text/javascript", "svg": "image/svg+xml"}
-    data = resources.files("rayograph.serving").joinpath("gallery", name).read_bytes()
-    return data, types[name.rpartition(".")[2]]
 
 
 def _add_refusals(app: FastAPI) -> None:

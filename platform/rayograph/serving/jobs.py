@@ -112,11 +112,10 @@ class Jobs:
         manifest = None if moving and not self._is_silent(updated) else self._catalogue.manifest(artifact)
         if manifest is not None:
             updated = updated or manifest.created
-            state = (state or _unspoken(manifest.created, declared["num_samples"] or manifest.samples)).model_copy(
-                update={
-                    **{"phase": "done", "images_per_second": None, "seconds_left": None, "replicas": 0, "error": None},
-                    **{"samples": manifest.samples, "units": len(manifest.shards)},
-                }
+            spoken = state or _unspoken(manifest.created, manifest.samples)
+            last = {"images_per_second": None, "seconds_left": None, "replicas": 0, "error": None}
+            state = spoken.model_copy(
+                update={"phase": "done", "samples": manifest.samples, "units": len(manifest.shards), **last}
             )
         ended = manifest is not None or (state is not None and state.phase in ("cancelled", "failed"))
         told = state or _unspoken(updated or "", declared["num_samples"] or 0)
@@ -127,7 +126,7 @@ class Jobs:
             job=begun.job["name"],
             uri=artifact.uri,
             phase="waiting" if state is None else state.phase,
-            wanted="running" if ended and manifest is not None else wanted(artifact),
+            wanted="running" if manifest is not None else wanted(artifact),
             committed=manifest is not None,
             silent_since=updated if not ended and self._is_silent(updated) else None,
             started=told.started or None,

@@ -23,6 +23,8 @@ THUMBNAIL_SIDE = 192
 MISSED_SECONDS = 1.0
 """For how long a shard that was not there is not asked for again."""
 
+FrameState = Literal["drawn", "waiting", "failed"]
+
 
 @runtime_checkable
 class Plan(Protocol):
@@ -45,11 +47,15 @@ class Plan(Protocol):
         """Numbers of matching samples from `start` on, ascending."""
 
 
+OpenPlan = Callable[[Artifact], Plan | None]
+"""An artifact's plan; None until there is one."""
+
+
 class Frame(Answer):
     """One place of a page: whether its image is drawn, waited for, or given up with its unit."""
 
     number: int
-    state: Literal["drawn", "waiting", "failed"]
+    state: FrameState
 
 
 class Page(Answer):
@@ -77,7 +83,7 @@ class Picture:
 class Pictures:
     """Reads plans and indices once; what is committed cannot change."""
 
-    def __init__(self, open_plan: Callable[[Artifact], Plan], clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, open_plan: OpenPlan, clock: Callable[[], float] = time.monotonic) -> None:
         self._open_plan, self._clock = open_plan, clock
         self._plans: Recent[str, Plan] = Recent(16)
         self._indices: Recent[tuple[str, int], ShardIndex] = Recent(2048)
@@ -96,32 +102,29 @@ class Pictures:
         limit: int,
     ) -> Page:
         """Matching images from number `start` on; an empty page while there is no plan. `dead` are shards' names."""
-        try:
-            plan = self._plan(artifact)
-        except MissingObjectError:
+        plan = self._plan(artifact)
+        if plan is None:
             return Page(images=[], next=None, total=0)
         if prompt is None and class_number is None and seed is None:
             numbers = list(range(start, min(start + limit, plan.total_samples)))
         else:
             numbers = plan.find(prompt=prompt, class_number=class_number, seed=seed, start=start, limit=limit)
         units = [plan.place(number)[0] for number in numbers]
-        given_up = {_stem(name) for name in dead}
         with ThreadPoolExecutor(8) as pool:
-            distinct = sorted(set(units))
-            drawn = dict(zip(distinct, pool.map(lambda unit: self._index(artifact, unit) is not None, distinct)))
-        frames = [
-            Frame(
-                number=number,
-                state="drawn" if drawn[unit] else "failed" if _stem(_shard(unit)) in given_up else "waiting",
-            )
-            for number, unit in zip(numbers, units, strict=True)
-        ]
+            states = dict(pool.map(lambda unit: (unit, self._state(artifact, unit, dead)), set(units)))
+        frames = [Frame(number=number, state=states[unit]) for number, unit in zip(numbers, units, strict=True)]
         after = numbers[-1] + 1 if len(numbers) == limit else plan.total_samples
         return Page(images=frames, next=after if after < plan.total_samples else None, total=plan.total_samples)
 
     def picture(self, artifact: Artifact, number: int) -> Picture | None:
         """None until it is drawn. Raises MissingObjectError for a number that the plan does not have."""
-        unit, row, index = self._place(artifact, number)
+        plan = self._plan(artifact)
+        if plan is None:
+            return None
+        if not 0 <= number < plan.total_samples:
+            raise MissingObjectError(f"image {number}: expected 0 to {plan.total_samples - 1}")
+        unit, row = plan.place(number)
+        index = self._index(artifact, unit)
         if index is None:
             return None
         extension = next(name for name in MEDIA_TYPES if name in index.members)
@@ -142,15 +145,14 @@ class Pictures:
             found = self._thumbnails.put((artifact.path, number), _small(picture))
         return found
 
-    def _plan(self, artifact: Artifact) -> Plan:
-        return self._plans.once(artifact.path, lambda: self._open_plan(artifact))
+    def _state(self, artifact: Artifact, unit: int, dead: Sequence[str]) -> FrameState:
+        if self._index(artifact, unit) is not None:
+            return "drawn"
+        return "failed" if _stem(_shard(unit)) in map(_stem, dead) else "waiting"
 
-    def _place(self, artifact: Artifact, number: int) -> tuple[int, int, ShardIndex | None]:
-        plan = self._plan(artifact)
-        if not 0 <= number < plan.total_samples:
-            raise MissingObjectError(f"image {number}: expected 0 to {plan.total_samples - 1}")
-        unit, row = plan.place(number)
-        return unit, row, self._index(artifact, unit)
+    def _plan(self, artifact: Artifact) -> Plan | None:
+        found = self._plans.get(artifact.path) or self._open_plan(artifact)
+        return None if found is None else self._plans.put(artifact.path, found)
 
     def _index(self, artifact: Artifact, unit: int) -> ShardIndex | None:
         key = (artifact.path, unit)
@@ -177,11 +179,11 @@ def _stem(shard: str) -> str:
 
 
 def _small(picture: Picture) -> tuple[bytes, str]:
-    image = Image.open(io.BytesIO(picture.data))
-    if max(image.size) <= THUMBNAIL_SIDE:
+    file = Image.open(io.BytesIO(picture.data))
+    if max(file.size) <= THUMBNAIL_SIDE:
         return picture.data, picture.media_type
-    image.draft("RGB", (THUMBNAIL_SIDE, THUMBNAIL_SIDE))
-    image = image.convert("RGB")
+    file.draft("RGB", (THUMBNAIL_SIDE, THUMBNAIL_SIDE))  # a JPEG is decoded no larger than need be
+    image = file.convert("RGB")
     image.thumbnail((THUMBNAIL_SIDE, THUMBNAIL_SIDE), Image.Resampling.LANCZOS)
     buffer = io.BytesIO()
     image.save(buffer, "JPEG", quality=85)

@@ -70,9 +70,9 @@ class LocalFolder:
                     yield from self._walk(key[:-1], prefix, above | {(here.st_dev, here.st_ino)})
 
     def folders(self, folder: str) -> Iterator[str]:
-        with _writing(self.uri, "list"), suppress(FileNotFoundError, NotADirectoryError):
-            with os.scandir(self._path(folder)) as found:
-                yield from [entry.name for entry in found if entry.is_dir()]
+        missing = suppress(FileNotFoundError, NotADirectoryError)
+        with _writing(self.uri, "list"), missing, os.scandir(self._path(folder)) as found:
+            yield from [entry.name for entry in found if entry.is_dir()]
 
     def size(self, key: str) -> int:
         with _reading(join_uri(self.uri, key), "size"):
