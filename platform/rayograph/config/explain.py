@@ -26,7 +26,7 @@ def field_paths(model: Any) -> list[str]:
         return [path for member in model for path in field_paths(member)]
     paths = []
     for name, field in model.model_fields.items():
-        inner = _model_within(field.annotation)
+        name, inner = field.alias or name, _model_within(field.annotation)
         paths += [name] + [f"{name}.{deeper}" for deeper in (field_paths(inner) if inner else [])]
     return paths
 

@@ -122,6 +122,7 @@ def build_app(
 
     def steer(job_id: str, what: Wanted) -> JobView:
         artifact = jobs.begun(job_id).artifact
+        jobs.forget(job_id)
         if jobs.one(job_id).committed:
             raise HTTPException(409, f"{job_id}: expected a job under way, got one that is done")
         ask(artifact, what)

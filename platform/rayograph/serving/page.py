@@ -1,5 +1,6 @@
 """The gallery's page: a handful of files that need nothing from elsewhere."""
 
+from collections.abc import Callable
 from functools import cache
 from importlib import resources
 
@@ -16,7 +17,7 @@ def add_page(app: FastAPI) -> None:
         app.add_api_route(path, _route(name), methods=["GET"], include_in_schema=False, response_class=Response)
 
 
-def _route(name: str) -> object:
+def _route(name: str) -> Callable[[], Response]:
     def serve() -> Response:
         return Response(_read(name), media_type=_TYPES[name.rpartition(".")[2]], headers={"cache-control": "no-cache"})
 

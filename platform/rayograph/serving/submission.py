@@ -14,7 +14,7 @@ def _class(given: Any) -> Any:
     return given
 
 
-ClassRef = Annotated[int | str, BeforeValidator(_class), Field(union_mode="left_to_right")]
+ClassRef = Annotated[int | str, BeforeValidator(_class)]
 Side = Annotated[int, Field(gt=0, le=4096)]
 """Pixels."""
 
@@ -22,7 +22,7 @@ Side = Annotated[int, Field(gt=0, le=4096)]
 class Body(BaseModel):
     """Frozen and closed, as declarations are."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=False, protected_namespaces=(), populate_by_name=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=False, protected_namespaces=())
 
 
 class Row(Body):
