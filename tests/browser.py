@@ -7,7 +7,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 import pytest
 import uvicorn
 from selenium import webdriver
+from selenium.common.exceptions import StaleElementReferenceException
 from selenium.webdriver.chrome.options import Options
 from selenium.webdriver.chrome.service import Service
 
@@ -78,12 +79,14 @@ def asked_hosts(browser: webdriver.Chrome) -> set[str]:
 
 
 def until(condition: Any, seconds: float = 30) -> Any:
-    """The first true answer."""
+    """The first true answer; a page that changes under the question is asked once more."""
     deadline = time.monotonic() + seconds
-    while not (found := condition()):
+    while True:
+        with suppress(StaleElementReferenceException):
+            if found := condition():
+                return found
         assert time.monotonic() < deadline, f"not within {seconds} s"
         time.sleep(0.05)
-    return found
 
 
 def digest(token: str) -> str:

@@ -60,7 +60,7 @@ class Gallery:
         return self.browser.execute_script(script, css)
 
     def text(self, css):
-        return self.one(css).text
+        return until(lambda: [one.text for one in self.all(css)])[0]
 
     def press(self, *keys):
         self.browser.switch_to.active_element.send_keys(*keys)
@@ -91,7 +91,7 @@ def gallery(browser, tmp_path):
 
 
 def test_a_job_is_submitted_watched_opened_traced_and_drawn_again(gallery, browser):
-    page = gallery(seconds_per_unit=0.4)
+    page = gallery(seconds_per_unit=2)
     page.painter.spoilt = {3}
     page.open(page.url)
     assert "Nothing has been drawn" in page.text("#no-jobs")
@@ -104,13 +104,18 @@ def test_a_job_is_submitted_watched_opened_traced_and_drawn_again(gallery, brows
     page.picture("submit")
     page.one("#submit button[type=submit]").click()
 
-    landed = until(lambda: page.loaded() > 0 and page.all("#images .waiting") and page.loaded())
-    assert 0 < landed < 500  # thumbnails are there before the job is done
+    until(lambda: page.loaded() > 20)
+    assert page.text("nav .phase") == "running"  # thumbnails are there before the job is done
+    page.one("#next").click()
+    until(lambda: len(page.all("#images button")) == 28)
+    assert len(page.all("#images .waiting")) == 72
     page.picture("running")
     until(lambda: page.text("#figures dd").startswith("500"), 60)
     until(lambda: len(page.all("#images button")) == 100)
-    assert page.text("#range") == "0–99 of 500"
+    assert page.text("#range") == "100–199 of 500"
     page.one("#next").click()
+    until(lambda: page.text("#range") == "200–299 of 500")
+    page.one("#previous").click()
     until(lambda: page.text("#range") == "100–199 of 500")
     page.one("#first").click()
     until(lambda: page.text("#range") == "0–99 of 500")
@@ -207,7 +212,7 @@ def test_no_window_is_scrolled_sideways_however_long_the_words(gallery, browser,
     def overflow():
         return browser.execute_script(
             "const d = document.querySelector('dialog[open]');"
-            "return [document.documentElement.scrollWidth - innerWidth, d ? d.scrollWidth - d.clientWidth : 0]"
+            "return [document.documentElement.scrollWidth - document.documentElement.clientWidth, d ? d.scrollWidth - d.clientWidth : 0]"
         )
 
     assert overflow() == [0, 0]

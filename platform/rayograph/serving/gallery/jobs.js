@@ -37,6 +37,8 @@ function newItem(job) {
   return item;
 }
 
+let shown = "";
+
 export function showHead(job) {
   say(byId("job-title"), job.job);
   say(byId("job-where"), job.uri);
@@ -46,7 +48,11 @@ export function showHead(job) {
   byId("pause").hidden = job.committed || job.wanted !== "running" || job.phase === "failed";
   byId("resume").hidden = job.committed || (job.wanted === "running" && job.phase !== "failed" && !job.silent_since);
   byId("cancel").hidden = job.committed || job.wanted === "cancelled";
-  byId("figures").replaceChildren(...figures(job).map(figure));
+  const told = figures(job);
+  const text = JSON.stringify(told);
+  if (text === shown) return; // what somebody has just marked with the mouse stays marked
+  shown = text;
+  byId("figures").replaceChildren(...told.map(figure));
 }
 
 const steer = (what) => async () => {
