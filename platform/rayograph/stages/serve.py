@@ -113,24 +113,26 @@ def _draw_again(
 
 
 def _listen(host: str, port: int) -> None:
-    """Starts Serve's proxy, or finds it where it is wanted. Serve keeps the address that it was first started with."""
+    """Starts Serve's proxy, or finds it where it is wanted: Serve keeps the address that it was first started with.
+
+    An address that is only nearly right will not do: what asks for no token must not be heard by the network.
+    """
     from ray import serve
+    from ray.serve.context import _get_global_client  # nothing public tells where a running Serve listens
 
-    wanted = {"host": host, "port": port}
-    for _ in range(2):
-        serve.start(proxy_location="HeadOnly", http_options=wanted)
-        from ray.serve.context import _get_global_client
-
-        options = _get_global_client().http_config
-        if (options.host, options.port) == (host, port) and str(options.location).endswith("HeadOnly"):
+    running = serve.status()
+    if running.applications or running.proxies:
+        has = _get_global_client().http_config
+        if running.proxies and (has.host, has.port) == (host, port):
             return
-        running = sorted(serve.status().applications)
-        if running:
+        if running.applications:
+            listens = f"which listens on {has.host}:{has.port}" if running.proxies else "which listens nowhere"
             raise ResourceError(
-                f"--port: expected {options.host}:{options.port}, where this cluster's Ray Serve listens already, or "
-                f"no application on it, got {host}:{port} and {', '.join(running)}"
+                f"--port: expected a cluster whose Ray Serve is idle, as its address cannot be changed to {host}:{port}, "
+                f"got one, {listens}, with {', '.join(sorted(running.applications))}"
             )
-        serve.shutdown()
+    serve.shutdown()  # nothing at all where none runs
+    serve.start(proxy_location="HeadOnly", http_options={"host": host, "port": port})
 
 
 def _digest_of_token(host: str, token_file: str | None) -> str | None:

@@ -26,10 +26,10 @@ function addRow() {
   const classes = models.find((model) => model.name === byId("submit-form").model.value)?.class_names ?? [];
   const remove = element("button", { type: "button", "aria-label": "Remove this row" }, "×");
   const row = element("li", {},
-    field("Class", "row-class", { placeholder: classes.length ? `such as ${classes[0]}` : "" }),
+    field("Class", "row-class", { placeholder: classes[0] ?? "" }),
     field("Prompt", "row-prompt"),
     field("Count", "row-count", { type: "number", min: 1, value: "4" }),
-    field("Seed", "row-seed", { inputMode: "numeric", pattern: "[0-9]*", placeholder: "the job's" }),
+    field("Seed", "row-seed", { inputMode: "numeric", pattern: "[0-9]*", placeholder: "as below" }),
     remove);
   remove.addEventListener("click", () => row.remove());
   byId("row-list").append(row);

@@ -4,6 +4,7 @@ import { ask, byId, count, element, moment, problem, say } from "./dom.js";
 import { drawn, urlOf } from "./images.js";
 
 let shown = null; // job and number
+const FIRST = ["prompt", "class", "seed", "counter", "width", "height"]; // what people ask for; the rest as it comes
 const DIGESTS = new Set(["model", "request", "data"]);
 
 export async function openImage(job, number) {
@@ -29,12 +30,17 @@ export async function openImage(job, number) {
   try {
     const told = await ask(urlOf(job, number, "/lineage"));
     if (shown !== wanted) return;
-    byId("record").replaceChildren(...Object.entries(told.record).flatMap(row));
+    byId("record").replaceChildren(...ordered(told.record).flatMap(row));
     byId("lineage").replaceChildren(...told.ancestors.map(ancestor));
     say(byId("command"), told.command);
   } catch (refusal) {
     verdict(refusal.message, true);
   }
+}
+
+function ordered(record) {
+  const place = (name) => (FIRST.includes(name) ? FIRST.indexOf(name) : FIRST.length + DIGESTS.has(name));
+  return Object.entries(record).sort(([one], [other]) => place(one) - place(other));
 }
 
 function row([name, value]) {
