@@ -152,7 +152,14 @@ class Painter:
 
     def record(self, artifact: Artifact, number: int, drawn: dict) -> dict:
         common = {"width": self.side, "height": self.side, "scheduler": "ddim", "num_inference_steps": 4}
-        return {"number": number, **drawn, **common, "guidance_scale": 1.5, "artifact": artifact.path, "data": ["d" * 64]}
+        return {
+            "number": number,
+            **drawn,
+            **common,
+            "guidance_scale": 1.5,
+            "artifact": artifact.path,
+            "data": ["d" * 64],
+        }
 
     def draw_again(self, artifact, number):
         drawn = open_plan(artifact).samples[number]
@@ -165,7 +172,12 @@ def say(artifact, plan, units, phase, **more):
     total = -(-plan.total_samples // plan.unit_size)
     now = datetime.now(UTC).isoformat(timespec="seconds")
     told = {
-        **{"samples": min(units * plan.unit_size, plan.total_samples), "total_samples": plan.total_samples},
-        **{"units": units, "total_units": total, "started": now, "updated": now, "device_seconds": units * 1.5},
+        "samples": min(units * plan.unit_size, plan.total_samples),
+        "total_samples": plan.total_samples,
+        "units": units,
+        "total_units": total,
+        "started": now,
+        "updated": now,
+        "device_seconds": units * 1.5,
     }
     write_state(artifact, JobState(phase=phase, **told | more))

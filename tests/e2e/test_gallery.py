@@ -10,6 +10,7 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 
 from rayograph.config import Scale
+from rayograph.runs.artifact import Artifact
 from rayograph.serving.http import build_app
 from rayograph.serving.submission import Submission
 from rayograph.stages.desk import StoreDesk
@@ -156,6 +157,24 @@ def test_a_running_job_is_paused_resumed_and_cancelled_by_buttons(gallery, brows
     assert complaints(browser) == []
 
 
+def test_a_job_whose_machine_died_is_called_silent_and_its_failures_are_counted(gallery, browser):
+    page = gallery(idle=True)
+    job = page.submit(num_samples=24)
+    artifact = Artifact(page.store, job.replace("~", "/"))
+    plan = painted.RowsPlan([{"class": 0, "seed": 0, "counter": n} for n in range(24)], 8)
+    dead = ["shards/samples-000001.tar"]
+    painted.say(artifact, plan, 1, "running", updated="2026-01-02T03:04:05+00:00", dead=dead, lost=3, money=1.25)
+    page.open(f"{page.url}#/job/{job}")
+    until(lambda: page.text("nav .phase") == "silent")
+    assert "silent since Jan 2" in page.text("nav .told")
+    assert page.text("#job-error").startswith("Silent since Jan 2")
+    figures = dict(one.text.split("\n", 1) for one in page.all("#figures div"))
+    assert figures["Failures"] == "1\nunit set aside · 3 sent again"
+    assert figures["Cost"] == "1.25\n2 s of device time"
+    assert page.all("#resume")
+    assert complaints(browser) == []
+
+
 def test_images_are_found_by_prompt_class_and_seed(gallery, browser):
     page = gallery()
     rows = [{"class": 0, "count": 30}, {"class": "one", "count": 3, "seed": 9, "prompt": "cat"}]
@@ -176,7 +195,7 @@ def test_the_page_is_worked_by_keys_alone(gallery, browser):
     page.submit(num_samples=40)
     page.open(page.url)
     until(lambda: page.all("nav li a"))
-    until(lambda: page.press(Keys.TAB) or browser.switch_to.active_element.tag_name == "a" and page.all("nav a:focus"))
+    until(lambda: page.press(Keys.TAB) or page.all("nav a:focus"))
     page.press(Keys.ENTER)
     until(lambda: page.loaded())
     until(lambda: page.press(Keys.TAB) or page.all("#images button:focus"))
@@ -210,10 +229,8 @@ def test_no_window_is_scrolled_sideways_however_long_the_words(gallery, browser,
     until(lambda: page.loaded() > 20)
 
     def overflow():
-        return browser.execute_script(
-            "const d = document.querySelector('dialog[open]');"
-            "return [document.documentElement.scrollWidth - document.documentElement.clientWidth, d ? d.scrollWidth - d.clientWidth : 0]"
-        )
+        boxes = "[document.documentElement, document.querySelector('dialog[open]')]"
+        return browser.execute_script(f"return {boxes}.map(box => box ? box.scrollWidth - box.clientWidth : 0)")
 
     assert overflow() == [0, 0]
     page.picture(f"job-{width}")

@@ -89,7 +89,9 @@ def test_jobs_are_taken_run_and_remembered_by_the_next_app(tmp_path):
 @pytest.mark.parametrize("host", ["0.0.0.0", "10.0.0.1", "gallery.example"])
 def test_no_other_host_than_loopback_without_a_token(host):
     command = [sys.executable, "-m", "rayograph", "serve", "--host", host]
-    done = subprocess.run(command, cwd=ROOT, env=environment(), capture_output=True, text=True, timeout=120, check=False)
+    done = subprocess.run(
+        command, cwd=ROOT, env=environment(), capture_output=True, text=True, timeout=120, check=False
+    )
     assert done.returncode == 2
     assert done.stderr.splitlines() == [
         f"rayograph: --host: expected 127.0.0.1, or a token (--token-file, RAYOGRAPH_TOKEN) beside it, got {host}"
@@ -99,7 +101,11 @@ def test_no_other_host_than_loopback_without_a_token(host):
 def test_a_short_or_missing_token_is_refused_without_being_repeated(tmp_path):
     token = tmp_path / "token"
     command = [sys.executable, "-m", "rayograph", "serve", "--token-file", str(token)]
-    for text, expected in ((None, "No such file"), ("hunter2", "expected a token of 16"), ("x" * 15 + " y", "expected a token")):
+    for text, expected in (
+        (None, "No such file"),
+        ("hunter2", "expected a token of 16"),
+        ("x" * 15 + " y", "expected a token"),
+    ):
         if text is not None:
             token.write_text(text)
         done = subprocess.run(

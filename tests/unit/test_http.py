@@ -155,6 +155,16 @@ def test_a_model_that_is_no_model_is_named_with_what_was_found(idle):
     assert "expected a committed artifact of kind train_diffusion" in refusal(idle.submit(model=packed), 422)
 
 
+def test_a_request_that_does_not_fit_its_model_is_refused_before_anything_is_written(idle):
+    def refuse(stage):
+        raise DataError(f"{stage.declared.request.uri}: row 0: class: expected 0 to 3, got 9")
+
+    idle.desk = StoreDesk(idle.store, Scale(), idle.painter.start, idle.painter.draw_again, prepare=refuse)
+    assert "row 0: class: expected 0 to 3, got 9" in refusal(idle.serve().post("/v1/jobs", json=idle.body()), 422)
+    assert idle.painter.started == []
+    assert idle.store.folders("gallery") == []
+
+
 def test_what_is_no_json_object_is_refused_in_one_line(idle):
     def post(data, kind="application/json"):
         return idle.client.post("/v1/jobs", content=data, headers={"content-type": kind})
@@ -278,6 +288,17 @@ def test_a_job_that_nobody_speaks_for_is_silent(place):
     assert seen(2)["silent_since"] is not None
     painted.say(artifact, painted.RowsPlan([{}] * 9, 3), 1, "cancelled")
     assert seen(2)["silent_since"] is None
+
+
+def test_one_spoilt_job_hides_no_other(idle, caplog):
+    good, spoilt = (idle.submit(seed=seed).json()["job"]["id"] for seed in (1, 2))
+    idle.artifact(spoilt).write("state.json", b'{"format": 2}')
+    idle.store.put("other/sample/0123456789abcdef/job.yaml", b"[1")
+    client = idle.serve()
+    assert [job["id"] for job in client.get("/v1/jobs").json()["jobs"]] == [good]
+    assert "state.json" in refusal(client.get(f"/v1/jobs/{spoilt}"), 422)
+    desk = StoreDesk(idle.store, Scale(), idle.painter.start, idle.painter.draw_again)
+    assert [artifact.path for artifact in desk.wake_all()] == [good.replace("~", "/")]
 
 
 def test_an_unknown_job_is_404_on_every_path(idle):
@@ -405,7 +426,9 @@ def test_lineage_leads_back_to_the_data_before_and_after_the_commit(idle):
     assert [one["stage"] for one in before["ancestors"]] == [one["stage"] for one in after["ancestors"]] == stages
     assert (before["ancestors"][0]["digest"], before["record"]["number"], after["record"]["number"]) == (None, 5, 5)
     assert all(len(one["digest"]) == 64 for one in after["ancestors"])
-    assert after["command"] == f"rayograph whence {idle.artifact(job).uri} 5 --again"
+    file = f"{job.replace('~', '-')}-000000005.png"
+    assert after["command"] == f"rayograph whence {file} --store {idle.store.uri} --again"
+    assert file in idle.client.get(f"/v1/jobs/{job}/images/5").headers["content-disposition"]
 
 
 def test_drawing_again_says_whether_it_is_the_same(place):
@@ -454,7 +477,15 @@ def test_tries_of_a_token_are_few(place):
 
 
 def test_without_a_token_foreign_names_and_foreign_pages_are_refused(idle):
-    for host in ("evil.example", "evil.example:8000", "127.0.0.1.evil.example", "169.254.169.254", ""):
+    for host in (
+        "evil.example",
+        "evil.example:8000",
+        "[::1",
+        "localhost@evil.example",
+        "127.0.0.1.evil.example",
+        "169.254.169.254",
+        "",
+    ):
         assert refusal(idle.client.get("/v1/jobs", headers={"host": host}), 403).startswith("Host: expected localhost")
     for host in ("localhost", "localhost:8000", "127.0.0.1:8000", "[::1]:8000"):
         assert idle.client.get("/v1/jobs", headers={"host": host}).status_code == 200

@@ -3,6 +3,7 @@
 A store is <job>/<stage>/<key>/…; listing names costs one request a folder, whatever lies in them.
 """
 
+import logging
 import re
 import time
 from collections.abc import Callable, Sequence
@@ -18,6 +19,8 @@ from rayograph.runs.artifact import RESOLVED, Artifact
 from rayograph.runs.manifest import Manifest
 from rayograph.serving.recent import Recent
 from rayograph.storage import ObjectStore
+
+log = logging.getLogger(__name__)
 
 LISTED_EVERY_SECONDS = 5.0
 _KEY = re.compile(r"[0-9a-f]{16}")
@@ -56,7 +59,7 @@ class Catalogue:
     def of_kind(self, kind: str) -> list[Begun]:
         """Every artifact of a kind, committed or not, in no particular order; those of the last seconds may miss."""
         with ThreadPoolExecutor(8) as pool:
-            found = list(pool.map(self._find, self._paths()))
+            found = list(pool.map(self._find_readable, self._paths()))
         return [begun for begun in found if begun is not None and begun.kind == kind]
 
     def at(self, path: str) -> Begun:
@@ -90,6 +93,13 @@ class Catalogue:
                         paths += [f"{job}/{stage}/{key}" for key in keys]
                 self._listed = (now, paths)
             return self._listed[1]
+
+    def _find_readable(self, path: str) -> Begun | None:
+        try:
+            return self._find(path)
+        except DataError as error:  # one folder that is no artifact must not hide the others
+            log.warning("%s", error)
+            return None
 
     def _find(self, path: str) -> Begun | None:
         found = self._begun.get(path)

@@ -81,10 +81,10 @@ class Gate:
 
     def _origin(self, headers: Headers) -> None:
         host = headers.get("host", "")
-        if self._token_sha256 is None and urlsplit(f"//{host}").hostname not in LOOPBACK:
+        if self._token_sha256 is None and _hostname(host) not in LOOPBACK:
             raise Refused(403, f"Host: expected localhost, as this app asks for no token, got {host[:120]!r}")
         origin = headers.get("origin")
-        if origin is not None and urlsplit(origin).netloc != host:
+        if origin is not None and origin.partition("://")[2] != host:
             raise Refused(403, f"Origin: expected this app's own page, got {origin[:120]!r}")
         foreign = origin is None and headers.get("sec-fetch-site") in ("cross-site", "same-site")
         if foreign and headers.get("sec-fetch-mode") != "navigate":  # a link that leads here may
@@ -127,6 +127,13 @@ class Gate:
         except TimeoutError:
             raise Refused(408, f"body: expected all of it within {self._limits.body_seconds:g} s") from None
         return bytes(body)
+
+
+def _hostname(host: str) -> str | None:
+    try:
+        return urlsplit(f"//{host}").hostname
+    except ValueError:  # such as [::1
+        return None
 
 
 def _is_costly(path: str) -> bool:

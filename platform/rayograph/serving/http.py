@@ -46,11 +46,17 @@ class JobList(Answer):
 
 
 class Lineage(Answer):
-    """All that an image came from, and the command that draws it again."""
+    """All that an image came from, and the command that draws it again from the downloaded file."""
 
     record: dict[str, Any]
     ancestors: list[Ancestor]
     command: str
+
+
+class Session(Answer):
+    """What a page must know before it asks for anything."""
+
+    token_required: bool
 
 
 class Failure(Answer):
@@ -84,6 +90,10 @@ def build_app(
     app.add_middleware(Gate, token_sha256=token_sha256, limits=limits, clock=clock)
     _add_refusals(app)
     add_page(app)
+
+    @app.get(SESSION, summary="Whether this app asks for a token")
+    def session() -> Session:
+        return Session(token_required=token_sha256 is not None)
 
     @app.post(SESSION, status_code=204, summary="Show the token once; a cookie keeps it for the browser's session")
     def sign_in(body: Token, request: Request, response: Response) -> None:
@@ -172,7 +182,7 @@ def build_app(
     @app.get("/v1/jobs/{job_id}/images/{number}", response_class=Response, summary="The file, as it was drawn")
     def image(job_id: str, number: int, request: Request) -> Response:
         _, picture = drawn(job_id, number)
-        name = f'inline; filename="{job_id}-{number:09d}.{picture.extension}"'
+        name = f'inline; filename="{_file_name(job_id, number, picture.extension)}"'
         return _file(request, picture.data, picture.media_type, picture.tag, **{"content-disposition": name})
 
     @app.get(
@@ -187,7 +197,8 @@ def build_app(
     @app.get("/v1/jobs/{job_id}/images/{number}/lineage", summary="Record, ancestors, and the command to draw it again")
     def lineage(job_id: str, number: int) -> Lineage:
         artifact, picture = drawn(job_id, number)
-        command = shlex.join(["rayograph", "whence", artifact.uri, str(number), "--again"])
+        file = _file_name(job_id, number, picture.extension)
+        command = shlex.join(["rayograph", "whence", file, "--store", store.uri, "--again"])
         return Lineage(record=picture.record, ancestors=list(desk.lineage(artifact)), command=command)
 
     @app.post("/v1/jobs/{job_id}/images/{number}/again", summary="Draws it anew and compares the pixels")
@@ -206,6 +217,11 @@ def _class_number(given: str, names: Any) -> int:
         return int(given)
     known = f"one of {', '.join(names[:20])}" if names else "a number"
     raise HTTPException(422, f"class: expected {known}, got {given[:80]!r}")
+
+
+def _file_name(job_id: str, number: int, extension: str) -> str:
+    """What browsers keep an image under."""
+    return f"{job_id.replace('~', '-')}-{number:09d}.{extension}"
 
 
 def _file(request: Request, data: bytes, media_type: str, tag: str, **headers: str) -> Response:

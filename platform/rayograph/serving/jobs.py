@@ -1,16 +1,19 @@
 """Batch generations as clients see them: what the store says of each, read seldom."""
 
 import json
+import logging
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Literal
 
-from rayograph.errors import MissingObjectError
+from rayograph.errors import DataError, MissingObjectError
 from rayograph.runs.artifact import Artifact
 from rayograph.sampling.state import JobState, Wanted, read_state, wanted
 from rayograph.serving.catalogue import Begun, Catalogue
 from rayograph.serving.desk import Answer
+
+log = logging.getLogger(__name__)
 
 SUBMITTED = "submitted.json"
 """In an artifact that was asked for over HTTP: when."""
@@ -71,7 +74,12 @@ class Jobs:
 
     def all(self) -> list[JobView]:
         """Those under way first, then by when they were last heard of, newest first."""
-        views = [self._view(begun) for begun in self._catalogue.of_kind("sample")]
+        views = []
+        for begun in self._catalogue.of_kind("sample"):
+            try:
+                views.append(self._view(begun))
+            except DataError as error:  # a state of another version must not hide the other jobs
+                log.warning("%s", error)
         views.sort(key=lambda view: view.updated or "9", reverse=True)
         return sorted(views, key=lambda view: _ended(view) or view.silent_since is not None)
 
@@ -118,7 +126,7 @@ class Jobs:
                 update={"phase": "done", "samples": manifest.samples, "units": len(manifest.shards), **last}
             )
         ended = manifest is not None or (state is not None and state.phase in ("cancelled", "failed"))
-        told = state or _unspoken(updated or "", declared["num_samples"] or 0)
+        told = state or _unspoken(updated or "", declared.get("num_samples") or 0)
         seed = declared["seed"]
         return JobView(
             **told.model_dump(exclude={"format", "phase", "started", "updated"}),

@@ -1,6 +1,7 @@
 """The stages' part of the HTTP app: a submission becomes a job of one stage, checked whole before it starts."""
 
 import json
+import logging
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import Any
@@ -10,7 +11,7 @@ from pydantic import ValidationError
 
 from rayograph.config import Job, Request, Sample, Scale
 from rayograph.config.explain import explain, suggestion
-from rayograph.errors import ConfigError, StorageError
+from rayograph.errors import ConfigError, DataError, ResourceError, StorageError
 from rayograph.runs.artifact import RESOLVED, Artifact
 from rayograph.runs.digests import canonical_json, sha256
 from rayograph.runs.manifest import Manifest
@@ -24,20 +25,30 @@ from rayograph.stages.lineage import ancestors
 from rayograph.stages.resolve import ResolvedStage, described_job, resolve
 from rayograph.storage import ObjectStore, open_store
 
+log = logging.getLogger(__name__)
+
 STAGE = "sample"
 DrawAgain = Callable[[Artifact, int], tuple[np.ndarray, bytes, dict[str, Any]]]
 Start = Callable[[Artifact, Job, str], None]
 """Makes sure that somebody runs a stage of a job: idempotent, and returns before it is done."""
+Prepare = Callable[[ResolvedStage], None]
+"""Reads and checks a stage's whole request against its model, and fixes it; raises for the first bad row."""
 
 
 class StoreDesk:
     """The desk of one store. What a client names must lie in it, or below one of `allowed`: the app may read more."""
 
     def __init__(
-        self, store: ObjectStore, scale: Scale, start: Start, draw_again: DrawAgain, allowed: Sequence[str] = ()
+        self,
+        store: ObjectStore,
+        scale: Scale,
+        start: Start,
+        draw_again: DrawAgain,
+        allowed: Sequence[str] = (),
+        prepare: Prepare = lambda _: None,
     ) -> None:
         self._store, self._scale = store, scale.model_copy(update={"store": store.uri})
-        self._start, self._draw_again = start, draw_again
+        self._start, self._draw_again, self._prepare = start, draw_again, prepare
         self._allowed = [store.uri, *(open_store(uri, scale.endpoint_url).uri for uri in allowed)]
         self._catalogue = Catalogue(store)
         self._lineages: Recent[str, list[Ancestor]] = Recent(256)
@@ -64,15 +75,16 @@ class StoreDesk:
     def submit(self, submission: Submission) -> tuple[Artifact, bool]:
         """Raises ConfigError or DataError, one line, with nothing written but the rows."""
         stage = self._resolved(submission)
-        _prepare(stage)
         artifact = stage.artifact
-        if not artifact.store.exists(artifact.key(RESOLVED)):
+        committed = self._catalogue.manifest(artifact) is not None
+        if not committed:
+            self._prepare(stage)
             artifact.write(RESOLVED, stage.described())
         told = {"submitted": datetime.now(UTC).isoformat(timespec="seconds")}
         created = artifact.store.put_if_absent(artifact.key(SUBMITTED), json.dumps(told).encode())
         if not created and wanted(artifact) == "cancelled":
             ask(artifact, "running")
-        if self._catalogue.manifest(artifact) is None:
+        if not committed:
             self._start(artifact, stage.job, stage.name)
         return artifact, created
 
@@ -85,14 +97,19 @@ class StoreDesk:
         """Every submitted job that is neither done nor cancelled nor failed: what an app does when it starts."""
         woken = []
         for begun in self._catalogue.of_kind("sample"):
-            artifact = begun.artifact
-            if self._catalogue.manifest(artifact) is not None or wanted(artifact) == "cancelled":
-                continue
-            state = read_state(artifact)
-            if state is None or state.phase not in ("failed", "cancelled"):
-                self.wake(artifact)
-                woken.append(artifact)
+            try:
+                if self._is_under_way(begun.artifact):
+                    self.wake(begun.artifact)
+                    woken.append(begun.artifact)
+            except (DataError, ResourceError) as error:  # which is that one job's trouble
+                log.warning("%s", error)
         return woken
+
+    def _is_under_way(self, artifact: Artifact) -> bool:
+        if not artifact.store.exists(artifact.key(SUBMITTED)) or self._catalogue.manifest(artifact) is not None:
+            return False
+        state = read_state(artifact)
+        return wanted(artifact) != "cancelled" and (state is None or state.phase not in ("failed", "cancelled"))
 
     def class_names(self, artifact: Artifact) -> list[str]:
         """Of its model, by number."""
@@ -168,11 +185,6 @@ class StoreDesk:
     def _model_of(self, artifact: Artifact) -> Artifact:
         job, name = described_job(artifact)
         return resolve(job, self._scale, self._store)[name].inputs["model"]
-
-
-def _prepare(stage: ResolvedStage) -> None:
-    """THE SEAM to rayograph.sampling.plan.prepare: the whole request is read and checked against its model, so that a
-    missing column, an unknown class or a broken file is one line now. Until that is there, declarations alone are."""
 
 
 def _class_names(manifest: Manifest) -> list[str]:

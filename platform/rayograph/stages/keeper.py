@@ -14,7 +14,7 @@ from rayograph.config import Job, Scale
 from rayograph.errors import RayographError, ResourceError
 from rayograph.runs.artifact import Artifact
 from rayograph.runs.digests import digest_of
-from rayograph.sampling.state import JobState, read_state, write_state
+from rayograph.sampling.state import JobState, read_state, wanted, write_state
 from rayograph.serving.jobs import id_of
 
 NAMESPACE = "rayograph"
@@ -87,12 +87,16 @@ def _run(artifact: Artifact, job: Job, scale: Scale, target: str) -> None:
 
 
 def _write_failure(artifact: Artifact, line: str) -> None:
-    """For failures before or outside the coordinator's own words."""
+    """For ends before, or outside, the coordinator's own words: a cancelled job ends with a refusal too."""
     now = datetime.now(UTC).isoformat(timespec="seconds")
     spoken = read_state(artifact) or JobState(
         phase="failed", samples=0, total_samples=0, units=0, total_units=0, started=now, updated=now
     )
-    if spoken.phase in ("failed", "cancelled") and spoken.error is not None:
+    if wanted(artifact) == "cancelled":
+        ended = {"phase": "cancelled", "error": None}
+    elif spoken.phase == "failed" and spoken.error is not None:
         return
-    ended = {"phase": "failed", "error": line, "updated": now, "images_per_second": None, "seconds_left": None}
-    write_state(artifact, spoken.model_copy(update={**ended, "replicas": 0}))
+    else:
+        ended = {"phase": "failed", "error": line}
+    still = {"updated": now, "images_per_second": None, "seconds_left": None, "replicas": 0}
+    write_state(artifact, spoken.model_copy(update={**ended, **still}))

@@ -64,7 +64,6 @@ function wireSession() {
       event.target.reset();
       problem(byId("sign-in-error"), null);
       byId("sign-in").close();
-      byId("sign-out").hidden = false;
       delete byId("job").dataset.id;
       route();
     } catch (refusal) {
@@ -87,4 +86,5 @@ wireSubmit();
 wireSession();
 addEventListener("hashchange", route);
 document.addEventListener("visibilitychange", look);
+ask("/v1/session").then(({ token_required }) => (byId("sign-out").hidden = !token_required), () => {});
 route();
