@@ -107,6 +107,7 @@ class Painter:
     def __init__(self, store: ObjectStore, seconds_per_unit: float = 0.0, side: int = 48, idle: bool = False) -> None:
         self.store, self.seconds_per_unit, self.side, self.idle = store, seconds_per_unit, side, idle
         self.started: list[str] = []
+        self.allowed_units = float("inf")  # of a job; it waits for more
         self.spoilt: set[int] = set()  # numbers that come out otherwise when they are drawn again
         self._threads: dict[str, threading.Thread] = {}
 
@@ -139,6 +140,8 @@ class Painter:
                 return
             say(artifact, plan, unit, "running", images_per_second=12.5, seconds_left=2.0, replicas=2)
             time.sleep(self.seconds_per_unit)
+            while unit >= self.allowed_units:
+                time.sleep(0.02)
             numbers = range(unit * plan.unit_size, min((unit + 1) * plan.unit_size, plan.total_samples))
             samples = [self.sample(artifact, number, plan.samples[number]) for number in numbers]
             index = put_shard(artifact, shard_name("samples", unit), samples)

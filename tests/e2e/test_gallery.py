@@ -92,7 +92,8 @@ def gallery(browser, tmp_path):
 
 
 def test_a_job_is_submitted_watched_opened_traced_and_drawn_again(gallery, browser):
-    page = gallery(seconds_per_unit=2)
+    page = gallery()
+    page.painter.allowed_units = 1
     page.painter.spoilt = {3}
     page.open(page.url)
     assert "Nothing has been drawn" in page.text("#no-jobs")
@@ -110,8 +111,13 @@ def test_a_job_is_submitted_watched_opened_traced_and_drawn_again(gallery, brows
     page.one("#next").click()
     until(lambda: len(page.all("#images button")) == 28)
     assert len(page.all("#images .waiting")) == 72
+    browser.execute_script("scrollTo(0, 0)")
     page.picture("running")
-    until(lambda: page.text("#figures dd").startswith("500"), 60)
+    page.painter.allowed_units = 2
+    until(lambda: len(page.all("#images button")) == 100)
+    assert page.text("nav .phase") == "running"
+    page.painter.allowed_units = 100
+    until(lambda: page.text("#figures dd").startswith("500"))
     until(lambda: len(page.all("#images button")) == 100)
     assert page.text("#range") == "100–199 of 500"
     page.one("#next").click()

@@ -62,4 +62,4 @@ export function duration(seconds) {
 
 export const rate = (perSecond) => perSecond.toLocaleString("en", { maximumSignificantDigits: 3 });
 
-export const moment = (iso) => new Date(iso).toLocaleString([], { day: "numeric", month: "short", hour: "2-digit", minute: "2-digit" });
+export const moment = (iso) => new Date(iso).toLocaleString([], { day: "numeric", month: "short", hour: "2-digit", minute: "2-digit", hourCycle: "h23" });

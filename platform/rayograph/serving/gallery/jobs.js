@@ -99,6 +99,7 @@ function inShort(job) {
     if (job.images_per_second !== null) parts.push(`${rate(job.images_per_second)}/s`);
     if (job.seconds_left !== null) parts.push(`${duration(job.seconds_left)} left`);
   }
+  else if (job.updated) parts.push(moment(job.updated));
   if (job.dead.length) parts.push(`${count(job.dead.length)} failed`);
   return parts.join(" · ");
 }
