@@ -63,14 +63,16 @@ def run(
 @contextmanager
 def running(target: str, store: str | Path, log: Path, *more: str) -> Iterator[subprocess.Popen[bytes]]:
     """The command under way, standard error in `log`; whatever is left of it is killed at the end."""
+    with started(arguments(target, store, *more), log) as process:
+        yield process
+
+
+@contextmanager
+def started(words: list[str], log: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """A process group of its own."""
     with log.open("wb") as stream:
         process = subprocess.Popen(
-            arguments(target, store, *more),
-            cwd=ROOT,
-            env=environment(),
-            stdout=stream,
-            stderr=stream,
-            start_new_session=True,
+            words, cwd=ROOT, env=environment(), stdout=stream, stderr=stream, start_new_session=True
         )
     try:
         yield process

@@ -1,4 +1,4 @@
-"""The command line: run, show, doctor, export, index, serve, ls, verify."""
+"""The command line: run, show, doctor, export, pause, resume, cancel, index, serve, ls, verify, whence."""
 
 import argparse
 import os
@@ -99,6 +99,16 @@ def _parser() -> argparse.ArgumentParser:
     )
     serve.set_defaults(command=_serve)
 
+    for name, wish, what in (
+        ("pause", "paused", "a generation under way hands out nothing more, until it is resumed"),
+        ("resume", "running", "a paused or cancelled generation may go on"),
+        ("cancel", "cancelled", "a generation ends; what is drawn stays, and the same job goes on once resumed"),
+    ):
+        steering = commands.add_parser(name, help=what)
+        steering.add_argument("uri", help="the generation's artifact, as `rayograph ls` shows it below its store")
+        steering.add_argument("--endpoint-url", metavar="URL", help="of an S3-compatible server")
+        steering.set_defaults(command=_steer, wish=wish)
+
     for name, command, what in (
         ("ls", _ls, "list artifacts below a URI: committed or in progress, and their parents"),
         ("verify", _verify, "check every committed artifact below a URI: files, sizes, sha256"),
@@ -107,6 +117,14 @@ def _parser() -> argparse.ArgumentParser:
         listing.add_argument("uri", help="a store, or any folder in it")
         listing.add_argument("--endpoint-url", help="of an S3-compatible server")
         listing.set_defaults(command=command)
+
+    whence = commands.add_parser("whence", help="which model, data, request and seed an image comes from")
+    whence.add_argument("image", help="a file or a URI: PNG, JPEG or WebP")
+    whence.add_argument("--store", metavar="URI", help="look its artifact up there, and all that it was made from")
+    whence.add_argument("--endpoint-url", metavar="URL", help="of an S3-compatible server")
+    whence.add_argument("--again", action="store_true", help="draw it again from the store, and compare the pixels")
+    whence.add_argument("--to", metavar="FILE", help="where the image that was drawn again goes")
+    whence.set_defaults(command=_whence)
     return parser
 
 
@@ -187,6 +205,12 @@ def _export(options: argparse.Namespace) -> None:
         print(line)
 
 
+def _steer(options: argparse.Namespace) -> None:
+    from rayograph.stages.steering import steer
+
+    print(steer(options.uri, options.endpoint_url, options.wish))
+
+
 def _index(options: argparse.Namespace) -> None:
     from rayograph.stages.index import index_folder, summary
 
@@ -224,6 +248,13 @@ def _verify(options: argparse.Namespace) -> None:
     from rayograph.stages.listing import verify
 
     for line in verify(_store(options)):
+        print(line)
+
+
+def _whence(options: argparse.Namespace) -> None:
+    from rayograph.stages.whence import Asked, whence
+
+    for line in whence(options.image, options.endpoint_url, Asked(options.store, options.again, options.to)):
         print(line)
 
 

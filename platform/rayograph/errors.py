@@ -35,3 +35,7 @@ class DivergenceError(RayographError):
 
 class ResourceError(RayographError):
     """The cluster can never hold what the scale profile asks for."""
+
+
+class StoppedError(RayographError):
+    """Somebody asked for this job to end."""

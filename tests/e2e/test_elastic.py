@@ -5,14 +5,11 @@ Its data does not show it.
 
 import json
 import shutil
-import subprocess
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import command
 import numpy as np
+from changing_cluster import nodes
 
 from rayograph.runs.artifact import Artifact
 from rayograph.runs.tracking import read_metrics
@@ -32,39 +29,6 @@ CHANGES = [
 ]
 """The second stage: its squares are smooth, while the first stage's absolute differences have a kink at every pixel,
 where the rounding of other sums on other numbers of workers grows to the second digit in 60 steps."""
-
-
-class Nodes:
-    """tests/nodes.py under way."""
-
-    def __init__(self, process: subprocess.Popen[str]) -> None:
-        self._process = process
-        self.address = self._line()
-
-    def say(self, order: str) -> None:
-        assert self._process.stdin is not None
-        print(order, file=self._process.stdin, flush=True)
-        assert self._line() == "done"
-
-    def _line(self) -> str:
-        assert self._process.stdout is not None
-        return self._process.stdout.readline().strip()
-
-
-@contextmanager
-def nodes() -> Iterator[Nodes]:
-    """Each node has room for one worker and its reading."""
-    program = [sys.executable, str(Path(__file__).parent.parent / "nodes.py"), "2"]
-    process = subprocess.Popen(
-        program, env=command.environment(), stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL, text=True,
-    )  # fmt: skip
-    try:
-        yield Nodes(process)
-    finally:
-        assert process.stdin is not None
-        process.stdin.close()
-        process.wait(60)
 
 
 def artifact_in(store: Path) -> Artifact:

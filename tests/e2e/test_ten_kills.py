@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import command
@@ -20,17 +21,18 @@ from rayograph.storage import open_store
 
 pytestmark = [pytest.mark.soak, pytest.mark.timeout(3600)]
 
-KILLS, IMAGES, BATCH = 10, 9600, 64
+KILLS = 10
+IMAGES = {"train_autoencoder": 9600, "train_diffusion": 19_200}
 CHANGES = {
     # With its adversary, bit for bit.
     "train_autoencoder": [
-        *(f"total_images={IMAGES}", "checkpoint_every_images=320", "log_every_images=64"),
+        *(f"total_images={IMAGES['train_autoencoder']}", "checkpoint_every_images=320", "log_every_images=64"),
         "loss.discriminator_start_images=640",
     ],
     # Smooth: a kink at every pixel, as the first stage's loss has, makes the rounding of other sums visible soon.
     "train_diffusion": [
-        *(f"total_images={IMAGES}", "checkpoint_every_images=320", "log_every_images=64"),
-        *(f"preview_every_images={IMAGES}", "ema_snapshot_every_images=3200"),
+        *(f"total_images={IMAGES['train_diffusion']}", "checkpoint_every_images=320", "log_every_images=64"),
+        *(f"preview_every_images={IMAGES['train_diffusion']}", "ema_snapshot_every_images=3200"),
     ],
 }
 SIZES = [(1, 0), (2, 1), (4, 2), (1, 3), (2, 0), (4, 1), (1, 2), (2, 3), (4, 0), (1, 1), (4, 3)]
@@ -58,24 +60,24 @@ def kill_one(process: subprocess.Popen[bytes], artifacts: Path, beyond: int, dra
 
     Gives that checkpoint's position.
     """
-    while process.poll() is None:
+    newer: list[int] = []
+    while not newer:
+        assert process.poll() is None, "it ended by itself"
         commits = artifacts.glob("*/checkpoints/*/checkpoint.json")
         newer = sorted(position for commit in commits if (position := int(commit.parent.name)) > beyond)
-        if newer:
-            break
         time.sleep(0.02)
-    else:
-        raise AssertionError("it ended by itself")
     time.sleep(draw.uniform(0.0, 1.5))
-    workers = []
-    for child in psutil.Process(process.pid).children(recursive=True):
-        try:
-            if child.cmdline() and child.cmdline()[0].startswith("ray::RayTrainWorker"):
-                workers.append(child)
-        except psutil.NoSuchProcess:
-            continue
-    draw.choice(workers).kill()
-    return newer[-1]
+    while True:  # the last group's writing may have outlived it, and the next one may not be there yet
+        assert process.poll() is None, "it ended by itself"
+        workers = []
+        for child in psutil.Process(process.pid).children(recursive=True):
+            with suppress(psutil.NoSuchProcess, IndexError):
+                if child.cmdline()[0].startswith("ray::RayTrainWorker"):
+                    workers.append(child)
+        if workers:
+            draw.choice(workers).kill()
+            return newer[-1]
+        time.sleep(0.1)
 
 
 @pytest.fixture(scope="module")
@@ -131,7 +133,7 @@ def test_at_changing_sizes_and_stages_it_comes_to_the_same_weights(encoded: Path
             assert process.wait(300) != 0, "it was done before its worker was killed"
     found, expected = artifact(store, stage), artifact(quiet, stage)
     positions = [position for position, _ in read_samples_seen(found)]
-    assert positions == list(range(IMAGES))  # every batch once
+    assert positions == list(range(IMAGES[stage]))  # every batch once
     assert read_samples_seen(found) == read_samples_seen(expected)
     rows, same = read_metrics(found), read_metrics(expected)
     losses = [np.array([row["loss"] for row in each]) for each in (rows, same)]
@@ -141,4 +143,4 @@ def test_at_changing_sizes_and_stages_it_comes_to_the_same_weights(encoded: Path
     mine, theirs = (load_file(Path(each.uri.removeprefix("file://"), unet)) for each in (found, expected))
     worst = max(float((mine[name] - theirs[name]).abs().max()) for name in theirs)
     print("weights deviate by", worst)
-    assert worst < 1e-5
+    assert worst < 1e-4

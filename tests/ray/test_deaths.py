@@ -47,15 +47,15 @@ def test_a_killed_training_worker_costs_nothing_but_time(
 
 def test_a_killed_replica_loses_no_sample(job: Job, scale: Scale, new_store: Callable[[str], Path]) -> None:
     disturbed, quiet = new_store("disturbed"), new_store("quiet")
-    enough, _ = apply_overrides(job, scale, ["sample.num_samples=480"])
+    enough, scale = apply_overrides(job, scale, ["sample.num_samples=480", "scale.sampling.batch_size=16"])
     killer = killing("ray::ServeReplica", lambda: any(disturbed.glob(f"digits/sample/*/shards/*{SUFFIX}")))
     drawn = Artifact(open_store(run_job(enough, scale.model_copy(update={"store": str(disturbed)}), "sample")), "")
     killer.join(1)
     assert not killer.is_alive()
     assert drawn.committed().samples == 480
     assert not list(drawn.problems(drawn.committed()))
-    one = scale.model_copy(update={"store": str(quiet), "sampling": scale.sampling.model_copy(update={"replicas": 1})})
-    undisturbed = run_job(enough, one, "sample")
+    _, one = apply_overrides(job, scale, ["scale.sampling.replicas=1"])
+    undisturbed = run_job(enough, one.model_copy(update={"store": str(quiet)}), "sample")
     assert digests(Path(drawn.uri) / "shards") == digests(Path(undisturbed) / "shards")
 
 

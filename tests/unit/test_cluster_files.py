@@ -186,7 +186,7 @@ def test_the_gpu_group_can_hold_the_whole_profile(cluster: Config, scale: Scale)
     """Nothing would refuse it later: an autoscaling cluster is waited for."""
     group = cluster["available_node_types"]["gpu"]
     gpus = group["max_workers"] * group["resources"]["GPU"]
-    assert max(scale.training.workers[1], scale.encode.actors, scale.sampling.replicas) * scale.gpus <= gpus
+    assert max(scale.training.workers[1], scale.encode.actors, scale.sampling.replicas[1]) * scale.gpus <= gpus
     assert cluster["max_workers"] >= sum(kind["max_workers"] for kind in cluster["available_node_types"].values())
     assert scale.ray.autoscaling
 

@@ -13,9 +13,9 @@ from sources import encoded, packed, picture, pixels, rejected_of, samples_of, t
 from rayograph.config import Columns, ImageFolder, ParquetTable, WebDatasetShards
 from rayograph.errors import DataError
 from rayograph.ingest.sources import Rejected, open_source
-from rayograph.ingest.sources.places import RangeFile
 from rayograph.shards.images import render
 from rayograph.storage import ObjectStore, open_store
+from rayograph.storage.range_file import RangeFile
 
 AS_IS = {"resize": "none", "image_size": None, "held_out_fraction": 0}
 

@@ -50,3 +50,5 @@ class Request(Declaration):
     keep: tuple[str, ...] = ()
     max_side: PositiveInt = 4096
     """Pixels; a row that asks for more is refused."""
+    revision: int = 0
+    """What was asked for is fixed once work has started: raise this to ask anew by a file that changed."""

@@ -113,8 +113,10 @@ class SamplingScale(Declaration):
     threads_per_replica: PositiveInt = 1
     batch_size: PositiveInt | Literal["auto"] = "auto"
     """Images through the networks at once. "auto" measures at the start which is fastest, and what memory holds."""
+    precision: Literal["fp32", "bf16"] = "fp32"
+    """What networks compute in; the walk from noise to latents is fp32 always."""
     compile: bool = False
-    """Whether the denoiser goes through `torch.compile` before a replica counts as ready."""
+    """Whether networks go through `torch.compile` before a replica counts as ready."""
     max_attempts: PositiveInt = 8
     """Times a unit is tried, whether its replica dies or an error comes of it, before it is set aside."""
     idle_seconds: PositiveFloat = 30

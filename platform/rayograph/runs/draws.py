@@ -1,7 +1,8 @@
 """Random numbers that belong to samples: a pure function of (seed, stream, position), alike on every worker.
 
 Philox4x32-10 (Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3"), written in torch so that a whole
-batch draws at once wherever it lives. The counter is (position, block), the key (seed, stream).
+batch draws at once wherever it lives. The counter is (position, block), the key (seed, stream). A seed is a number for
+all, or the bits of one for each position.
 
 Shapes: b batch.
 """
@@ -36,8 +37,8 @@ def uniform(seed: int, stream: Stream, positions: Tensor, count: int) -> Tensor:
     return (_words(seed, stream, positions, count) >> 8).to(torch.float32) * 2.0**-24
 
 
-def normal(seed: int, stream: Stream, positions: Tensor, shape: Sequence[int]) -> Tensor:
-    """(b, *shape) float32, standard normal (Box & Muller 1958)."""
+def normal(seed: int | Tensor, stream: Stream, positions: Tensor, shape: Sequence[int]) -> Tensor:
+    """(b, *shape) float32, standard normal (Box & Muller 1958); seeds may be (b,) int64."""
     count = math.prod(shape)
     pairs = (count + 1) // 2
     words = _words(seed, stream, positions, 2 * pairs)
@@ -52,8 +53,10 @@ def integers(seed: int, stream: Stream, positions: Tensor, high: int) -> Tensor:
     return (_words(seed, stream, positions, 1)[:, 0] * high) >> 32
 
 
-def _words(seed: int, stream: Stream, positions: Tensor, count: int) -> Tensor:
-    """(b, count) int64 holding 32-bit words."""
+def _words(seed: int | Tensor, stream: Stream, positions: Tensor, count: int) -> Tensor:
+    """(b, count) int64 holding 32-bit words; a tensor of seeds is (b,) int64."""
+    if isinstance(seed, Tensor):
+        seed = seed[:, None]  # shifts of int64 keep the sign, which the mask takes off again
     blocks = torch.arange((count + 3) // 4, device=positions.device, dtype=torch.int64)
     size = (len(positions), len(blocks))
     c0 = (positions.to(torch.int64) & _MASK)[:, None].expand(size)

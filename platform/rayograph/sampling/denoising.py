@@ -5,7 +5,7 @@ Shapes: b batch, z latent channels, y x latent grid, h w pixels, s kept steps.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
@@ -17,6 +17,7 @@ from rayograph.models.scaling import LatentScale
 from rayograph.models.schedule import build_sampler
 from rayograph.runs.artifact import Artifact
 from rayograph.runs.draws import Stream, normal
+from rayograph.sampling.draws import Draws
 from rayograph.shapes import Classes, Latents, Positions
 
 
@@ -31,13 +32,21 @@ class DiffusionModel:
     device: torch.device
 
     @staticmethod
-    def load(artifact: Artifact, device: str) -> "DiffusionModel":
+    def load(
+        artifact: Artifact, device: str, precision: Literal["fp32", "bf16"] = "fp32", compile: bool = False
+    ) -> "DiffusionModel":
         """Raises CheckpointError for a folder that is not whole."""
         autoencoder = load_autoencoder(artifact).to(device)
         scale = LatentScale.kept_in(autoencoder)
-        return DiffusionModel(
-            load_denoiser(artifact).to(device), autoencoder, load_schedule(artifact), scale, torch.device(device)
-        )
+        denoiser = load_denoiser(artifact).to(device)
+        if precision == "bf16":
+            autoencoder, denoiser = autoencoder.to(torch.bfloat16), denoiser.to(torch.bfloat16)
+        if device != "cpu":  # where convolutions are fastest so
+            autoencoder, denoiser = (net.to(memory_format=torch.channels_last) for net in (autoencoder, denoiser))
+        if compile:
+            denoiser.compile(dynamic=False)
+            autoencoder.decoder.compile(dynamic=False)
+        return DiffusionModel(denoiser, autoencoder, load_schedule(artifact), scale, torch.device(device))
 
     @property
     def num_classes(self) -> int:
@@ -45,7 +54,6 @@ class DiffusionModel:
         embeddings = self.denoiser.config.num_class_embeds
         return embeddings - 1 if embeddings else 0
 
-    @torch.inference_mode()
     def draw(
         self, seed: int, numbers: Positions, classes: Classes | None, sampler: Sampler, keep_steps: Sequence[int] = ()
     ) -> tuple[torch.Tensor, list[torch.Tensor]]:
@@ -53,28 +61,63 @@ class DiffusionModel:
 
         Noise comes from (seed, number), so a sample does not depend on the batch it is drawn in beyond rounding.
         """
-        size = self.denoiser.config.sample_size
-        shape = (self.denoiser.config.in_channels, size, size)
-        latents = normal(seed, Stream.SAMPLE_NOISE, numbers.to(self.device), shape)
+        return self.walk(self.noise(seed, numbers), classes, sampler, keep_steps=keep_steps)
+
+    def draw_rows(self, draws: Draws) -> torch.Tensor:
+        """Pixels (n, h, w, 3) uint8 of one batch of a request."""
+        seeds, counters, classes = draws.tensors()
+        noise = self.noise(seeds, counters, (draws.group.height, draws.group.width))
+        guidance = torch.from_numpy(draws.guidance_scales).to(self.device, torch.float32)
+        return self.walk(noise, classes, draws.sampler, guidance if draws.group.guided else None)[0]
+
+    def noise(self, seeds: int | torch.Tensor, counters: Positions, size: tuple[int, int] | None = None) -> Latents:
+        """What (seed, counter) says, for pixels of (height, width); None is the size it was trained at."""
+        side, factor = self.denoiser.config.sample_size, 2 ** (len(self.autoencoder.config.block_out_channels) - 1)
+        height, width = (side, side) if size is None else (size[0] // factor, size[1] // factor)
+        if isinstance(seeds, torch.Tensor):
+            seeds = seeds.to(self.device)
+        shape = (self.denoiser.config.in_channels, height, width)
+        return normal(seeds, Stream.SAMPLE_NOISE, counters.to(self.device), shape)
+
+    @torch.inference_mode()
+    def walk(
+        self,
+        latents: Latents,
+        classes: Classes | None,
+        sampler: Sampler,
+        guidance_scales: torch.Tensor | None = None,
+        keep_steps: Sequence[int] = (),
+    ) -> tuple[torch.Tensor, list[torch.Tensor]]:
+        """From noise to pixels, as `draw` gives them.
+
+        `guidance_scales` (b,) are each sample's own; None is the sampler's for all.
+        """
         scheduler = build_sampler(self.schedule, sampler, self.device)
         classes = None if classes is None else classes.to(self.device)
+        scale: float | torch.Tensor = sampler.guidance_scale
+        if guidance_scales is not None:
+            scale = guidance_scales[:, None, None, None]
         kept = []
         for step, timestep in enumerate(scheduler.timesteps):
             if step in keep_steps:
                 kept.append(self._pixels(latents))
-            prediction = self._guided(latents, timestep, classes, sampler.guidance_scale)
+            prediction = self._guided(latents, timestep, classes, scale)
             latents = scheduler.step(prediction, timestep, latents).prev_sample
         return self._pixels(latents), kept
 
-    def _guided(self, latents: Latents, timestep: torch.Tensor, classes: Classes | None, scale: float) -> Latents:
+    def _guided(
+        self, latents: Latents, timestep: torch.Tensor, classes: Classes | None, scale: float | torch.Tensor
+    ) -> Latents:
         """unconditional + scale × (conditional - unconditional) (Ho & Salimans 2022, eq. 6, in the field's scale)."""
         timesteps = timestep.expand(len(latents))
-        if classes is None or scale == 1.0:
-            return denoise(self.denoiser, latents, timesteps, classes)
+        inputs = latents.to(self.denoiser.dtype)
+        if classes is None or (not isinstance(scale, torch.Tensor) and scale == 1.0):
+            return denoise(self.denoiser, inputs, timesteps, classes).float()
         nulls = torch.full_like(classes, null_class(self.denoiser))
-        both = denoise(self.denoiser, latents.repeat(2, 1, 1, 1), timesteps.repeat(2), torch.cat([classes, nulls]))
-        conditional, unconditional = both.chunk(2)
+        both = denoise(self.denoiser, inputs.repeat(2, 1, 1, 1), timesteps.repeat(2), torch.cat([classes, nulls]))
+        conditional, unconditional = both.float().chunk(2)
         return unconditional + scale * (conditional - unconditional)
 
     def _pixels(self, latents: Latents) -> torch.Tensor:
-        return to_pixels(decode(self.autoencoder, self.latent_scale.unscale(latents)))
+        raw = self.latent_scale.unscale(latents).to(self.autoencoder.dtype)
+        return to_pixels(decode(self.autoencoder, raw).float())

@@ -13,7 +13,7 @@ from rayograph.runs.artifact import Artifact
 
 STATE, CONTROL, DEAD = "state.json", "control.json", "dead/"
 
-Phase = Literal["planning", "running", "paused", "cancelled", "failed", "done"]
+Phase = Literal["running", "paused", "interrupted", "cancelled", "failed", "done"]
 Wanted = Literal["running", "paused", "cancelled"]
 
 
@@ -42,8 +42,11 @@ class JobState(BaseModel):
     dead: list[str] = []
     """Shards whose units were set aside."""
     device_seconds: float = 0.0
-    """Spent by replicas on committed units, over all attempts."""
+    """Of drawing, over committed units and all attempts."""
+    replica_seconds: float = 0.0
+    """That replicas were there, busy or not, over all attempts."""
     money: float | None = None
+    """What those cost, where the profile has a price."""
     error: str | None = None
     """Of phase "failed": one line."""
 

@@ -1,65 +1,106 @@
-"""The coordinator: a window of units in flight, lost ones sent again, nothing drawn twice that is there already."""
+"""The coordinator: a window of units in flight, lost ones sent again, hopeless ones set aside, nothing drawn twice."""
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, Iterator, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Iterator
+from dataclasses import dataclass, field
 from typing import Any
 
-from ray.exceptions import RayActorError
-
-from rayograph.errors import DataError
-from rayograph.sampling.units import Unit
+from rayograph.sampling.plan import Unit
+from rayograph.sampling.units import Landed
 
 log = logging.getLogger(__name__)
 
+TICK_SECONDS = 1.0
 
-def draw_all(handle: Any, units: Sequence[Unit], *, window: int, max_attempts: int) -> Iterator[tuple[Unit, bytes]]:
-    """Every unit and its index, as they are committed, at most `window` in flight.
 
-    Serve never sends a request again: a unit whose replica died is. Raises DataError naming a unit that failed
-    `max_attempts` times.
+@dataclass(frozen=True)
+class SetAside:
+    """A unit that failed as often as is allowed, and how it did the last time."""
+
+    unit: Unit
+    attempts: int
+    error: str
+
+
+@dataclass(frozen=True)
+class Tick:
+    """Time went by; `lost` units have been sent again so far, `flying` are under way."""
+
+    lost: int
+    flying: int
+
+
+@dataclass
+class Coordinator:
+    """Keeps `window()` units in flight, as it says from moment to moment; 0 is a pause.
+
+    `call` sends a unit to a replica. Serve never sends a request again: what a dead replica had, this does, elsewhere
+    and a little later each time, up to `max_attempts`. What has landed is never drawn again.
     """
-    loop = asyncio.new_event_loop()
-    drawing = _draw_all(handle, units, window, max_attempts)
-    try:
-        while True:
-            try:
-                yield loop.run_until_complete(anext(drawing))
-            except StopAsyncIteration:
-                return
-    finally:
-        loop.run_until_complete(drawing.aclose())
-        loop.close()
 
+    call: Callable[[Unit], Any]
+    window: Callable[[], int]
+    max_attempts: int
+    _lost: int = field(default=0, init=False)
 
-async def _draw_all(
-    handle: Any, units: Sequence[Unit], window: int, max_attempts: int
-) -> AsyncGenerator[tuple[Unit, bytes], None]:
-    waiting = iter(units)
-    flying: set[asyncio.Task[tuple[Unit, bytes]]] = set()
-    try:
-        while True:
-            for unit in waiting:
-                flying.add(asyncio.create_task(_draw(handle, unit, max_attempts)))
-                if len(flying) >= window:
-                    break
-            if not flying:
-                return
-            landed, flying = await asyncio.wait(flying, return_when=asyncio.FIRST_COMPLETED)
-            for task in landed:
-                yield task.result()
-    finally:
-        for task in flying:
-            task.cancel()
-
-
-async def _draw(handle: Any, unit: Unit, max_attempts: int) -> tuple[Unit, bytes]:
-    for attempt in range(1, max_attempts + 1):
+    def run(self, units: Iterable[Unit]) -> Iterator[Landed | SetAside | Tick]:
+        """Every unit's end, as it comes, and a tick a second in between. Takes from `units` no faster than it sends."""
+        loop = asyncio.new_event_loop()
+        events = self._events(iter(units))
         try:
-            return unit, await handle.remote(unit)
-        except RayActorError as error:
-            log.warning(
-                "%s: its replica died (attempt %d of %d): %s", unit.shard, attempt, max_attempts, type(error).__name__
-            )
-            await asyncio.sleep(0.2 * attempt)  # Serve's router needs a moment to learn of the death
-    raise DataError(f"{unit.shard}: samples {unit.start} to {unit.stop - 1} failed {max_attempts} times")
+            while True:
+                try:
+                    yield loop.run_until_complete(anext(events))
+                except StopAsyncIteration:
+                    return
+        finally:
+            loop.run_until_complete(events.aclose())
+            loop.close()
+
+    async def _events(self, units: Iterator[Unit]) -> AsyncGenerator[Landed | SetAside | Tick, None]:
+        flying: set[asyncio.Task[Landed | SetAside]] = set()
+        more = True
+        try:
+            while more or flying:
+                while more and len(flying) < self.window():
+                    unit = next(units, None)
+                    if unit is None:
+                        more = False
+                    else:
+                        flying.add(asyncio.create_task(self._draw(unit)))
+                if flying:
+                    landed, flying = await asyncio.wait(
+                        flying, timeout=TICK_SECONDS, return_when=asyncio.FIRST_COMPLETED
+                    )
+                    for task in landed:
+                        yield task.result()
+                elif more:
+                    await asyncio.sleep(TICK_SECONDS)
+                yield Tick(self._lost, len(flying))
+        finally:
+            for task in flying:
+                task.cancel()
+
+    async def _draw(self, unit: Unit) -> Landed | SetAside:
+        error = ""
+        for attempt in range(1, self.max_attempts + 1):
+            if attempt > 1:
+                self._lost += 1
+                await asyncio.sleep(min(10.0, 0.2 * 2**attempt))  # Serve's router learns of a death after a moment
+            try:
+                landed: Landed = await self.call(unit)
+                return landed
+            except asyncio.CancelledError:
+                raise
+            except Exception as failure:  # noqa: BLE001 - a lost replica, node or controller has many faces
+                error = _line(failure)
+                log.warning("%s: attempt %d of %d: %s", unit.shard, attempt, self.max_attempts, error)
+        return SetAside(unit, self.max_attempts, error)
+
+
+def _line(failure: BaseException) -> str:
+    """The last line of what it says: of a remote traceback, the error itself."""
+    cause = getattr(failure, "cause", None) or failure
+    said = [line.strip() for line in str(cause).splitlines() if line.strip()]
+    return f"{type(cause).__name__}: {said[-1][:300] if said else ''}"

@@ -1,6 +1,7 @@
 """Shards inside an artifact: put once, read by sample."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ from rayograph.runs.manifest import FileRecord, ShardRecord
 from rayograph.shards.index import ShardIndex, index_name
 from rayograph.shards.rows import Rows
 from rayograph.shards.sample import Sample
+from rayograph.shards.scan import scan_shard
 from rayograph.shards.tar import write_shard
 
 GAP_BYTES = 64 * 1024
@@ -24,9 +26,15 @@ def shard_name(split: str, number: int) -> str:
 def put_shard(
     artifact: Artifact, name: str, samples: Sequence[Sample], facts: dict[str, Any] | None = None
 ) -> ShardIndex:
-    """Writes a shard, then its index, whose presence says that the shard is whole. Writing twice changes nothing."""
+    """Writes a shard, then its index, whose presence says that the shard is whole. Writing twice changes nothing.
+
+    The first shard stands where another comes with other bytes (rounding, a signature's time), and so does its index.
+    """
     data, index = write_shard(samples, facts)
-    artifact.store.put_if_absent(artifact.key(name), data)
+    if not artifact.store.put_if_absent(artifact.key(name), data):
+        there = scan_shard(artifact.store, artifact.key(name))
+        if there.sha256 != index.sha256:
+            index = replace(there, facts=facts or {})
     artifact.store.put_if_absent(artifact.key(index_name(name)), index.to_bytes())
     return index
 

@@ -56,6 +56,10 @@ def _run_stage(stage: ResolvedStage) -> None:
         _say(f"{stage.name:18} committed before  {stage.artifact.uri}")
         return
     started = time.monotonic()
+    if isinstance(stage.declared, Sample):
+        from rayograph.stages.asked import plan_of
+
+        plan_of(stage, stage.declared)
     connect(stage.scale)
     stage.artifact.write(RESOLVED, stage.described())
     outcome = _work_of(stage.declared)(stage, stage.declared)

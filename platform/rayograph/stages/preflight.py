@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from rayograph.config import Evaluate, Job, Pack, Scale, TrainAutoencoder, TrainDiffusion
+from rayograph.config import Evaluate, Job, Pack, Sample, Scale, TrainAutoencoder, TrainDiffusion
 from rayograph.config.batches import worker_counts
 from rayograph.config.training import Training
 from rayograph.errors import ConfigError
@@ -21,6 +21,8 @@ def check(job: Job, scale: Scale, names: Sequence[str]) -> None:
             _autoencoder(job, name, stage)
         if isinstance(stage, TrainDiffusion):
             _diffusion(job, name, stage)
+        if isinstance(stage, Sample):
+            _sampling(job, name, stage, scale)
         if isinstance(stage, Evaluate):
             _evaluation(job, name, stage)
 
@@ -59,6 +61,29 @@ def image_size_of(job: Job, name: str, stage: TrainAutoencoder) -> tuple[str, in
     if isinstance(images, Pack) and images.image_size is None:
         raise ConfigError(f"{name}.view.image_size: expected a size, as {stage.images} leaves images at their own")
     return f"{stage.images}.image_size", images.image_size if isinstance(images, Pack) else None
+
+
+def _sampling(job: Job, name: str, stage: Sample, scale: Scale) -> None:
+    """A request's first rows are looked at before a model is trained for it; all of them, when its turn comes."""
+    files = scale.sampling.certificate_file, scale.sampling.private_key_file
+    if stage.marking.credentials and None in files:
+        raise ConfigError(
+            f"{name}.marking.credentials: expected sampling.certificate_file and sampling.private_key_file in the "
+            "scale profile, got none"
+        )
+    trained = job.stages.get(stage.model)
+    autoencoder = job.stages.get(trained.autoencoder) if isinstance(trained, TrainDiffusion) else None
+    if not isinstance(trained, TrainDiffusion) or not isinstance(autoencoder, TrainAutoencoder):
+        return
+    _, side = image_size_of(job, trained.autoencoder, autoencoder)
+    if side is None:
+        return
+    from rayograph.sampling.freeze import glance
+    from rayograph.sampling.traits import ModelTraits
+
+    multiple = autoencoder.network.downsampling_factor * 2 ** (len(trained.network.block_out_channels) - 1)
+    steps = trained.noise_schedule.num_train_timesteps
+    glance(stage, name, ModelTraits(trained.network.num_classes, None, side, multiple, steps), scale.endpoint_url)
 
 
 def _evaluation(job: Job, name: str, stage: Evaluate) -> None:

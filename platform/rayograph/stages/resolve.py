@@ -22,7 +22,7 @@ NOT_IN_KEY = {
     *("seed", "bad_sample_limit", "max_rollbacks"),
     *("log_every_images", "preview_every_images", "preview_images"),
     *("checkpoint_every_images", "keep_checkpoints", "keep_best_checkpoints", "keep_checkpoint_every_images"),
-    "ema_snapshot_every_images",
+    *("ema_snapshot_every_images", "priority"),
 }
 """What may change under way without changing the result; the seed counts once resolved."""
 

@@ -1,52 +1,182 @@
-"""sample: units of samples drawn by Ray Serve replicas, each committed as an output shard."""
+"""sample: a request's units drawn by Ray Serve replicas, each committed as an output shard.
+
+A stage killed half way goes on from its committed shards, whoever committed them; two drivers of one request share the
+work, and every shard is committed once.
+"""
+
+import json
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
 
 from rayograph.config import Sample
-from rayograph.sampling.units import SPLIT, plan_units
-from rayograph.shards.index import ShardIndex
-from rayograph.shards.store import find_index
-from rayograph.stages.cluster import require
+from rayograph.errors import DataError, StoppedError
+from rayograph.runs.artifact import Artifact
+from rayograph.sampling.again import keep_origin
+from rayograph.sampling.plan import Plan
+from rayograph.sampling.state import DEAD, wanted
+from rayograph.sampling.units import Landed, Origin
+from rayograph.serving.coordinator import Coordinator, SetAside, Tick
+from rayograph.serving.sampler import MAX_ONGOING, Assignment, application
+from rayograph.serving.shares import Share
+from rayograph.shards.index import SUFFIX
+from rayograph.stages.asked import plan_of
+from rayograph.stages.cluster import LOCAL, inside_submitted_job, require
+from rayograph.stages.lineage import ancestors
 from rayograph.stages.outcome import Outcome
 from rayograph.stages.recorder import Recorder
 from rayograph.stages.resolve import ResolvedStage
+from rayograph.stages.steward import Steward
+
+READERS = 16
 
 
 def run_sample(stage: ResolvedStage, declared: Sample) -> Outcome:
-    """Draws what is not drawn yet; a stage killed half way goes on from its committed shards."""
-    from rayograph.serving.coordinator import draw_all
-    from rayograph.serving.sampler import MAX_ONGOING, deploy, remove
-
+    """Draws what is not drawn yet. Raises DataError naming units that had to be set aside: the same command tries them
+    again; StoppedError where the job was cancelled.
+    """
+    if wanted(stage.artifact) == "cancelled":
+        raise StoppedError(f"{stage.artifact.uri}: was cancelled; `rayograph resume` lets it go on")
     model, trained = stage.input("model")
-    scale = stage.scale.sampling
-    units = plan_units(declared)
-    indices = {unit.number: index for unit in units if (index := find_index(stage.artifact, unit.shard)) is not None}
-    todo = [unit for unit in units if unit.number not in indices]
-    with Recorder(stage, "images", declared.num_samples) as recorder:
-        recorder.progress.advance_to(sum(len(index) for index in indices.values()))
-        if todo:
-            replicas = min(scale.replicas, len(todo))
-            require(stage.scale, stage.name, cpus=replicas * scale.cpus_per_replica, gpus=replicas * stage.scale.gpus)
-            application = f"rayograph-{stage.job.name}-{stage.name}-{stage.key}"
-            handle = deploy(
-                application,
-                replicas,
-                scale.cpus_per_replica,
-                stage.scale.gpus,
-                request=declared,
-                seed=stage.seed,
-                model=model,
-                digest=trained.digest,
-                target=stage.artifact,
-                device=stage.scale.device,
-                threads=scale.threads_per_replica,
-            )
-            try:
-                window = MAX_ONGOING * replicas
-                for unit, data in draw_all(handle, todo, window=window, max_attempts=scale.max_attempts):
-                    indices[unit.number] = ShardIndex.from_bytes(data, unit.shard)
-                    recorder.progress.advance_to(recorder.progress.done + len(indices[unit.number]))
-            finally:
-                remove(application)
-    outcome = Outcome(facts={"class_names": trained.facts["class_names"]})
-    for unit in units:
-        outcome.add_shard(stage, unit.shard, SPLIT, indices[unit.number])
+    plan = plan_of(stage, declared)
+    before = ancestors(model, stage.scale.endpoint_url)
+    data = sorted({manifest.digest for _, manifest in before if manifest.kind == "pack"})
+    origin = Origin(stage.artifact.path, plan.digest, trained.digest, tuple(data))
+    keep_origin(stage.artifact, origin, model.uri, declared.image, declared.marking)
+    there = committed_units(stage.artifact, plan)
+    landed: dict[int, Landed] = {}
+    facts = {"class_names": trained.facts["class_names"], "request": plan.digest}
+    with Recorder(stage, "images", plan.total_samples) as recorder:
+        if not there.all():
+            facts |= _draw_missing(stage, declared, plan, origin, there, landed, recorder)
+        outcome = Outcome(facts=facts)
+        for unit in _in_order(stage.artifact, plan, landed):
+            outcome.files += unit.files
+            outcome.shards.append(unit.shard)
+    outcome.files += stage.artifact.records("request/p")  # the plan and its pages; not what this machine measured
     return outcome
+
+
+def committed_units(artifact: Artifact, plan: Plan) -> np.ndarray:
+    """(units,) bool, by one listing."""
+    there = np.zeros(plan.total_units, bool)
+    for name in artifact.names("shards/"):
+        if name.endswith(SUFFIX):
+            there[int(name.removesuffix(SUFFIX).rpartition("-")[2])] = True
+    return there
+
+
+def _draw_missing(
+    stage: ResolvedStage,
+    declared: Sample,
+    plan: Plan,
+    origin: Origin,
+    there: np.ndarray,
+    landed: dict[int, Landed],
+    recorder: Recorder,
+) -> dict[str, Any]:
+    """Draws what is not there into `landed`; what all of it cost, for the manifest."""
+    scale = stage.scale.sampling
+    missing = np.flatnonzero(~there)
+    gpus = stage.scale.gpus if scale.gpus_per_replica is None else scale.gpus_per_replica
+    replicas = scale.model_copy(update={"replicas": _bounded(scale.replicas, len(missing))})
+    at_once = max(1, replicas.replicas[0])
+    require(stage.scale, stage.name, cpus=at_once * scale.cpus_per_replica, gpus=at_once * gpus)
+    assignment = Assignment(
+        stage.artifact, stage.inputs["model"], origin, declared.image, declared.marking, replicas, stage.scale.device
+    )
+    for name in stage.artifact.names(DEAD):
+        stage.artifact.store.delete(stage.artifact.key(name))
+    with application(f"rayograph-{stage.job.name}-{stage.name}-{stage.key}", assignment, gpus) as serving:
+        share = _share(stage, declared, replicas.replicas[1], gpus)
+        steward = Steward(
+            stage.artifact, plan.total_samples, plan.total_units, declared.priority, scale.price_per_hour,
+            MAX_ONGOING, share.now, serving.running, serving.failure,
+        )  # fmt: skip
+        steward.units = int(there.sum())
+        steward.samples = sum(len(plan.unit(int(number))) for number in np.flatnonzero(there))
+        recorder.progress.advance_to(steward.samples)
+        with steward:
+            coordinator = Coordinator(serving.call, steward.window, scale.max_attempts)
+            for event in coordinator.run(plan.unit(int(number)) for number in missing):
+                match event:
+                    case Landed():
+                        landed[event.unit] = event
+                        steward.units += 1
+                        steward.samples += event.shard.samples
+                        steward.device_seconds += event.device_seconds
+                        recorder.progress.advance_to(steward.samples)
+                    case SetAside():
+                        _set_aside(stage.artifact, event)
+                        steward.dead.append(event.unit.shard)
+                        recorder.progress.say(f"{event.unit.shard} set aside: {event.error}")
+                    case Tick():
+                        steward.lost = event.lost
+                        _look_up(stage, steward)
+                        if steward.overtaken:
+                            break
+            share.leave()
+            if steward.dead:
+                raise DataError(
+                    f"{stage.artifact.uri}: {len(steward.dead)} of {plan.total_units} units failed "
+                    f"{scale.max_attempts} times each and were set aside ({', '.join(steward.dead[:3])}): "
+                    f"{DEAD} says why; the same command tries them again"
+                )
+    return {
+        "device_seconds": round(steward.device_seconds, 3),
+        "replica_seconds": round(steward.replica_seconds, 3),
+        "device_seconds_per_image": round(steward.device_seconds / plan.total_samples, 6),
+        "money": steward.money,
+        "money_per_image": None if steward.money is None else round(steward.money / plan.total_samples, 9),
+        "lost": steward.lost,
+    }
+
+
+def _look_up(stage: ResolvedStage, steward: Steward) -> None:
+    """Raises StoppedError once the job is cancelled, DataError once no replica can ever start."""
+    if steward.wanted == "cancelled":
+        raise StoppedError(f"{stage.artifact.uri}: cancelled; `rayograph resume` lets it go on")
+    if steward.failure is not None:
+        raise DataError(f"{stage.name}: its replicas cannot start: {steward.failure}")
+
+
+def _share(stage: ResolvedStage, declared: Sample, replicas: int, gpus: float) -> Share:
+    shared = stage.scale.ray.address != LOCAL or inside_submitted_job()
+    cost, resource = (gpus, "GPU") if gpus else (stage.scale.sampling.cpus_per_replica, "CPU")
+    return Share(
+        stage.artifact.path, declared.priority, replicas, cost, resource, shared and not stage.scale.ray.autoscaling
+    )
+
+
+def _bounded(replicas: tuple[int, int], units: int) -> tuple[int, int]:
+    """No more replicas than units."""
+    fewest, most = replicas
+    return min(fewest, units), min(most, units)
+
+
+def _set_aside(artifact: Artifact, event: SetAside) -> None:
+    unit = event.unit
+    said = {
+        "unit": unit.number,
+        "samples": [unit.start, unit.stop],
+        "attempts": event.attempts,
+        "error": event.error,
+    }
+    name = unit.shard.rpartition("/")[2].removesuffix(".tar")
+    artifact.write(f"{DEAD}{name}.json", json.dumps(said, indent=1).encode())
+
+
+def _in_order(artifact: Artifact, plan: Plan, landed: dict[int, Landed]) -> Iterator[Landed]:
+    """Every unit; those of earlier attempts, and of other drivers, by their indices."""
+
+    def read(number: int) -> Landed:
+        unit = plan.unit(number)
+        found = landed.get(number) or Landed.found(artifact, unit)
+        if found is None:
+            raise DataError(f"{artifact.uri}/{unit.shard}: expected the shard, found none")
+        return found
+
+    with ThreadPoolExecutor(READERS, thread_name_prefix="indices") as pool:
+        yield from pool.map(read, range(plan.total_units))

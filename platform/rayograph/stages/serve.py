@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from rayograph.config import Job, Scale
+from rayograph.config import Job, Sample, Scale
 from rayograph.errors import ConfigError, RayographError, ResourceError
 from rayograph.runs.artifact import Artifact
 from rayograph.serving.gate import LOOPBACK
@@ -103,10 +103,11 @@ def open_plan(artifact: Artifact) -> Plan | None:
 
 
 def prepare(stage: ResolvedStage) -> None:
-    """THE SEAM to what checks a request whole: a missing column, an unknown class or a broken file is one line, now.
+    """Checks a request whole and fixes it: a missing column, an unknown class or a broken file is one line, now."""
+    from rayograph.stages.asked import plan_of
 
-    TODO(owner): `from rayograph.stages.asked import plan_of; plan_of(stage, stage.declared)`, once that is here.
-    """
+    if isinstance(stage.declared, Sample):
+        plan_of(stage, stage.declared)
 
 
 def _start(scale: Scale, artifact: Artifact, job: Job, target: str) -> None:

@@ -15,9 +15,10 @@ from rayograph.errors import DataError
 from rayograph.ingest.sources.base import Rejected, Row, Task
 from rayograph.ingest.sources.listing import Listing
 from rayograph.ingest.sources.naming import KNOWN, choose
-from rayograph.ingest.sources.places import Places, RangeFile, ahead
+from rayograph.ingest.sources.places import Places, ahead
 from rayograph.ingest.sources.tables import Cells, TableRows, cells_of, columns_to_read, holds_addresses, labels_of
 from rayograph.storage import ObjectStore, open_store
+from rayograph.storage.range_file import RangeFile
 
 IMAGE_EXTENSIONS = (".jpg", ".jpeg", ".png", ".webp")
 

@@ -15,9 +15,10 @@ from rayograph.errors import DataError
 from rayograph.ingest.sources.base import Rejected, Row, Task
 from rayograph.ingest.sources.listing import unique_names
 from rayograph.ingest.sources.naming import choose
-from rayograph.ingest.sources.places import Places, RangeFile, ahead, files_below
+from rayograph.ingest.sources.places import Places, ahead, files_below
 from rayograph.ingest.sources.tables import Cells, TableRows, cells_of, columns_to_read, holds_addresses, labels_of
 from rayograph.runs.digests import sha256
+from rayograph.storage.range_file import RangeFile
 
 _BUFFER_BYTES = 4 << 20
 """Of each column, read at once."""

@@ -1,0 +1,88 @@
+"""How many images go through the networks at once: measured where they will be drawn, then kept with the job.
+
+All replicas of a job use the same number, so that a unit drawn again comes to the same bytes.
+"""
+
+import json
+import os
+import time
+
+import torch
+
+from rayograph.runs.artifact import Artifact
+from rayograph.sampling.denoising import DiffusionModel
+from rayograph.sampling.draws import Draws
+
+MEMORY_SHARE = 0.85
+"""Of what is free before, that a batch may take."""
+GAIN = 1.05
+"""A larger batch that is not faster by as much is not worth its memory."""
+
+
+def agreed_batch_size(target: Artifact, model: DiffusionModel, draws: Draws, declared: int | str) -> int:
+    """The declared one, or what the first replica to draw images of this size measured, by kind of device."""
+    if isinstance(declared, int):
+        return min(declared, len(draws))
+    group = draws.group
+    key = target.key(f"request/batch-{group.width}x{group.height}-{_device_name(model.device)}.json")
+    if not target.store.exists(key):
+        size = fastest_batch(model, draws)
+        target.store.put_if_absent(key, json.dumps({"batch_size": size}).encode())
+    return int(json.loads(target.store.read(key))["batch_size"])
+
+
+def fastest_batch(model: DiffusionModel, draws: Draws) -> int:
+    """1, 2, 4, … images of a unit, as long as there is memory for twice as many and it still pays.
+
+    The smallest of those that come near the fastest: what is beyond only takes memory.
+    """
+    rates: dict[int, float] = {}
+    size = 1
+    while size <= len(draws):
+        free = _free_bytes(model.device)
+        rates[size], taken = _measured(model, draws[:size])
+        best = max(rates, key=lambda tried: rates[tried])
+        if 2 * taken > MEMORY_SHARE * free or size >= 4 * best:  # twice doubled, and no faster
+            break
+        size *= 2
+    fastest = max(rates.values())
+    return min(tried for tried, rate in rates.items() if rate * GAIN >= fastest)
+
+
+def _measured(model: DiffusionModel, draws: Draws) -> tuple[float, int]:
+    """Images/s and bytes of one batch, at two steps instead of all: networks cost the same at every one."""
+    sampler = draws.sampler.model_copy(update={"num_inference_steps": min(2, draws.group.num_inference_steps)})
+    seeds, counters, classes = draws.tensors()
+    noise = model.noise(seeds, counters, (draws.group.height, draws.group.width))
+    seconds = []
+    cuda = model.device.type == "cuda"
+    if cuda:
+        torch.cuda.reset_peak_memory_stats(model.device)
+    before = _used_bytes(model.device)
+    for _ in range(3):  # the first one plans and allocates
+        started = time.perf_counter()
+        model.walk(noise, classes, sampler)
+        if cuda:
+            torch.cuda.synchronize(model.device)
+        seconds.append(time.perf_counter() - started)
+    after = torch.cuda.max_memory_allocated(model.device) if cuda else _used_bytes(model.device)
+    return len(draws) / min(seconds[1:]), max(0, after - before)
+
+
+def _free_bytes(device: torch.device) -> int:
+    if device.type == "cuda":
+        free: int = torch.cuda.mem_get_info(device)[0]
+        return free + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+    return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+
+
+def _used_bytes(device: torch.device) -> int:
+    if device.type == "cuda":
+        return int(torch.cuda.memory_allocated(device))
+    with open("/proc/self/statm") as file:
+        return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+def _device_name(device: torch.device) -> str:
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
+    return "".join(letter if letter.isalnum() else "-" for letter in name.lower())

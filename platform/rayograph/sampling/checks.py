@@ -1,0 +1,206 @@
+"""What a request's rows mean, checked whole columns at a time: every row is good, or one line names the first bad one.
+
+Shapes: n rows.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from rayograph.config import Request, Sampler
+from rayograph.config.explain import suggestion
+from rayograph.errors import DataError
+from rayograph.sampling.request import KNOWN
+from rayograph.sampling.traits import ModelTraits
+
+MAX_TEXT_BYTES = 10_000
+"""Of a prompt, or of any column that is carried along: it travels in every image's record."""
+
+CONDITIONS = ("prompt", "boxes", "map", "image", "mask")
+"""What a model may be conditioned on beside classes; none that is trained here takes them yet."""
+
+MAX_COUNT = 10**9
+SCHEDULERS = ("ddim", "dpmsolver++")
+
+
+@dataclass(frozen=True)
+class Checker:
+    """Makes a page of good rows of a table as it was read."""
+
+    request: Request
+    traits: ModelTraits
+    sampler: Sampler
+
+    def page(self, table: pa.Table, first_row: int) -> dict[str, Any]:
+        """Columns of the rows from number `first_row` on: count, width, height, num_inference_steps (n,) int64,
+        scheduler (n,) its place in SCHEDULERS, guidance_scale (n,) float64, seed (n,) Arrow uint64 with nulls,
+        classes (n,) int64 where the model has classes, and an Arrow column for each one that is kept.
+
+        Raises DataError naming file, row and column, what was expected and what came.
+        """
+        self._columns(table.column_names)
+        column = {name: table[name].combine_chunks() for name in table.column_names}
+        for name, values in column.items():
+            if isinstance(values, pa.ChunkedArray):
+                column[name] = pa.concat_arrays(values.chunks)
+            if pa.types.is_dictionary(column[name].type):
+                column[name] = column[name].cast(column[name].type.value_type)
+        rows, side = len(table), self.traits.side
+        read = _Reader(self.request.uri, first_row, rows, column)
+        steps = self.traits.num_train_timesteps
+        page: dict[str, Any] = {
+            "count": read.integers("count", 1, MAX_COUNT, 1),
+            "width": read.integers("width", 1, self.request.max_side, side),
+            "height": read.integers("height", 1, self.request.max_side, side),
+            "num_inference_steps": read.integers("num_inference_steps", 1, steps, self.sampler.num_inference_steps),
+            "guidance_scale": read.reals("guidance_scale", 0.0, 1000.0, self.sampler.guidance_scale),
+            "scheduler": read.choice("scheduler", SCHEDULERS, self.sampler.scheduler),
+            "seed": read.seeds("seed"),
+        }
+        for name in ("width", "height"):
+            wrong = page[name] % self.traits.multiple != 0
+            read.refuse(name, wrong, f"a multiple of {self.traits.multiple}", page[name])
+        if self.traits.num_classes:
+            page["classes"] = read.classes("class", self.traits)
+        for name in self.request.keep:
+            page[name] = read.texts(name)
+        return page
+
+    def _columns(self, names: list[str]) -> None:
+        uri, kept = self.request.uri, self.request.keep
+        for name in names:
+            if name not in KNOWN and name not in CONDITIONS and name not in kept:
+                raise DataError(f"{uri}: column {name!r}: not known{suggestion(name, KNOWN)}; `keep` carries it along")
+        for name in CONDITIONS:
+            if name in names and name not in kept:
+                takes = "classes" if self.traits.num_classes else "no condition"
+                raise DataError(f"{uri}: column {name!r}: the model takes {takes}, no {name}; `keep` carries it along")
+        missing = [name for name in kept if name not in names]
+        if self.traits.num_classes and "class" not in names:
+            missing.insert(0, "class")
+        if missing:
+            raise DataError(f"{uri}: expected a column {missing[0]!r}, got {', '.join(map(repr, names))}")
+        if not self.traits.num_classes and "class" in names:
+            raise DataError(f"{uri}: column 'class': expected none, as the model has no classes")
+
+
+@dataclass(frozen=True)
+class _Reader:
+    """Columns of one table, each checked as it is taken."""
+
+    uri: str
+    first_row: int
+    rows: int
+    columns: dict[str, pa.Array]
+
+    def refuse(self, name: str, wrong: np.ndarray, expected: str, values: Any) -> None:
+        """Raises DataError for the first row that is wrong."""
+        if wrong.any():
+            row = int(np.argmax(wrong))
+            value = values[row]
+            shown = repr(value.as_py() if isinstance(value, pa.Scalar) else getattr(value, "item", lambda: value)())
+            shown = shown if len(shown) <= 60 else f"{shown[:60]}… ({len(shown)} characters)"
+            raise DataError(f"{self.uri} row {self.first_row + row}: {name}: expected {expected}, got {shown}")
+
+    def integers(self, name: str, low: int, high: int, default: int) -> np.ndarray:
+        values = self._numbers(name)
+        if values is None:
+            return np.full(self.rows, default, np.int64)
+        expected = f"a whole number from {low} to {high}"
+        filled = values.fill_null(default)
+        if pa.types.is_floating(values.type):
+            reals = filled.to_numpy(zero_copy_only=False)
+            self.refuse(name, ~(np.isfinite(reals) & (reals == np.floor(reals))), expected, values)
+            self.refuse(name, (reals < low) | (reals > high), expected, values)
+            return reals.astype(np.int64)
+        numbers = filled.to_numpy(zero_copy_only=False)
+        self.refuse(name, (numbers < low) | (numbers > high), expected, values)
+        return numbers.astype(np.int64)
+
+    def reals(self, name: str, low: float, high: float, default: float) -> np.ndarray:
+        values = self._numbers(name)
+        if values is None:
+            return np.full(self.rows, default)
+        reals = values.cast(pa.float64(), safe=False).fill_null(default).to_numpy(zero_copy_only=False)
+        self.refuse(name, ~((reals >= low) & (reals <= high)), f"a number from {low:g} to {high:g}", values)
+        return reals
+
+    def seeds(self, name: str) -> pa.Array:
+        """uint64, null where the job's own seed counts."""
+        values = self._numbers(name)
+        if values is None:
+            return pa.nulls(self.rows, pa.uint64())
+        expected = "a whole number from 0 to 2⁶⁴ - 1"
+        if pa.types.is_floating(values.type):
+            reals = values.fill_null(0).to_numpy(zero_copy_only=False)
+            exact = np.isfinite(reals) & (reals == np.floor(reals)) & (np.abs(reals) <= 2.0**53)
+            self.refuse(name, ~exact | (reals < 0), expected, values)
+        elif pa.types.is_signed_integer(values.type):
+            self.refuse(name, values.fill_null(0).to_numpy(zero_copy_only=False) < 0, expected, values)
+        return values.cast(pa.uint64())
+
+    def choice(self, name: str, known: tuple[str, ...], default: str) -> np.ndarray:
+        values = self.columns.get(name)
+        if values is None or pa.types.is_null(values.type):
+            return np.full(self.rows, known.index(default), np.int64)
+        if not _is_text(values.type):
+            self.refuse(name, np.ones(self.rows, bool), f"one of {', '.join(known)}", values)
+        places = pc.index_in(values.fill_null(default), value_set=pa.array(known, values.type))
+        self.refuse(name, _nulls(places), f"one of {', '.join(known)}", values)
+        return places.to_numpy(zero_copy_only=False).astype(np.int64)
+
+    def classes(self, name: str, traits: ModelTraits) -> np.ndarray:
+        """Numbers, or names."""
+        values, names = self.columns[name], traits.class_names or ()
+        expected = f"a class from 0 to {traits.num_classes - 1}"
+        if names and names != tuple(map(str, range(traits.num_classes))):
+            expected += f" or its name ({', '.join(names[:8])}{', …' if len(names) > 8 else ''})"
+        self.refuse(name, _nulls(values), expected, values)
+        if not _is_text(values.type):
+            numbers = self.integers(name, -(2**62), 2**62, 0)
+        else:
+            by_name = pc.index_in(values, value_set=pa.array(names, values.type)) if names else pa.nulls(len(values))
+            digits = pc.if_else(pc.match_substring_regex(values, r"^\d{1,9}$"), values, None).cast(pa.int64())
+            numbers = pc.coalesce(by_name.cast(pa.int64()), digits).fill_null(-1).to_numpy(zero_copy_only=False)
+        wrong = (numbers < 0) | (numbers >= traits.num_classes)
+        if traits.class_names is None and _is_text(values.type):
+            wrong &= numbers >= 0  # names will be known once the data is packed
+        self.refuse(name, wrong, expected, values)
+        return numbers
+
+    def texts(self, name: str) -> pa.Array:
+        """As strings, whatever they were."""
+        values = self.columns[name]
+        if not _is_text(values.type):
+            try:
+                values = values.cast(pa.string())
+            except pa.ArrowException:
+                raise DataError(f"{self.uri}: column {name!r}: expected text or numbers, got {values.type}") from None
+        try:
+            values.validate(full=True)
+        except pa.ArrowException as error:
+            raise DataError(f"{self.uri}: column {name!r}: expected text in UTF-8: {error}") from None
+        long = pc.binary_length(values).fill_null(0).to_numpy(zero_copy_only=False) > MAX_TEXT_BYTES
+        self.refuse(name, long, f"at most {MAX_TEXT_BYTES} bytes", values)
+        return values.cast(pa.string())
+
+    def _numbers(self, name: str) -> pa.Array | None:
+        values = self.columns.get(name)
+        if values is None or pa.types.is_null(values.type):
+            return None
+        if not (pa.types.is_integer(values.type) or pa.types.is_floating(values.type)):
+            self.refuse(name, ~_nulls(values), "a number", values)
+            return None
+        return values
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))
+
+
+def _nulls(values: pa.Array) -> np.ndarray:
+    found: np.ndarray = values.is_null().to_numpy(zero_copy_only=False)
+    return found

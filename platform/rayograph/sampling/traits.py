@@ -1,0 +1,45 @@
+"""What a trained model can be asked for: known from its configuration, without its weights."""
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from rayograph.errors import CheckpointError, MissingObjectError
+from rayograph.runs.artifact import Artifact
+from rayograph.runs.manifest import Manifest
+
+
+@dataclass(frozen=True)
+class ModelTraits:
+    """`side` is the size it was trained at, pixels; sides must be multiples of `multiple`: f times the grid's halvings.
+
+    `class_names` is None where names are not known yet, before the data is packed.
+    """
+
+    num_classes: int
+    class_names: tuple[str, ...] | None
+    side: int
+    multiple: int
+    num_train_timesteps: int
+
+    @staticmethod
+    def of(model: Artifact, manifest: Manifest) -> "ModelTraits":
+        """Of a committed model. Raises CheckpointError for a folder that is not whole."""
+        unet, vae = _config(model, "unet/config.json"), _config(model, "vae/config.json")
+        factor = 2 ** (len(vae["block_out_channels"]) - 1)
+        embeddings = unet.get("num_class_embeds")
+        return ModelTraits(
+            num_classes=embeddings - 1 if embeddings else 0,
+            class_names=tuple(manifest.facts.get("class_names", ())),
+            side=unet["sample_size"] * factor,
+            multiple=factor * 2 ** (len(unet["block_out_channels"]) - 1),
+            num_train_timesteps=_config(model, "scheduler/scheduler_config.json")["num_train_timesteps"],
+        )
+
+
+def _config(model: Artifact, name: str) -> dict[str, Any]:
+    try:
+        found: dict[str, Any] = json.loads(model.read(f"model/{name}"))
+    except (MissingObjectError, ValueError) as error:
+        raise CheckpointError(f"{model.uri}/model/{name}: expected a model's configuration: {error}") from error
+    return found
