@@ -160,7 +160,8 @@ def test_a_request_that_does_not_fit_its_model_is_refused_before_anything_is_wri
         raise DataError(f"{stage.declared.request.uri}: row 0: class: expected 0 to 3, got 9")
 
     idle.desk = StoreDesk(idle.store, Scale(), idle.painter.start, idle.painter.draw_again, prepare=refuse)
-    assert "row 0: class: expected 0 to 3, got 9" in refusal(idle.serve().post("/v1/jobs", json=idle.body()), 422)
+    told = refusal(idle.serve().post("/v1/jobs", json=idle.body()), 422)
+    assert told == "rows.0: class: expected 0 to 3, got 9"  # the client knows no file
     assert idle.painter.started == []
     assert idle.store.folders("gallery") == []
 

@@ -17,8 +17,10 @@ log = logging.getLogger(__name__)
 
 SUBMITTED = "submitted.json"
 """In an artifact that was asked for over HTTP: when."""
+ENDED = ("interrupted", "cancelled", "failed")
+"""Phases in which nobody draws, and nobody is expected to."""
 SILENT_SECONDS = 60.0
-FRESH_SECONDS, SETTLED_SECONDS = 1.0, 30.0
+FRESH_SECONDS, SETTLED_SECONDS = 1.0, 10.0
 """For how long an answer is given again: while a job moves, and once it has ended or fallen silent."""
 
 
@@ -28,7 +30,7 @@ class JobView(Answer):
     id: str
     job: str
     uri: str
-    phase: Literal["waiting", "planning", "running", "paused", "cancelled", "failed", "done"]
+    phase: Literal["waiting", "running", "paused", "interrupted", "cancelled", "failed", "done"]
     wanted: Wanted
     committed: bool
     silent_since: str | None
@@ -116,7 +118,7 @@ class Jobs:
         artifact, declared = begun.artifact, begun.declared
         state = read_state(artifact)
         updated = _submitted(artifact) if state is None else state.updated
-        moving = state is not None and state.phase in ("planning", "running", "paused")
+        moving = state is not None and state.phase in ("running", "paused")
         manifest = None if moving and not self._is_silent(updated) else self._catalogue.manifest(artifact)
         if manifest is not None:
             updated = updated or manifest.created
@@ -125,7 +127,7 @@ class Jobs:
             state = spoken.model_copy(
                 update={"phase": "done", "samples": manifest.samples, "units": len(manifest.shards), **last}
             )
-        ended = manifest is not None or (state is not None and state.phase in ("cancelled", "failed"))
+        ended = manifest is not None or (state is not None and state.phase in ENDED)
         told = state or _unspoken(updated or "", declared.get("num_samples") or 0)
         seed = declared["seed"]
         return JobView(
@@ -151,13 +153,13 @@ class Jobs:
 
 
 def _ended(view: JobView) -> bool:
-    return view.phase in ("cancelled", "failed") or view.committed
+    return view.phase in ENDED or view.committed
 
 
 def _unspoken(since: str, total: int) -> JobState:
     """Of a job that no coordinator has spoken of."""
     return JobState(
-        phase="planning", samples=0, total_samples=total, units=0, total_units=0, started=since, updated=since
+        phase="running", samples=0, total_samples=total, units=0, total_units=0, started=since, updated=since
     )
 
 

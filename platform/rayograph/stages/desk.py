@@ -78,7 +78,10 @@ class StoreDesk:
         artifact = stage.artifact
         committed = self._catalogue.manifest(artifact) is not None
         if not committed:
-            self._prepare(stage)
+            try:
+                self._prepare(stage)
+            except DataError as error:
+                raise _of_rows(error, stage, submission) from error
             artifact.write(RESOLVED, stage.described())
         told = {"submitted": datetime.now(UTC).isoformat(timespec="seconds")}
         created = artifact.store.put_if_absent(artifact.key(SUBMITTED), json.dumps(told).encode())
@@ -185,6 +188,14 @@ class StoreDesk:
     def _model_of(self, artifact: Artifact) -> Artifact:
         job, name = described_job(artifact)
         return resolve(job, self._scale, self._store)[name].inputs["model"]
+
+
+def _of_rows(error: DataError, stage: ResolvedStage, submission: Submission) -> DataError:
+    """Of rows that came with the submission, what the client knows them by: not the file that they became."""
+    if submission.rows is None or not isinstance(stage.declared, Sample) or stage.declared.request is None:
+        return error
+    uri = stage.declared.request.uri
+    return DataError(str(error).replace(f"{uri} row ", "rows.").replace(f"{uri}: ", "rows: "))
 
 
 def _class_names(manifest: Manifest) -> list[str]:

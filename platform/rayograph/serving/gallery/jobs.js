@@ -45,8 +45,9 @@ export function showHead(job) {
   byId("job-progress").value = share(job);
   const silent = job.silent_since && `Silent since ${moment(job.silent_since)}: nothing was heard of it for over a minute. Its coordinator, or the cluster, has gone.`;
   problem(byId("job-error"), job.error ?? silent);
-  byId("pause").hidden = job.committed || job.wanted !== "running" || job.phase === "failed";
-  byId("resume").hidden = job.committed || (job.wanted === "running" && job.phase !== "failed" && !job.silent_since);
+  const stands = ["failed", "interrupted"].includes(job.phase) || Boolean(job.silent_since);
+  byId("pause").hidden = job.committed || job.wanted !== "running" || stands;
+  byId("resume").hidden = job.committed || (job.wanted === "running" && !stands);
   byId("cancel").hidden = job.committed || job.wanted === "cancelled";
   const told = figures(job);
   const text = JSON.stringify(told);
