@@ -79,6 +79,7 @@ async function again() {
     byId("drawn").alt = `Image ${wanted.number}, drawn again`;
     byId("drawn-figure").hidden = byId("kept-caption").hidden = false;
     if (found.same_pixels) verdict(found.same_file ? "The same, byte for byte." : "The same, pixel for pixel.", false);
+    else if (found.largest_difference === 1) verdict(`The same but for rounding: ${count(found.different_pixels)} pixels differ by 1 of 255.`, false);
     else verdict(`${count(found.different_pixels)} pixels differ, by ${found.largest_difference} of 255 at most.`, true);
   } catch (refusal) {
     if (shown === wanted) verdict(refusal.message, true);
