@@ -1,4 +1,4 @@
-"""The command line: run, show, doctor, export, pause, resume, cancel, index, ls, verify, whence."""
+"""The command line: run, show, doctor, export, pause, resume, cancel, index, serve, ls, verify, whence."""
 
 import argparse
 import os
@@ -86,6 +86,18 @@ def _parser() -> argparse.ArgumentParser:
     )
     index.add_argument("--again", action="store_true", help="make the manifest anew where one is there")
     index.set_defaults(command=_index)
+
+    serve = commands.add_parser("serve", help="batch generation over HTTP, with a gallery; until interrupted")
+    serve.add_argument("--on", metavar="SCALE", help="a scale profile, such as cluster/laptop/scale.yaml")
+    serve.add_argument("--store", metavar="URI", help="where models are and images go, instead of the profile's store")
+    serve.add_argument("--endpoint-url", metavar="URL", help="of an S3-compatible server")
+    serve.add_argument("--host", default="127.0.0.1", help="to listen on; any but loopback asks for a token")
+    serve.add_argument("--port", type=int, default=8000, help="to listen on; by default 8000")
+    serve.add_argument("--token-file", metavar="FILE", help="a secret that clients show; or RAYOGRAPH_TOKEN")
+    serve.add_argument(
+        "--allow", metavar="URI", action="append", default=[], help="a place beside the store for models and requests"
+    )
+    serve.set_defaults(command=_serve)
 
     for name, wish, what in (
         ("pause", "paused", "a generation under way hands out nothing more, until it is resumed"),
@@ -212,6 +224,17 @@ def _index(options: argparse.Namespace) -> None:
     )
     for line in summary(open_store(options.uri, scale.endpoint_url).uri, manifest):
         print(line, flush=True)
+
+
+def _serve(options: argparse.Namespace) -> None:
+    from rayograph.stages.serve import serve_http
+
+    scale = load_scale(options.on)
+    if options.store is not None:
+        scale = scale.model_copy(update={"store": options.store})
+    serve_http(
+        _with_endpoint(scale, options.endpoint_url), options.host, options.port, options.token_file, options.allow
+    )
 
 
 def _ls(options: argparse.Namespace) -> None:

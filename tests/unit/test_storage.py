@@ -37,6 +37,16 @@ def test_what_is_put_is_read_and_replaced(store: ObjectStore) -> None:
     assert store.uri_of("a/b/c.bin") == f"{store.uri}/a/b/c.bin"
 
 
+def test_folders_are_named_one_level_at_a_time_without_what_lies_in_them(store: ObjectStore) -> None:
+    assert store.folders() == []
+    for key in ("b/2/x", "b/1/x", "b/1/y/z", "a/x", "file", "b-b/x"):
+        store.put(key, b"")
+    assert store.folders() == ["a", "b", "b-b"]
+    assert store.folders("b") == ["1", "2"]
+    assert store.folders("b/1") == ["y"]
+    assert store.folders("nowhere") == store.folders("b/2") == store.folders("file") == []
+
+
 def test_list_is_sorted_by_key_at_every_depth_and_begins_with_the_prefix(store: ObjectStore) -> None:
     keys = ["a-b/c", "a.tar", "a/b/c", "a/b0", "a/z", "a0", "b", "ü/é"]
     for key in reversed(keys):

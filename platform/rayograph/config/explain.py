@@ -1,12 +1,14 @@
 """From pydantic's findings to the one line a person needs: field, what was expected, what came."""
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 
 from rayograph.errors import ConfigError
+
+MOST_FINDINGS, MOST_CHARACTERS = 8, 120
 
 
 def suggestion(wrong: str, known: Iterable[str]) -> str:
@@ -24,17 +26,23 @@ def field_paths(model: Any) -> list[str]:
         return [path for member in model for path in field_paths(member)]
     paths = []
     for name, field in model.model_fields.items():
-        inner = _model_within(field.annotation)
+        name, inner = field.alias or name, _model_within(field.annotation)
         paths += [name] + [f"{name}.{deeper}" for deeper in (field_paths(inner) if inner else [])]
     return paths
 
 
 def explain(error: ValidationError, model: type[BaseModel], where: str) -> ConfigError:
     """Every finding of `error` on one line, each field by its dotted path below `where`."""
-    return ConfigError("; ".join(_finding(details, model, where) for details in error.errors(include_url=False)))
+    return ConfigError(told(error.errors(include_url=False), model, where))
 
 
-def _finding(details: Any, model: type[BaseModel], where: str) -> str:
+def told(findings: Sequence[Any], model: type[BaseModel] | None, where: str) -> str:
+    """Findings as pydantic lists them, in one line; of many the first few."""
+    more = f"; and {len(findings) - MOST_FINDINGS} more" if len(findings) > MOST_FINDINGS else ""
+    return "; ".join(_finding(details, model, where) for details in findings[:MOST_FINDINGS]) + more
+
+
+def _finding(details: Any, model: type[BaseModel] | None, where: str) -> str:
     names: list[str] = []
     owner: Any = model
     key_follows = False
@@ -55,7 +63,13 @@ def _finding(details: Any, model: type[BaseModel], where: str) -> str:
             return f"{path}: {details['ctx']['error']}" if path else str(details["ctx"]["error"])
         case _:
             message = details["msg"][:1].lower() + details["msg"][1:]
-            return f"{path}: {message}, got {details['input']!r}"
+            return f"{path}: {message}, got {_shown(details['input'])}"
+
+
+def _shown(value: Any) -> str:
+    """What came, cut where it is long: a line stays a line."""
+    text = repr(value)
+    return text if len(text) <= MOST_CHARACTERS else f"{text[:MOST_CHARACTERS]}… ({len(text):,} characters)"
 
 
 def _model_within(annotation: Any) -> Any:

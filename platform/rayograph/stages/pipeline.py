@@ -5,8 +5,6 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-import yaml
-
 from rayograph.config import (
     Encode,
     Evaluate,
@@ -63,13 +61,7 @@ def _run_stage(stage: ResolvedStage) -> None:
 
         plan_of(stage, stage.declared)
     connect(stage.scale)
-    resolved = {
-        "stage": stage.name,
-        "job": stage.job.model_dump(mode="json"),
-        "scale": stage.scale.model_dump(mode="json"),
-    }
-    text = yaml.safe_dump(resolved, sort_keys=False, allow_unicode=True)
-    stage.artifact.write(RESOLVED, text.encode())
+    stage.artifact.write(RESOLVED, stage.described())
     outcome = _work_of(stage.declared)(stage, stage.declared)
     manifest = commit(stage, outcome, started)
     counted = f"{manifest.samples:,} samples, " if manifest.shards else ""

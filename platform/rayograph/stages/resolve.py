@@ -7,9 +7,12 @@ made from. A changed field gives a new folder for its stage and for those after 
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+import yaml
+from pydantic import ValidationError
+
 from rayograph.config import Job, Scale, Stage
 from rayograph.errors import DataError
-from rayograph.runs.artifact import Artifact
+from rayograph.runs.artifact import RESOLVED, Artifact
 from rayograph.runs.digests import digest_of
 from rayograph.runs.manifest import Manifest, Parent
 from rayograph.storage import ObjectStore, open_store
@@ -39,6 +42,15 @@ class ResolvedStage:
     @property
     def declared(self) -> Stage:
         return self.job.stages[self.name]
+
+    def described(self) -> bytes:
+        """What `job.yaml` holds: the resolved job and profile, and which of its stages this is."""
+        resolved = {
+            "stage": self.name,
+            "job": self.job.model_dump(mode="json"),
+            "scale": self.scale.model_dump(mode="json"),
+        }
+        return yaml.safe_dump(resolved, sort_keys=False, allow_unicode=True).encode()
 
     def parents(self) -> list[Parent]:
         """The inputs as the manifest records them. Raises DataError for one that is not committed."""
@@ -81,6 +93,15 @@ def resolve(job: Job, scale: Scale, store: ObjectStore) -> dict[str, ResolvedSta
         artifact = Artifact(store, f"{job.name}/{name}/{key}")
         resolved[name] = ResolvedStage(job, scale, name, seed, key, artifact, inputs)
     return resolved
+
+
+def described_job(artifact: Artifact) -> tuple[Job, str]:
+    """The job that an artifact's `job.yaml` holds, and its stage. Raises DataError for one of another version."""
+    try:
+        resolved = yaml.safe_load(artifact.read(RESOLVED))
+        return Job.model_validate(resolved["job"]), resolved["stage"]
+    except (ValidationError, yaml.YAMLError, TypeError, KeyError) as error:
+        raise DataError(f"{artifact.uri}/{RESOLVED}: not a job of this version: {type(error).__name__}") from error
 
 
 def needed(job: Job, target: str) -> list[str]:

@@ -38,6 +38,8 @@ class Backend(Protocol):
 
     def objects(self, prefix: str) -> Iterator[ObjectInfo]: ...
 
+    def folders(self, folder: str) -> Iterator[str]: ...
+
     def size(self, key: str) -> int: ...
 
     def read(self, key: str) -> bytes: ...
@@ -72,6 +74,12 @@ class ObjectStore:
         if prefix:
             self._check_key(prefix.removesuffix("/"))
         return (info for info in self.backend.objects(prefix) if f"/{UNFINISHED}" not in f"/{info.key}")
+
+    def folders(self, folder: str = "") -> builtins.list[str]:
+        """Names of the folders right below `folder`, sorted, without a look into them; on a disk also empty ones."""
+        if folder:
+            self._check_key(folder)
+        return sorted(name for name in self.backend.folders(folder) if not name.startswith(UNFINISHED))
 
     def size(self, key: str) -> int:
         """The object's bytes. Raises `MissingObjectError`."""

@@ -69,6 +69,11 @@ class LocalFolder:
                 elif stat.S_ISDIR(status.st_mode):
                     yield from self._walk(key[:-1], prefix, above | {(here.st_dev, here.st_ino)})
 
+    def folders(self, folder: str) -> Iterator[str]:
+        missing = suppress(FileNotFoundError, NotADirectoryError)
+        with _writing(self.uri, "list"), missing, os.scandir(self._path(folder)) as found:
+            yield from [entry.name for entry in found if entry.is_dir()]
+
     def size(self, key: str) -> int:
         with _reading(join_uri(self.uri, key), "size"):
             status = os.stat(self._path(key))

@@ -59,6 +59,17 @@ class RemoteFolder:
             if key.startswith(prefix) and not key.endswith("/"):
                 yield ObjectInfo(key, size)
 
+    def folders(self, folder: str) -> Iterator[str]:
+        with _asking(self.uri, "list"):
+            filesystem = self._opened[0]
+            filesystem.invalidate_cache()
+            try:
+                found = filesystem.ls(self._path(folder), detail=True)
+            except (FileNotFoundError, NotADirectoryError):
+                return
+            rows = [info["name"].rstrip("/").rpartition("/")[2] for info in found if info["type"] == "directory"]
+        yield from rows
+
     def size(self, key: str) -> int:
         uri = join_uri(self.uri, key)
         with _asking(uri, "size"):

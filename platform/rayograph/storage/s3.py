@@ -84,7 +84,19 @@ class S3Prefix:
         return {"Bucket": self._bucket, "Key": self._root + key}
 
     def objects(self, prefix: str) -> Iterator[ObjectInfo]:
-        query = {"Bucket": self._bucket, "Prefix": self._root + prefix}
+        for page in self._pages({"Prefix": self._root + prefix}):
+            for row in page.get("Contents", ()):
+                if not row["Key"].endswith("/"):  # consoles leave these to show a folder
+                    yield ObjectInfo(row["Key"][len(self._root) :], row["Size"])
+
+    def folders(self, folder: str) -> Iterator[str]:
+        above = f"{self._root}{folder}/" if folder else self._root
+        for page in self._pages({"Prefix": above, "Delimiter": "/"}):
+            for row in page.get("CommonPrefixes", ()):
+                yield row["Prefix"][len(above) : -1]
+
+    def _pages(self, wanted: dict[str, str]) -> Iterator[dict[str, Any]]:
+        query = {"Bucket": self._bucket, **wanted}
 
         def fetch() -> dict[str, Any]:
             page: dict[str, Any] = self._client.list_objects_v2(**query)
@@ -94,9 +106,7 @@ class S3Prefix:
 
         while True:
             page = self._ask("", "list", fetch)
-            for row in page.get("Contents", ()):
-                if not row["Key"].endswith("/"):  # consoles leave these to show a folder
-                    yield ObjectInfo(row["Key"][len(self._root) :], row["Size"])
+            yield page
             if not page["IsTruncated"]:
                 return
             query["ContinuationToken"] = page["NextContinuationToken"]
