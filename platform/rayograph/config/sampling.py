@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from pydantic import Field, PositiveInt, model_validator
+from pydantic import Field, model_validator
 
 from rayograph.config.base import Declaration
 
@@ -48,7 +48,7 @@ class Request(Declaration):
 
     uri: str
     keep: tuple[str, ...] = ()
-    max_side: PositiveInt = 4096
+    max_side: int = Field(4096, ge=1, le=65_535)
     """Pixels; a row that asks for more is refused."""
     revision: int = 0
     """What was asked for is fixed once work has started: raise this to ask anew by a file that changed."""

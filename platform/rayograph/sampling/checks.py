@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 from rayograph.config import Request, Sampler
 from rayograph.config.explain import suggestion
 from rayograph.errors import DataError
-from rayograph.sampling.request import KNOWN
+from rayograph.sampling.request import KNOWN, SEEDS, shown
 from rayograph.sampling.traits import ModelTraits
 
 MAX_TEXT_BYTES = 10_000
@@ -42,14 +42,10 @@ class Checker:
         Raises DataError naming file, row and column, what was expected and what came.
         """
         self._columns(table.column_names)
-        column = {name: table[name].combine_chunks() for name in table.column_names}
-        for name, values in column.items():
-            if isinstance(values, pa.ChunkedArray):
-                column[name] = pa.concat_arrays(values.chunks)
-            if pa.types.is_dictionary(column[name].type):
-                column[name] = column[name].cast(column[name].type.value_type)
         rows, side = len(table), self.traits.side
-        read = _Reader(self.request.uri, first_row, rows, column)
+        read = _Reader(self.request.uri, first_row, rows, {})
+        for name in table.column_names:
+            read.columns[name] = read.plain(name, table[name])
         steps = self.traits.num_train_timesteps
         page: dict[str, Any] = {
             "count": read.integers("count", 1, MAX_COUNT, 1),
@@ -72,6 +68,8 @@ class Checker:
     def _columns(self, names: list[str]) -> None:
         uri, kept = self.request.uri, self.request.keep
         for name in names:
+            if names.count(name) > 1:
+                raise DataError(f"{uri}: column {name!r}: expected once, found {names.count(name)} times")
             if name not in KNOWN and name not in CONDITIONS and name not in kept:
                 raise DataError(f"{uri}: column {name!r}: not known{suggestion(name, KNOWN)}; `keep` carries it along")
         for name in CONDITIONS:
@@ -82,7 +80,7 @@ class Checker:
         if self.traits.num_classes and "class" not in names:
             missing.insert(0, "class")
         if missing:
-            raise DataError(f"{uri}: expected a column {missing[0]!r}, got {', '.join(map(repr, names))}")
+            raise DataError(f"{uri}: expected a column {missing[0]!r}, got {', '.join(map(repr, names)) or 'none'}")
         if not self.traits.num_classes and "class" in names:
             raise DataError(f"{uri}: column 'class': expected none, as the model has no classes")
 
@@ -101,15 +99,42 @@ class _Reader:
         if wrong.any():
             row = int(np.argmax(wrong))
             value = values[row]
-            shown = repr(value.as_py() if isinstance(value, pa.Scalar) else getattr(value, "item", lambda: value)())
-            shown = shown if len(shown) <= 60 else f"{shown[:60]}… ({len(shown)} characters)"
-            raise DataError(f"{self.uri} row {self.first_row + row}: {name}: expected {expected}, got {shown}")
+            got = shown(value.as_py() if isinstance(value, pa.Scalar) else value.item())
+            raise DataError(f"{self.uri} row {self.first_row + row}: {name}: expected {expected}, got {got}")
 
-    def integers(self, name: str, low: int, high: int, default: int) -> np.ndarray:
+    def plain(self, name: str, values: pa.ChunkedArray) -> pa.Array:
+        """One array of few types: text is string or large_string and all UTF-8, numbers are (u)int64 or float64."""
+        if pa.types.is_dictionary(values.type):
+            values = values.cast(values.type.value_type)
+        kind = values.type
+        if pa.types.is_string_view(kind):
+            values = values.cast(pa.large_string())
+        elif pa.types.is_floating(kind):
+            values = values.cast(pa.float64())
+        elif pa.types.is_integer(kind) and not pa.types.is_uint64(kind):
+            values = values.cast(pa.int64())
+        array = pa.concat_arrays(values.chunks) if values.num_chunks else pa.array([], values.type)
+        if _is_text(array.type):
+            self._utf8(name, array)
+        return array
+
+    def _utf8(self, name: str, values: pa.Array) -> None:
+        try:
+            values.validate(full=True)
+        except pa.ArrowException:
+            for row, value in enumerate(values.cast(pa.large_binary())):
+                try:
+                    (value.as_py() or b"").decode()
+                except UnicodeDecodeError:
+                    where = f"{self.uri} row {self.first_row + row}: {name}"
+                    raise DataError(f"{where}: expected text in UTF-8, got {shown(value.as_py())}") from None
+            raise
+
+    def integers(self, name: str, low: int, high: int, default: int, expected: str | None = None) -> np.ndarray:
         values = self._numbers(name)
         if values is None:
             return np.full(self.rows, default, np.int64)
-        expected = f"a whole number from {low} to {high}"
+        expected = expected or f"a whole number from {low} to {high}"
         filled = values.fill_null(default)
         if pa.types.is_floating(values.type):
             reals = filled.to_numpy(zero_copy_only=False)
@@ -133,13 +158,12 @@ class _Reader:
         values = self._numbers(name)
         if values is None:
             return pa.nulls(self.rows, pa.uint64())
-        expected = "a whole number from 0 to 2⁶⁴ - 1"
         if pa.types.is_floating(values.type):
             reals = values.fill_null(0).to_numpy(zero_copy_only=False)
             exact = np.isfinite(reals) & (reals == np.floor(reals)) & (np.abs(reals) <= 2.0**53)
-            self.refuse(name, ~exact | (reals < 0), expected, values)
+            self.refuse(name, ~exact | (reals < 0), SEEDS, values)
         elif pa.types.is_signed_integer(values.type):
-            self.refuse(name, values.fill_null(0).to_numpy(zero_copy_only=False) < 0, expected, values)
+            self.refuse(name, values.fill_null(0).to_numpy(zero_copy_only=False) < 0, SEEDS, values)
         return values.cast(pa.uint64())
 
     def choice(self, name: str, known: tuple[str, ...], default: str) -> np.ndarray:
@@ -160,7 +184,7 @@ class _Reader:
             expected += f" or its name ({', '.join(names[:8])}{', …' if len(names) > 8 else ''})"
         self.refuse(name, _nulls(values), expected, values)
         if not _is_text(values.type):
-            numbers = self.integers(name, -(2**62), 2**62, 0)
+            numbers = self.integers(name, 0, traits.num_classes - 1, 0, expected)
         else:
             by_name = pc.index_in(values, value_set=pa.array(names, values.type)) if names else pa.nulls(len(values))
             digits = pc.if_else(pc.match_substring_regex(values, r"^\d{1,9}$"), values, None).cast(pa.int64())
@@ -179,10 +203,6 @@ class _Reader:
                 values = values.cast(pa.string())
             except pa.ArrowException:
                 raise DataError(f"{self.uri}: column {name!r}: expected text or numbers, got {values.type}") from None
-        try:
-            values.validate(full=True)
-        except pa.ArrowException as error:
-            raise DataError(f"{self.uri}: column {name!r}: expected text in UTF-8: {error}") from None
         long = pc.binary_length(values).fill_null(0).to_numpy(zero_copy_only=False) > MAX_TEXT_BYTES
         self.refuse(name, long, f"at most {MAX_TEXT_BYTES} bytes", values)
         return values.cast(pa.string())

@@ -39,7 +39,9 @@ def freeze(artifact: Artifact, declared: Sample, seed: int, traits: ModelTraits,
             )
         return plan
     checker = Checker(request, traits, declared.sampler)
-    rows = sum(len(page["count"]) for page in _pages(checker, endpoint_url))
+    trial, rows = _Grouping(checker), 0
+    for page in _pages(checker, endpoint_url):
+        rows += len(trial.numbers(page))
     if not rows:
         raise DataError(f"{request.uri}: expected a row at least, found none")
     return _planned(artifact, declared, seed, checker, source, endpoint_url)
@@ -49,9 +51,14 @@ def glance(declared: Sample, where: str, traits: ModelTraits, endpoint_url: str 
     """Looks at a request's first rows only: before a job trains for weeks, to draw by it in the end."""
     if declared.request is not None:
         next(_pages(Checker(declared.request, traits, declared.sampler), endpoint_url), None)
-    elif declared.sampler.num_inference_steps > traits.num_train_timesteps:
+    else:
+        _steps_fit(declared, f"{where}.", traits)
+
+
+def _steps_fit(declared: Sample, where: str, traits: ModelTraits) -> None:
+    if declared.sampler.num_inference_steps > traits.num_train_timesteps:
         raise ConfigError(
-            f"{where}.sampler.num_inference_steps: expected at most {traits.num_train_timesteps}, the model's, got "
+            f"{where}sampler.num_inference_steps: expected at most {traits.num_train_timesteps}, the model's, got "
             f"{declared.sampler.num_inference_steps}"
         )
 
@@ -64,6 +71,7 @@ def _pages(checker: Checker, endpoint_url: str | None) -> Iterator[dict[str, Any
 
 
 def _counted(artifact: Artifact, declared: Sample, seed: int, traits: ModelTraits) -> Plan:
+    _steps_fit(declared, "", traits)
     sampler = declared.sampler
     said = {
         "source": {},

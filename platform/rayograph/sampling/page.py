@@ -39,9 +39,11 @@ class Page:
     classes: np.ndarray | None
     kept: dict[str, pa.Array]
 
-    def matching(self, prompt: str | None, class_number: int | None, seed: int | None, job_seed: int) -> np.ndarray:
-        """Numbers of all samples of the rows that fit."""
-        fits = np.ones(len(self.first), bool)
+    def matching(
+        self, prompt: str | None, class_number: int | None, seed: int | None, job_seed: int, start: int, limit: int
+    ) -> np.ndarray:
+        """Numbers of the first samples from `start` on, of the rows that fit: `limit`, or all there are."""
+        fits = self.first + self.count > start
         if prompt is not None:
             texts = self.kept.get("prompt")
             fits &= (
@@ -53,9 +55,12 @@ class Page:
             fits &= False if self.classes is None else self.classes == class_number
         if seed is not None:
             fits &= np.where(self.has_seed, self.seed.astype(np.uint64), np.uint64(job_seed)) == np.uint64(seed)
-        first, count = self.first[fits], self.count[fits]
+        first = np.maximum(self.first[fits], start)
+        count = np.minimum(self.first[fits] + self.count[fits] - first, limit)
+        enough = int(np.searchsorted(np.cumsum(count), limit)) + 1  # rows: one alone may ask for 10⁹ samples
+        first, count = first[:enough], count[:enough]
         within = np.arange(int(count.sum())) - np.repeat(np.cumsum(count) - count, count)
-        return np.repeat(first, count) + within
+        return (np.repeat(first, count) + within)[:limit]
 
 
 def page_bytes(columns: dict[str, Any]) -> bytes:
@@ -71,7 +76,8 @@ def read_page(artifact: Artifact, name: str, digest: str) -> Page:
     data = artifact.read(name)
     if sha256(data) != digest:
         raise DataError(f"{artifact.uri}/{name}: expected sha256 {digest}, got {sha256(data)}")
-    table = pq.read_table(pa.BufferReader(data))
+    # Without threads: one of Arrow's that lets go of Python's bytes while the interpreter ends would abort it.
+    table = pq.read_table(pa.BufferReader(data), use_threads=False, pre_buffer=False)
     columns = {column: table[column].combine_chunks() for column in table.column_names}
     columns = {c: pa.concat_arrays(v.chunks) if isinstance(v, pa.ChunkedArray) else v for c, v in columns.items()}
     seeds = columns.pop("seed")

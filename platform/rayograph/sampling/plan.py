@@ -143,14 +143,14 @@ class Plan:
     ) -> list[int]:
         """Numbers of the samples from `start` on that fit all that is given: text within the prompt, class, seed."""
         found: list[int] = []
-        for numbers in self._matching(prompt, class_number, seed, start):
+        for numbers in self._matching(prompt, class_number, seed, start, limit):
             found += numbers[: limit - len(found)].tolist()
             if len(found) == limit:
                 break
         return found
 
     def _matching(
-        self, prompt: str | None, class_number: int | None, seed: int | None, start: int
+        self, prompt: str | None, class_number: int | None, seed: int | None, start: int, limit: int
     ) -> Iterator[np.ndarray]:
         if not self._said["pages"]:
             if prompt is None and (seed is None or seed == self._said["seed"]):
@@ -168,8 +168,7 @@ class Plan:
             if entry["first"] + sum(entry["samples"].values()) <= start:
                 continue
             page = read_page(self.artifact, entry["name"], entry["sha256"])
-            numbers = page.matching(prompt, class_number, seed, self._said["seed"])
-            yield numbers[numbers >= start]
+            yield page.matching(prompt, class_number, seed, self._said["seed"], start, limit)
 
     def _counted(self, unit: Unit) -> Draws:
         numbers = np.arange(unit.start, unit.stop)

@@ -3,14 +3,15 @@
 Nothing here knows what a row means (checks.py does); a file that cannot be read is refused here.
 """
 
+import csv
 import io
 import json
+from bisect import bisect_left
 from collections.abc import Iterable, Iterator
 from itertools import islice
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.csv
 import pyarrow.parquet
 
 from rayograph.config import Request
@@ -37,6 +38,11 @@ KNOWN = {
 }
 """The columns that mean something, and what CSV files, which have no types, hold there."""
 
+SEEDS = "a whole number from 0 to 2⁶⁴ - 1"
+
+MAX_LINE_BYTES = 16 << 20
+"""Of CSV and JSON lines: a file without line ends is no reason to hold all of it."""
+
 _BUFFER_BYTES = 4 << 20
 _ENDS_BYTES = 1 << 20
 _SHARD_ROWS = 1024  # a sample's image comes along
@@ -46,13 +52,13 @@ def read_rows(request: Request, endpoint_url: str | None) -> Iterator[pa.Table]:
     """Tables of up to `PAGE_ROWS` rows. Raises DataError naming the file and, where it can, the row."""
     ending = request.uri.rpartition(".")[2].lower()
     if ending not in ("parquet", "jsonl", "csv"):
-        return _shards(Artifact(open_store(request.uri, endpoint_url), ""))
+        return _shards(Artifact(open_store(request.uri, endpoint_url), ""), {*KNOWN, *request.keep})
     store, key = _file(request.uri, endpoint_url)
     match ending:
         case "parquet":
             return _pages(_parquet(store, key))
         case "csv":
-            return _pages(_csv(store, key))
+            return _csv(store, key)
     return _json_lines(store, key)
 
 
@@ -95,29 +101,78 @@ def _parquet(store: ObjectStore, key: str) -> Iterator[pa.RecordBatch]:
         raise DataError(f"{store.uri_of(key)}: expected a parquet file: {' '.join(str(error).split())}") from error
 
 
-def _csv(store: ObjectStore, key: str) -> Iterator[pa.RecordBatch]:
-    convert = pa.csv.ConvertOptions(column_types=KNOWN, strings_can_be_null=True, quoted_strings_can_be_null=False)
-    try:
-        with pa.csv.open_csv(
-            RangeFile(store, key),
-            read_options=pa.csv.ReadOptions(block_size=_BUFFER_BYTES, use_threads=False),
-            parse_options=pa.csv.ParseOptions(newlines_in_values=True),
-            convert_options=convert,
-        ) as reader:
-            yield from reader
-    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{store.uri_of(key)}: expected CSV: {' '.join(str(error).split())}") from error
+def _lines(store: ObjectStore, key: str) -> Iterator[bytes]:
+    number = 0
+    with io.BufferedReader(RangeFile(store, key), _BUFFER_BYTES) as file:
+        while line := file.readline(MAX_LINE_BYTES + 1):
+            number += 1
+            if len(line) > MAX_LINE_BYTES:
+                raise DataError(f"{store.uri_of(key)} line {number}: expected at most {MAX_LINE_BYTES:,} bytes")
+            yield line
+
+
+def _csv(store: ObjectStore, key: str) -> Iterator[pa.Table]:
+    """By Python's own reader: Arrow's reads ahead in a thread, which may hold up the interpreter's end for ever."""
+    where = store.uri_of(key)
+    lines = _decoded(_lines(store, key), where)
+    reader = (row for row in _parsed(csv.reader(lines, strict=True), where) if row)
+    names = next(reader, [])
+    number = 0
+    while page := list(islice(reader, PAGE_ROWS)):
+        for at, row in enumerate(page, number):
+            if len(row) != len(names):
+                raise DataError(f"{where} row {at}: expected {len(names)} values, got {len(row)}")
+        columns = [
+            _typed(name, values, where, number) for name, values in zip(names, zip(*page, strict=True), strict=True)
+        ]
+        yield pa.Table.from_arrays(columns, names=names)
+        number += len(page)
+
+
+def _decoded(lines: Iterable[bytes], where: str) -> Iterator[str]:
+    for number, line in enumerate(lines, 1):
+        try:
+            yield line.decode("utf-8-sig" if number == 1 else "utf-8")
+        except UnicodeDecodeError as error:
+            raise DataError(f"{where} line {number}: expected UTF-8: {error}") from error
+
+
+def _parsed(reader: Any, where: str) -> Iterator[list[str]]:
+    while True:
+        try:
+            row = next(reader, None)
+        except csv.Error as error:
+            raise DataError(f"{where} line {reader.line_num}: expected CSV: {error}") from error
+        if row is None:
+            return
+        yield row
+
+
+def _typed(name: str, values: Iterable[str], where: str, first: int) -> pa.Array:
+    """An empty value is none."""
+    texts = [value or None for value in values]
+    kind = KNOWN.get(name, pa.string())
+    convert = float if pa.types.is_floating(kind) else int
+    if pa.types.is_string(kind):
+        return pa.array(texts, kind)
+    numbers: list[float | None] = []
+    for at, value in enumerate(texts, first):
+        try:
+            numbers.append(None if value is None else convert(value))
+        except ValueError:
+            what = "a number" if convert is float else "a whole number"
+            raise DataError(f"{where} row {at}: {name}: expected {what}, got {shown(value)}") from None
+    return _array(name, numbers, where, first)
 
 
 def _json_lines(store: ObjectStore, key: str) -> Iterator[pa.Table]:
-    where = store.uri_of(key)
-    with io.BufferedReader(RangeFile(store, key), _BUFFER_BYTES) as file:
-        number = 0
-        lines = (line for line in file if line.strip())
-        while page := list(islice(lines, PAGE_ROWS)):
-            rows = [_object(line, f"{where} row {number + at}") for at, line in enumerate(page)]
-            yield _table(rows, where, number)
-            number += len(rows)
+    where, seen = store.uri_of(key), dict[str, None]()
+    number = 0
+    lines = (line for line in _lines(store, key) if line.strip())
+    while page := list(islice(lines, PAGE_ROWS)):
+        rows = [_object(line, f"{where} row {at}") for at, line in enumerate(page, number)]
+        yield _table(rows, where, number, seen)
+        number += len(rows)
 
 
 def _object(line: bytes, where: str) -> dict[str, Any]:
@@ -130,26 +185,57 @@ def _object(line: bytes, where: str) -> dict[str, Any]:
     return row
 
 
-def _table(rows: list[dict[str, Any]], where: str, first: int) -> pa.Table:
-    names = dict.fromkeys(name for row in rows for name in row)
+def _table(rows: list[dict[str, Any]], where: str, first: int, seen: dict[str, None]) -> pa.Table:
+    """Columns that were `seen` in earlier parts and are not in this one are empty here."""
+    seen |= dict.fromkeys(name for row in rows for name in row)
     columns = {}
-    for name in names:
+    for name in seen:
         values = [row.get(name) for row in rows]
         if name == "class":  # numbers and names may stand in one column
             values = [str(value) if type(value) is int else value for value in values]
-        large = any(type(value) is int and value >= 2**63 for value in values)
-        try:
-            columns[name] = pa.array(values, pa.uint64() if large else None)
-        except (pa.ArrowException, OverflowError):
-            kinds = " and ".join(sorted({type(value).__name__ for value in values}))
-            at = f"rows {first} to {first + len(rows) - 1}"
-            raise DataError(f"{where} {at}: {name}: expected values of one type, got {kinds}") from None
+        columns[name] = _array(name, values, where, first)
     return pa.table(columns) if columns else pa.Table.from_pylist([{"count": None}] * len(rows))
 
 
-def _shards(artifact: Artifact) -> Iterator[pa.Table]:
-    """A row a sample: its json's fields, else its class (cls) and caption (txt)."""
-    for shard in artifact.committed().shards:
+def _array(name: str, values: list[Any], where: str, first: int) -> pa.Array:
+    """Raises DataError for the first value that does not go with those before it."""
+    seeds = name == "seed" and all(value is None or type(value) is int for value in values)
+    kind = KNOWN["seed"] if seeds else None  # Arrow itself takes integers to be below 2⁶³
+    try:
+        return pa.array(values, kind)
+    except (pa.ArrowException, OverflowError, UnicodeEncodeError):
+        at = bisect_left(range(len(values)), True, key=lambda last: not _goes(values[: last + 1], kind))
+    kinds = " or ".join(sorted({type(value).__name__ for value in values[:at] if value is not None})) or "a value"
+    expected = kinds if type(values[at]).__name__ != kinds else f"{kinds} of at most 64 bits"
+    if seeds:
+        expected = SEEDS
+    raise DataError(f"{where} row {first + at}: {name}: expected {expected}, got {shown(values[at])}")
+
+
+def _goes(values: list[Any], kind: pa.DataType | None) -> bool:
+    try:
+        pa.array(values, kind)
+    except (pa.ArrowException, OverflowError, UnicodeEncodeError):
+        return False
+    return True
+
+
+def shown(value: Any) -> str:
+    """A value of a row, for a message."""
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:60]}… ({len(text)} characters)"
+
+
+def _shards(artifact: Artifact, names: set[str]) -> Iterator[pa.Table]:
+    """A row a sample: what its json says in columns of these names, else its class (cls) and caption (txt).
+
+    A generated sample's seed is left out: it counts with its number there, which here would be another.
+    """
+    seen = dict[str, None]()
+    manifest = artifact.committed()
+    if manifest.kind == "sample":
+        names = names - {"seed"}
+    for shard in manifest.shards:
         index = read_index(artifact, shard.path)
         for start in range(0, len(index), _SHARD_ROWS):
             samples = read_samples(artifact, shard.path, index, range(start, min(start + _SHARD_ROWS, len(index))))
@@ -161,6 +247,7 @@ def _shards(artifact: Artifact) -> Iterator[pa.Table]:
                 if "txt" in sample.members:
                     row["prompt"] = sample.members["txt"].decode(errors="replace")
                 if "json" in sample.members:
-                    row |= _object(sample.members["json"], f"{artifact.uri}/{shard.path} {sample.key}")
+                    said = _object(sample.members["json"], f"{artifact.uri}/{shard.path} {sample.key}")
+                    row |= {name: value for name, value in said.items() if name in names}
                 rows.append(row)
-            yield _table(rows, f"{artifact.uri}/{shard.path}", start)
+            yield _table(rows, f"{artifact.uri}/{shard.path}", start, seen)

@@ -14,6 +14,11 @@ log = logging.getLogger(__name__)
 TICK_SECONDS = 1.0
 
 
+def back_off(attempt: int) -> float:
+    """Serve's router learns of a death after a moment."""
+    return min(10.0, 0.2 * 2**attempt)
+
+
 @dataclass(frozen=True)
 class SetAside:
     """A unit that failed as often as is allowed, and how it did the last time."""
@@ -42,19 +47,26 @@ class Coordinator:
     call: Callable[[Unit], Any]
     window: Callable[[], int]
     max_attempts: int
+    pause_seconds: Callable[[int], float] = back_off
+    """Before each attempt from the second on."""
     _lost: int = field(default=0, init=False)
 
     def run(self, units: Iterable[Unit]) -> Iterator[Landed | SetAside | Tick]:
         """Every unit's end, as it comes, and a tick a second in between. Takes from `units` no faster than it sends."""
         loop = asyncio.new_event_loop()
         events = self._events(iter(units))
+        step: asyncio.Task[Landed | SetAside | Tick | None] | None = None
         try:
             while True:
-                try:
-                    yield loop.run_until_complete(anext(events))
-                except StopAsyncIteration:
+                step = loop.create_task(_next(events))
+                event = loop.run_until_complete(step)
+                if event is None:
                     return
+                yield event
         finally:
+            if step is not None and not step.done():  # interrupted within
+                step.cancel()
+                loop.run_until_complete(asyncio.wait([step]))
             loop.run_until_complete(events.aclose())
             loop.close()
 
@@ -81,13 +93,15 @@ class Coordinator:
         finally:
             for task in flying:
                 task.cancel()
+            if flying:
+                await asyncio.wait(flying, timeout=TICK_SECONDS)
 
     async def _draw(self, unit: Unit) -> Landed | SetAside:
         error = ""
         for attempt in range(1, self.max_attempts + 1):
             if attempt > 1:
                 self._lost += 1
-                await asyncio.sleep(min(10.0, 0.2 * 2**attempt))  # Serve's router learns of a death after a moment
+                await asyncio.sleep(self.pause_seconds(attempt))
             try:
                 landed: Landed = await self.call(unit)
                 return landed
@@ -97,6 +111,10 @@ class Coordinator:
                 error = _line(failure)
                 log.warning("%s: attempt %d of %d: %s", unit.shard, attempt, self.max_attempts, error)
         return SetAside(unit, self.max_attempts, error)
+
+
+async def _next(events: AsyncGenerator[Landed | SetAside | Tick, None]) -> Landed | SetAside | Tick | None:
+    return await anext(events, None)
 
 
 def _line(failure: BaseException) -> str:

@@ -24,20 +24,23 @@ class Want:
 def divide(capacity: float, wants: Mapping[str, Want]) -> dict[str, float]:
     """To each job its part by priority; what one does not need goes to the others by theirs (max-min fairness).
 
-    None gets less than its `least`, one replica, even where that is more than there is: it waits its turn in Ray.
+    None gets less than its `least`, one replica, which the others do without; where even these are more than there is,
+    one waits its turn in Ray.
     """
-    parts: dict[str, float] = {}
-    left, open_wants = capacity, dict(wants)
-    while open_wants:
-        weight = sum(want.priority for want in open_wants.values())
-        sated = {job for job, want in open_wants.items() if want.need * weight <= left * want.priority}
-        if not sated:
-            parts |= {job: left * want.priority / weight for job, want in open_wants.items()}
-            break
-        for job in sated:
-            parts[job] = open_wants.pop(job).need
-            left -= parts[job]
-    return {job: max(parts[job], wants[job].least) for job in wants}
+    low = _at(0.0, wants)
+    for level in sorted({bound / want.priority for want in wants.values() for bound in (want.least, want.need)}):
+        high = _at(level, wants)
+        before, after = sum(low.values()), sum(high.values())
+        if after > capacity:  # all is linear between two levels
+            share = max(0.0, capacity - before) / (after - before) if after > before else 0.0
+            return {job: low[job] + share * (high[job] - low[job]) for job in wants}
+        low = high
+    return low
+
+
+def _at(level: float, wants: Mapping[str, Want]) -> dict[str, float]:
+    """Parts where each job has `level` for each point of its priority, as far as it needs, and its least."""
+    return {job: max(want.least, min(level * want.priority, want.need)) for job, want in wants.items()}
 
 
 class Shares:

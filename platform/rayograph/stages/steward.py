@@ -65,18 +65,18 @@ class Steward:
             self.replica_seconds = before.replica_seconds
         self.wanted = wanted(self.artifact)
         self._share = self.share(self.total_units - self.units)
-        self._write("running")
+        self._write("paused" if self.wanted == "paused" else "running")
         self._thread.start()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
         self._over.set()
         self._thread.join(30)
-        phase: Phase = "cancelled" if self.wanted == "cancelled" else "done" if error is None else "failed"
+        phase: Phase = "done" if error is None else "cancelled" if self.wanted == "cancelled" else "failed"
         if isinstance(error, KeyboardInterrupt | GeneratorExit):
             phase = "interrupted"
         with suppress(RayographError):
-            self._write(phase, str(error).splitlines()[0] if isinstance(error, RayographError) else None)
+            self._write(phase, _line(error) if phase == "failed" and error is not None else None)
 
     def window(self) -> int:
         """Units that may be in flight now."""
@@ -128,6 +128,12 @@ class Steward:
             error=error,
         )
         write_state(self.artifact, state)
+
+
+def _line(error: BaseException) -> str:
+    """Our own errors are one line; of any other, its kind and the first one."""
+    said = (str(error).splitlines() or [""])[0]
+    return said if isinstance(error, RayographError) else f"{type(error).__name__}: {said}"
 
 
 def _now() -> str:

@@ -1,0 +1,58 @@
+"""What tests of requests share: rows written as files of every kind, and their pages and plans."""
+
+import csv
+import json
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from rayograph.config import Request, Sample, Sampler
+from rayograph.runs.artifact import Artifact
+from rayograph.sampling.checks import Checker
+from rayograph.sampling.freeze import freeze
+from rayograph.sampling.request import read_rows
+from rayograph.sampling.traits import ModelTraits
+from rayograph.storage import open_store
+
+NAMES = ("cat", "dog", "7")
+TRAITS = ModelTraits(num_classes=3, class_names=NAMES, side=8, multiple=4, num_train_timesteps=1000)
+SAMPLER = Sampler(scheduler="ddim", num_inference_steps=4, guidance_scale=2.0)
+
+
+def as_parquet(path, rows, **options):
+    table = rows if isinstance(rows, pa.Table) else pa.Table.from_pylist(rows)
+    pq.write_table(table, path, **options)
+    return str(path)
+
+
+def as_json_lines(path, rows):
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return str(path)
+
+
+def as_csv(path, rows):
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    with open(path, "w", newline="") as file:
+        writer = csv.DictWriter(file, names)
+        writer.writeheader()
+        writer.writerows(rows)
+    return str(path)
+
+
+def written(folder, kind, rows):
+    write = {"parquet": as_parquet, "jsonl": as_json_lines, "csv": as_csv}[kind]
+    return write(folder / f"request.{kind}", rows)
+
+
+def pages(uri, keep=(), traits=TRAITS, **options):
+    """Checked pages, as they come."""
+    request = Request(uri=uri, keep=keep, **options)
+    checker, first = Checker(request, traits, SAMPLER), 0
+    for table in read_rows(request, None):
+        yield checker.page(table, first)
+        first += len(table)
+
+
+def plan_of(folder, uri, unit_size=4, keep=(), traits=TRAITS, seed=5, name="target"):
+    declared = Sample(request=Request(uri=uri, keep=keep), unit_size=unit_size, sampler=SAMPLER)
+    return freeze(Artifact(open_store(str(folder)), name), declared, seed, traits, None)
