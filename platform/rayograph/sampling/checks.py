@@ -75,7 +75,8 @@ class Checker:
         for name in CONDITIONS:
             if name in names and name not in kept:
                 takes = "classes" if self.traits.num_classes else "no condition"
-                raise DataError(f"{uri}: column {name!r}: the model takes {takes}, no {name}; `keep` carries it along")
+                what = "text" if name == "prompt" else name
+                raise DataError(f"{uri}: column {name!r}: the model takes {takes}, no {what}; `keep` carries it along")
         missing = [name for name in kept if name not in names]
         if self.traits.num_classes and "class" not in names:
             missing.insert(0, "class")
