@@ -157,7 +157,7 @@ def test_a_model_that_is_no_model_is_named_with_what_was_found(idle):
 
 def test_a_request_that_does_not_fit_its_model_is_refused_before_anything_is_written(idle):
     def refuse(stage):
-        raise DataError(f"{stage.declared.request.uri}: row 0: class: expected 0 to 3, got 9")
+        raise DataError(f"{stage.declared.request.uri} row 0: class: expected 0 to 3, got 9")
 
     idle.desk = StoreDesk(idle.store, Scale(), idle.painter.start, idle.painter.draw_again, prepare=refuse)
     told = refusal(idle.serve().post("/v1/jobs", json=idle.body()), 422)
