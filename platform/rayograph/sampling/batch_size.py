@@ -26,9 +26,21 @@ def agreed_batch_size(target: Artifact, model: DiffusionModel, draws: Draws, dec
     group = draws.group
     key = target.key(f"request/batch-{group.width}x{group.height}-{_device_name(model.device)}.json")
     if not target.store.exists(key):
-        size = fastest_batch(model, draws)
+        size = largest_batch(model, draws) if model.device.type == "cpu" else fastest_batch(model, draws)
         target.store.put_if_absent(key, json.dumps({"batch_size": size}).encode())
     return int(json.loads(target.store.read(key))["batch_size"])
+
+
+def largest_batch(model: DiffusionModel, draws: Draws) -> int:
+    """The whole unit, or the power of two that memory holds: by what one image takes more, not by the clock.
+
+    CPUs gain little from batches, and a machine that does other things too would time another one each time.
+    """
+    free, few = _free_bytes(model.device), min(4, len(draws))
+    taken = [_measured(model, draws[:size])[1] for size in (1, few)]
+    each = max(taken) / few if few == 1 else max(1.0, (taken[1] - taken[0]) / (few - 1))
+    fitting = max(1, int(MEMORY_SHARE * free / max(1.0, each)))
+    return min(len(draws), 1 << (fitting.bit_length() - 1))
 
 
 def fastest_batch(model: DiffusionModel, draws: Draws) -> int:
@@ -55,18 +67,14 @@ def _measured(model: DiffusionModel, draws: Draws) -> tuple[float, int]:
     seeds, counters, classes = draws.tensors()
     noise = model.noise(seeds, counters, (draws.group.height, draws.group.width))
     seconds = []
-    cuda = model.device.type == "cuda"
-    if cuda:
-        torch.cuda.reset_peak_memory_stats(model.device)
-    before = _used_bytes(model.device)
+    before = _start_watching(model.device)
     for _ in range(3):  # the first one plans and allocates
         started = time.perf_counter()
         model.walk(noise, classes, sampler)
-        if cuda:
+        if model.device.type == "cuda":
             torch.cuda.synchronize(model.device)
         seconds.append(time.perf_counter() - started)
-    after = torch.cuda.max_memory_allocated(model.device) if cuda else _used_bytes(model.device)
-    return len(draws) / min(seconds[1:]), max(0, after - before)
+    return len(draws) / min(seconds[1:]), max(0, _most_used(model.device) - before)
 
 
 def _free_bytes(device: torch.device) -> int:
@@ -76,11 +84,22 @@ def _free_bytes(device: torch.device) -> int:
     return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 
 
-def _used_bytes(device: torch.device) -> int:
+def _start_watching(device: torch.device) -> int:
+    """Bytes in use now; from here on the most is kept."""
     if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
         return int(torch.cuda.memory_allocated(device))
-    with open("/proc/self/statm") as file:
-        return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    with open("/proc/self/clear_refs", "w") as file:
+        file.write("5")  # sets the process's peak back to what it is now
+    return _most_used(device)
+
+
+def _most_used(device: torch.device) -> int:
+    if device.type == "cuda":
+        return int(torch.cuda.max_memory_allocated(device))
+    with open("/proc/self/status") as file:
+        (line,) = (line for line in file if line.startswith("VmHWM:"))
+    return int(line.split()[1]) * 1024
 
 
 def _device_name(device: torch.device) -> str:
