@@ -1,4 +1,4 @@
-"""The steward: what people ask for counts within a round, the state tells how far it is, and a failing store stops it not."""
+"""The steward: wishes count within a round, the state tells how far it is, a failing store stops nothing."""
 
 import threading
 
@@ -136,9 +136,10 @@ def test_the_last_word_is_how_it_ended(artifact, error, phase, said):
 
 def test_a_cancelled_job_ends_cancelled_unless_it_was_done_already(artifact):
     ask(artifact, "cancelled")
-    with pytest.raises(StoppedError), steward(artifact) as at_work:
-        assert at_work.window() == 0
+    at_work = steward(artifact)
+    with pytest.raises(StoppedError), at_work:
         raise StoppedError("cancelled")
+    assert at_work.window() == 0
     assert read_state(artifact).phase == "cancelled"
     with steward(artifact):
         pass
