@@ -20,7 +20,14 @@ SAMPLER = Sampler(scheduler="ddim", num_inference_steps=4, guidance_scale=2.0)
 
 
 def as_parquet(path, rows, **options):
-    table = rows if isinstance(rows, pa.Table) else pa.Table.from_pylist(rows)
+    table = rows
+    if not isinstance(rows, pa.Table):
+        names = dict.fromkeys(name for row in rows for name in row)
+        columns = {name: [row.get(name) for row in rows] for name in names}
+        kinds = {
+            "seed": pa.uint64() if min((n for n in columns.get("seed", []) if n is not None), default=0) >= 0 else None
+        }
+        table = pa.table({name: pa.array(values, kinds.get(name)) for name, values in columns.items()})
     pq.write_table(table, path, **options)
     return str(path)
 

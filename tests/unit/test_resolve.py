@@ -1,14 +1,16 @@
 """Where results go: a changed field moves its stage and what is made from it, and nothing else."""
 
 import pytest
+from pydantic import ValidationError
 from test_config import DIGITS
 
-from rayograph.config import Evaluate, Job, Sample, Scale
+from rayograph.config import Evaluate, Job, Request, Sample, SamplingScale, Scale
 from rayograph.config.files import load_job
 from rayograph.config.overrides import apply_overrides
-from rayograph.errors import DataError
+from rayograph.errors import ConfigError, DataError
 from rayograph.runs.manifest import Manifest
 from rayograph.stages.outcome import Outcome, commit
+from rayograph.stages.preflight import check
 from rayograph.stages.resolve import needed, resolve
 from rayograph.storage import open_store
 
@@ -238,3 +240,65 @@ def test_a_stage_may_mix_inputs_from_inside_and_outside(store, tmp_path):
     assert stages["evaluate"].inputs["samples"] == stages["sample"].artifact
     assert stages["evaluate"].inputs["images"].uri == pack
     assert needed(job, "evaluate") == ["sample", "evaluate"]
+
+
+def asking(tmp_path, text, **fields):
+    """The digits job with a request of this text instead of a number of samples."""
+    path = tmp_path / "request.csv"
+    path.write_text(text)
+    job = load_job(DIGITS)
+    stage = Sample(request=Request(uri=str(path)), sampler=job.stages["sample"].sampler, **fields)
+    return job.model_copy(update={"stages": job.stages | {"sample": stage}})
+
+
+def test_a_good_request_passes_before_the_model_that_will_draw_it_is_trained(tmp_path):
+    job = asking(tmp_path, "class,count\n0,3\nnine,1\n")  # a name: the data is not packed yet
+    check(job, Scale(), list(job.stages))
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("class,count\n0,3\n10,1\n", r"request\.csv row 1: class: expected a class from 0 to 9, got '10'"),
+        ("class,width\n0,33\n", r"request\.csv row 0: width: expected a multiple of \d+, got 33"),
+        ("class,num_inference_steps\n0,100000\n", "row 0: num_inference_steps: expected a whole number from 1 to"),
+        ("class,cuont\n0,1\n", "column 'cuont': not known; did you mean 'count'"),
+    ],
+)
+def test_a_bad_request_is_refused_before_anything_is_trained_for_it(tmp_path, text, said):
+    job = asking(tmp_path, text)
+    with pytest.raises(DataError, match=said):
+        check(job, Scale(), list(job.stages))
+    check(job, Scale(), ["pack", "train_autoencoder"])
+
+
+def test_more_steps_than_the_model_to_be_trained_has_are_refused_with_the_field():
+    job, scale = apply_overrides(load_job(DIGITS), Scale(), ["sample.sampler.num_inference_steps=1001"])
+    with pytest.raises(ConfigError, match=r"sample\.sampler\.num_inference_steps: expected at most 1000, the model's"):
+        check(job, scale, list(job.stages))
+
+
+@pytest.mark.parametrize("files", [[], ["certificate"], ["private_key"]])
+def test_credentials_without_both_files_are_refused_with_the_field(files):
+    given = [f"scale.sampling.{name}_file=/somewhere" for name in files]
+    job, scale = apply_overrides(load_job(DIGITS), Scale(), ["sample.marking.credentials=true", *given])
+    with pytest.raises(ConfigError, match=r"sample\.marking\.credentials: expected sampling\.certificate_file and"):
+        check(job, scale, list(job.stages))
+
+
+@pytest.mark.parametrize("given", [(3, (3, 3)), ([0, 4], (0, 4)), ([2, 2], (2, 2))])
+def test_replicas_are_a_number_or_a_range_that_may_begin_at_none(given):
+    said, found = given
+    assert SamplingScale(replicas=said).replicas == found
+
+
+@pytest.mark.parametrize("given", [0, -1, [0, 0], [3, 2], [1, 2, 3], "2"])
+def test_other_replicas_are_refused(given):
+    with pytest.raises(ValidationError, match="expected a number above 0, or the fewest and the most"):
+        SamplingScale(replicas=given)
+
+
+@pytest.mark.parametrize("given", [{}, {"num_samples": 3, "request": Request(uri="r.csv")}])
+def test_a_generation_has_a_number_of_samples_or_a_request(given):
+    with pytest.raises(ValidationError, match="num_samples: expected either this or request, got"):
+        Sample(**given)

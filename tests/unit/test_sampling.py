@@ -1,21 +1,28 @@
 """Drawing: a sample is a function of (seed, number), whatever the batch, the unit or the path of guidance."""
 
 import json
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import tiny
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 
-from rayograph.config import Sample, Sampler
-from rayograph.errors import CheckpointError
+from rayograph.config import ImageFile, Marking, Sample, Sampler
+from rayograph.errors import CheckpointError, DataError
 from rayograph.models.denoiser import denoise
 from rayograph.models.folder import AUTOENCODER, DENOISER, SCHEDULE, save_model
 from rayograph.runs.artifact import Artifact
+from rayograph.sampling.again import draw_again, keep_origin
+from rayograph.sampling.batch_size import agreed_batch_size
 from rayograph.sampling.denoising import DiffusionModel
-from rayograph.sampling.units import draw_unit, plan_units
+from rayograph.sampling.draws import Draws, Group
+from rayograph.sampling.freeze import freeze
+from rayograph.sampling.provenance import record_in
+from rayograph.sampling.traits import ModelTraits
+from rayograph.sampling.units import Files, Landed, Origin, keep
+from rayograph.sampling.units import draw as draw_unit
 from rayograph.shards.images import render
 from rayograph.shards.store import read_samples
 from rayograph.storage import open_store
@@ -128,21 +135,25 @@ def test_a_model_folder_without_one_of_its_parts_is_refused_by_that_part(model, 
         DiffusionModel.load(artifact, "cpu")
 
 
-@given(samples=st.integers(1, 500), size=st.integers(1, 200))
-def test_units_cover_the_request_once_in_order_all_full_but_the_last(samples, size):
-    units = plan_units(Sample(num_samples=samples, unit_size=size))
-    assert [n for unit in units for n in range(unit.start, unit.stop)] == list(range(samples))
-    assert all(unit.stop - unit.start == size for unit in units[:-1])
-    assert [unit.number for unit in units] == list(range(len(units)))
-    assert len({unit.shard for unit in units}) == len(units)
+TRAITS = ModelTraits(num_classes=3, class_names=("a", "b", "c"), side=8, multiple=4, num_train_timesteps=1000)
 
 
-def drawn(model, artifact, unit_size, seed=5):
-    request = Sample(num_samples=10, unit_size=unit_size, sampler=Sampler(num_inference_steps=3, guidance_scale=2.0))
+PNG = ImageFile()
+
+
+def drawn(model, artifact, unit_size, seed=5, batch_size=4, image=PNG):
+    """Every sample of a counted plan, as its shards hold it."""
+    sampler = Sampler(num_inference_steps=3, guidance_scale=2.0)
+    plan = freeze(artifact, Sample(num_samples=10, unit_size=unit_size, sampler=sampler), seed, TRAITS, None)
+    origin, files = Origin(artifact.path, plan.digest, "digest-of-model", ("digest-of-data",)), Files(image)
     samples = []
-    for unit in plan_units(request):
-        index = draw_unit(artifact, unit, request, seed, model, "digest-of-model")
-        samples += read_samples(artifact, unit.shard, index, range(len(index)))
+    with ThreadPoolExecutor(2) as pool:
+        for number in range(plan.total_units):
+            unit = plan.unit(number)
+            draws = plan.draws(unit)
+            index = keep(artifact, unit, draws, draw_unit(model, draws, batch_size), origin, files, pool)
+            assert Landed.found(artifact, unit) == Landed.of(artifact, unit, index)
+            samples += read_samples(artifact, unit.shard, index, range(len(index)))
     return samples
 
 
@@ -153,24 +164,133 @@ def test_samples_do_not_depend_on_how_a_request_is_cut_into_units(model, tmp_pat
     for one, other in zip(large, small, strict=True):
         difference = render(one.members["png"], one.key).astype(int) - render(other.members["png"], other.key)
         assert np.abs(difference).max() <= 1
-        assert one.members["json"] == other.members["json"]
+        records = [json.loads(s.members["json"]) for s in (one, other)]
+        own = {"artifact", "request"}  # other units are another plan
+        assert {name for name in records[0] if records[0][name] != records[1].get(name)} == own
+        assert records[0].keys() == records[1].keys()
         assert one.members["cls"] == other.members["cls"]
 
 
-def test_every_sample_says_what_drew_it_and_classes_take_turns(model, artifact):
-    samples = drawn(model, artifact, 4)
-    for number, sample in enumerate(samples):
+@pytest.mark.parametrize("kind", ["png", "jpeg", "webp"])
+def test_every_sample_says_beside_itself_and_within_what_drew_it_and_classes_take_turns(model, artifact, kind):
+    image = ImageFile(kind=kind)
+    for number, sample in enumerate(drawn(model, artifact, 4, image=image)):
         record = json.loads(sample.members["json"])
-        assert record["number"] == number
+        assert record == record_in(sample.members[image.extension], sample.key)
+        assert sample.key == f"{number:09d}"
+        assert (record["number"], record["counter"]) == (number, number)
         assert record["class"] == number % 3 == int(sample.members["cls"])
         assert (record["seed"], record["model"], record["guidance_scale"]) == (5, "digest-of-model", 2.0)
+        assert (record["artifact"], record["data"]) == ("samples", ["digest-of-data"])
 
 
-def test_a_unit_that_is_there_is_not_drawn_again(model, artifact, monkeypatch):
-    first = drawn(model, artifact, 4)
+def rows_of(numbers, seeds, counters, guidance=2.0, classes=(0,), width=8, height=8):
+    count = len(numbers)
+    return Draws(
+        Group(width, height, "ddim", 4, guided=bool(np.any(np.asarray(guidance) != 1.0))),
+        np.array(numbers),
+        np.array(seeds, np.uint64).astype(np.int64),
+        np.array(counters),
+        np.broadcast_to(np.asarray(guidance, np.float64), count).copy(),
+        np.resize(np.array(classes), count),
+    )
 
-    def refuse(*_):
-        raise AssertionError("a unit was drawn again")
 
-    monkeypatch.setattr(DiffusionModel, "draw", refuse)
-    assert drawn(model, artifact, 4) == first
+def test_a_row_with_its_own_seed_is_what_that_seed_draws(model):
+    seeds, counters = [0, 7, 2**63, 2**64 - 1], [3, 0, 1, 0]
+    pixels = model.draw_rows(rows_of(range(4), seeds, counters, classes=(0, 1, 2, 0))).int()
+    for row, (seed, counter) in enumerate(zip(seeds, counters, strict=True)):
+        alone = draw(
+            model, torch.tensor([counter]), torch.tensor([row % 3]), seed, scheduler="ddim", guidance_scale=2.0
+        )
+        assert (alone[0] - pixels[row]).abs().max() <= 1
+    assert len({pixels[row].numpy().tobytes() for row in range(4)}) == 4
+
+
+@pytest.mark.parametrize(("width", "height"), [(4, 4), (16, 8), (8, 24)])
+def test_other_sizes_than_it_was_trained_at_are_drawn_at_those_sizes(model, width, height):
+    draws = rows_of([0, 1], [5, 5], [0, 1], width=width, height=height)
+    pixels = model.draw_rows(draws)
+    assert pixels.shape == (2, height, width, 3)
+    assert pixels.float().std() > 10
+    assert (model.draw_rows(draws[1:2]).int() - pixels[1:].int()).abs().max() <= 1
+
+
+def test_guidance_of_each_row_is_what_it_would_be_for_all(model):
+    scales = [0.0, 1.0, 1.5, 4.0]
+    pixels = model.draw_rows(rows_of(range(4), [5] * 4, range(4), scales, (0, 1, 2))).int()
+    for row, scale in enumerate(scales):
+        whole = draw(model, torch.arange(4), torch.tensor([0, 1, 2, 0]), 5, scheduler="ddim", guidance_scale=scale)
+        assert (whole[row] - pixels[row]).abs().max() <= 1
+
+
+def test_a_padded_batch_draws_what_it_drew_without(model):
+    draws = rows_of(range(3), [5] * 3, range(3), classes=(0, 1, 2))
+    padded = draws.padded(5)
+    assert padded.numbers.tolist() == [0, 1, 2, 2, 2, 2, 2, 2]
+    assert (model.draw_rows(padded)[:3].int() - model.draw_rows(draws).int()).abs().max() <= 1
+    assert np.array_equal(draws.padded(0).numbers, draws.numbers)
+
+
+def test_batches_are_all_of_it_in_order():
+    draws = replace(rows_of(range(7), [5] * 7, range(7)), kept={"prompt": [None, *"abcdef"]})
+    parts = list(draws.batches(3))
+    assert [len(part) for part in parts] == [3, 3, 1]
+    assert [n for part in parts for n in part.numbers.tolist()] == list(range(7))
+    assert [p for part in parts for p in part.kept["prompt"]] == [None, *"abcdef"]
+    assert "prompt" not in draws.record(0)
+    assert draws.record(6)["prompt"] == "f"
+
+
+def test_a_declared_batch_size_is_that_whichever_unit_comes_first(model, artifact):
+    assert agreed_batch_size(artifact, model, rows_of(range(3), [5] * 3, range(3)), 8) == 8
+    assert list(artifact.names()) == []
+
+
+def test_a_measured_batch_size_is_agreed_on_by_all_replicas(model, artifact):
+    draws = rows_of(range(4), [5] * 4, range(4))
+    first = agreed_batch_size(artifact, model, draws, "auto")
+    assert 1 <= first <= 4
+    (name,) = artifact.names()
+    artifact.write(name, json.dumps({"batch_size": 3}).encode())
+    assert agreed_batch_size(artifact, model, draws, "auto") == 3
+
+
+class Trained:
+    """A committed model's place, without the rest of its manifest."""
+
+    digest = "digest-of-model"
+
+
+@pytest.mark.parametrize("batch_size", [1, 4])
+@pytest.mark.parametrize("kind", ["png", "webp"])
+def test_an_image_drawn_again_is_the_one_in_the_shard(model, tmp_path, monkeypatch, batch_size, kind):
+    artifact, place = (
+        Artifact(open_store(str(tmp_path)), "job/sample/key"),
+        Artifact(open_store(str(tmp_path)), "model"),
+    )
+    save(model, place)
+    image = ImageFile(kind=kind)
+    samples = drawn(model, artifact, 4, batch_size=batch_size, image=image)
+    plan = freeze(artifact, Sample(num_samples=10), 5, TRAITS, None)
+    origin = Origin(artifact.path, plan.digest, "digest-of-model", ("digest-of-data",))
+    keep_origin(artifact, origin, place.uri, image, Marking())
+    monkeypatch.setattr(Artifact, "committed", lambda self: Trained)
+    for number in (0, 5, 9):
+        pixels, encoded, record = draw_again(artifact, number, None)
+        member = samples[number].members[image.extension]
+        if batch_size == 1:
+            assert encoded == member
+        if kind == "png":
+            assert np.abs(pixels.astype(int) - render(member, "there")).max() <= (batch_size > 1)
+        assert record == json.loads(samples[number].members["json"])
+    with pytest.raises(DataError, match="sample 10: expected 0 to 9"):
+        draw_again(artifact, 10, None)
+    monkeypatch.setattr(Trained, "digest", "another")
+    with pytest.raises(DataError, match="expected the model of digest digest-of-model, found another"):
+        draw_again(artifact, 0, None)
+
+
+def test_what_is_no_generation_cannot_be_drawn_again(artifact):
+    with pytest.raises(DataError, match="expected a generation with its plan, found none"):
+        draw_again(artifact, 0, None)

@@ -278,3 +278,23 @@ def test_key_fractions_are_even_and_fixed_for_good():
     fractions = np.sort([key_fraction(f"digit-{number:05d}") for number in range(4000)])
     assert np.abs(fractions - np.arange(4000) / 4000).max() < 0.03
     assert key_fraction("digit-00000") == int(sha256(b"digit-00000")[:16], 16) / 2**64
+
+
+def test_where_another_shard_is_there_already_the_index_describes_that_one(artifact):
+    first, second = samples_of(["a", "b", "c"]), samples_of(["a", "b", "c"], [1, 2, 3])
+    data, _ = write_shard(first)
+    artifact.write(shard_name("samples", 0), data)  # its writer died before the index
+    index = put_shard(artifact, shard_name("samples", 0), second, {"of": "the second"})
+    assert (index.size, index.sha256) == (len(data), sha256(data))
+    assert index.facts == {"of": "the second"}
+    assert read_index(artifact, shard_name("samples", 0)).to_bytes() == index.to_bytes()
+    assert read_samples(artifact, shard_name("samples", 0), index, range(3)) == first
+
+
+def test_a_second_writer_with_other_bytes_changes_nothing_and_is_told_what_is_there(artifact):
+    first = samples_of(["a", "b"])
+    index = put_shard(artifact, shard_name("samples", 0), first)
+    again = put_shard(artifact, shard_name("samples", 0), samples_of(["a", "b"], [4, 4]))
+    assert (again.size, again.sha256, again.keys) == (index.size, index.sha256, index.keys)
+    assert read_samples(artifact, shard_name("samples", 0), again, range(2)) == first
+    assert find_index(artifact, shard_name("samples", 0)).to_bytes() == index.to_bytes()

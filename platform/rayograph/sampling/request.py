@@ -122,9 +122,8 @@ def _csv(store: ObjectStore, key: str) -> Iterator[pa.Table]:
         for at, row in enumerate(page, number):
             if len(row) != len(names):
                 raise DataError(f"{where} row {at}: expected {len(names)} values, got {len(row)}")
-        columns = [
-            _typed(name, values, where, number) for name, values in zip(names, zip(*page, strict=True), strict=True)
-        ]
+        values = zip(*page, strict=True)
+        columns = [_typed(name, column, where, number) for name, column in zip(names, values, strict=True)]
         yield pa.Table.from_arrays(columns, names=names)
         number += len(page)
 
