@@ -26,7 +26,9 @@ def agreed_batch_size(target: Artifact, model: DiffusionModel, draws: Draws, dec
     group = draws.group
     key = target.key(f"request/batch-{group.width}x{group.height}-{_device_name(model.device)}.json")
     if not target.store.exists(key):
-        size = largest_batch(model, draws) if model.device.type == "cpu" else fastest_batch(model, draws)
+        # Every size would be compiled for itself, minutes each, and torch gives up at the eighth.
+        with torch.compiler.set_stance("force_eager"):
+            size = largest_batch(model, draws) if model.device.type == "cpu" else fastest_batch(model, draws)
         target.store.put_if_absent(key, json.dumps({"batch_size": size}).encode())
     return int(json.loads(target.store.read(key))["batch_size"])
 
@@ -46,14 +48,8 @@ def largest_batch(model: DiffusionModel, draws: Draws) -> int:
 def fastest_batch(model: DiffusionModel, draws: Draws) -> int:
     """1, 2, 4, … images of a unit, as long as there is memory for twice as many and it still pays.
 
-    The smallest of those that come near the fastest: what is beyond only takes memory. Measured as if nothing was to be
-    compiled: every size would be compiled for itself, minutes each, and torch gives up at the eighth.
+    The smallest of those that come near the fastest: what is beyond only takes memory.
     """
-    with torch.compiler.set_stance("force_eager"):
-        return _fastest(model, draws)
-
-
-def _fastest(model: DiffusionModel, draws: Draws) -> int:
     rates: dict[int, float] = {}
     size = 1
     while size <= len(draws):
