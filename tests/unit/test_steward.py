@@ -116,7 +116,7 @@ def test_costs_of_an_earlier_attempt_count_on(artifact):
         (DataError("one line"), "failed", "one line"),
         (ValueError("inner\nsecond"), "failed", "ValueError: inner"),
         (RuntimeError(), "failed", "RuntimeError: "),
-        (KeyboardInterrupt(), "paused", None),
+        (KeyboardInterrupt(), "interrupted", None),
     ],
 )
 def test_the_last_word_is_how_it_ended(artifact, error, phase, said):
