@@ -76,8 +76,9 @@ def read_page(artifact: Artifact, name: str, digest: str) -> Page:
     data = artifact.read(name)
     if sha256(data) != digest:
         raise DataError(f"{artifact.uri}/{name}: expected sha256 {digest}, got {sha256(data)}")
-    # Without threads: one of Arrow's that lets go of Python's bytes while the interpreter ends would abort it.
-    table = pq.read_table(pa.BufferReader(data), use_threads=False, pre_buffer=False)
+    # Not by pq.read_table: one of its threads that lets go of Python's bytes while the interpreter ends would abort it.
+    with pq.ParquetFile(pa.BufferReader(data), pre_buffer=False) as file:
+        table = file.read(use_threads=False)
     columns = {column: table[column].combine_chunks() for column in table.column_names}
     columns = {c: pa.concat_arrays(v.chunks) if isinstance(v, pa.ChunkedArray) else v for c, v in columns.items()}
     seeds = columns.pop("seed")

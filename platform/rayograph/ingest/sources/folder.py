@@ -113,7 +113,8 @@ def _read_table(store: ObjectStore, name: str, columns: Columns) -> pa.Table:
         elif name.lower().endswith(".jsonl"):
             table = pa.json.read_json(file, read_options=pa.json.ReadOptions(block_size=_BLOCK_BYTES))
         else:
-            table = pa.parquet.read_table(file, use_threads=False, pre_buffer=False)
+            with pa.parquet.ParquetFile(file, pre_buffer=False) as parquet:
+                table = parquet.read(use_threads=False)  # pq.read_table leaves threads that may abort the process's end
     except (pa.ArrowException, OSError) as error:
         raise DataError(f"{uri}: expected a table: {' '.join(str(error).split())}") from error
     if not len(table):
