@@ -89,4 +89,4 @@ def test_a_silent_job_is_forgotten_and_one_that_leaves_at_once(monkeypatch):
 def test_alone_a_job_has_all_it_wants_but_no_more_replicas_than_units(left, replicas):
     share = Share("a", 1, 5, 0.5, "CPU", shared=False)
     assert share.now(left) == replicas
-    share.leave()
+    share.close()

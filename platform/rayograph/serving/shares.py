@@ -84,7 +84,8 @@ class Share:
             return need
         return max(1, min(need, int(part / self.cost + 1e-9)))
 
-    def leave(self) -> None:
+    def close(self) -> None:
+        """The others need not wait to find out."""
         if self.shared:
             self._actor().leave.remote(self.job)
 

@@ -7,6 +7,7 @@ work, and every shard is committed once.
 import json
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from typing import Any
 
 import numpy as np
@@ -89,8 +90,10 @@ def _draw_missing(
     )
     for name in stage.artifact.names(DEAD):
         stage.artifact.store.delete(stage.artifact.key(name))
-    with application(f"rayograph-{stage.job.name}-{stage.name}-{stage.key}", assignment, gpus) as serving:
-        share = _share(stage, declared, replicas.replicas[1], gpus)
+    with (
+        application(f"rayograph-{stage.job.name}-{stage.name}-{stage.key}", assignment, gpus) as serving,
+        closing(_share(stage, declared, replicas.replicas[1], gpus)) as share,
+    ):
         steward = Steward(
             stage.artifact, plan.total_samples, plan.total_units, declared.priority, scale.price_per_hour,
             MAX_ONGOING, share.now, serving.running, serving.failure,
@@ -117,7 +120,6 @@ def _draw_missing(
                         _look_up(stage, steward)
                         if steward.overtaken:
                             break
-            share.leave()
             if steward.dead:
                 raise DataError(
                     f"{stage.artifact.uri}: {len(steward.dead)} of {plan.total_units} units failed "

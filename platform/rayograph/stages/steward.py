@@ -64,7 +64,7 @@ class Steward:
             self.device_seconds += before.device_seconds
             self.replica_seconds = before.replica_seconds
         self.wanted = wanted(self.artifact)
-        self._share = self.share(self.total_units - self.units)
+        self._share = self.share(self.total_units - self.units if self.wanted == "running" else 0)
         self._write("paused" if self.wanted == "paused" else "running")
         self._thread.start()
         return self
@@ -91,7 +91,7 @@ class Steward:
         while not self._over.wait(ROUND_SECONDS):
             try:
                 self.wanted = wanted(self.artifact)
-                self._share = self.share(self.total_units - self.units)
+                self._share = self.share(self.total_units - self.units if self.wanted == "running" else 0)
                 self.overtaken = self.artifact.store.exists(self.artifact.key(MANIFEST))
                 self.failure = None if self.overtaken else self.broken()
                 self._running = self.replicas()
