@@ -27,7 +27,8 @@ def test_two_jobs_share_a_cluster_by_priority_and_the_rest_goes_to_who_can_use_i
 
 def test_a_lost_actor_is_made_anew_and_knows_all_again_as_jobs_ask() -> None:
     low, high = (Share(name, 1, 100, 0.5, "CPU", shared=True) for name in ("c", "d"))
-    assert low.now(1000) and high.now(1000)
+    assert low.now(1000)
+    assert high.now(1000)
     ray.kill(ray.get_actor(NAME, NAMESPACE))
     deadline = time.monotonic() + 20
     half = int(ray.cluster_resources()["CPU"])
