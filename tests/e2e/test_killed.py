@@ -5,7 +5,6 @@ import json
 import os
 import shutil
 import signal
-from collections.abc import Callable
 from pathlib import Path
 
 import command
@@ -53,28 +52,3 @@ def test_training_interrupted_and_killed_ends_in_the_same_weights(trained_store:
     assert digests(ours / "model") == digests(theirs / "model")
     seen = [json.loads(line)["images_seen"] for line in (ours / "metrics.jsonl").read_text().splitlines()]
     assert seen == list(range(64, 1280 + 1, 64))
-
-
-def test_sampling_killed_half_way_ends_in_the_same_samples(new_store: Callable[[str], Path], tmp_path: Path) -> None:
-    disturbed, quiet, log = new_store("disturbed"), new_store("quiet"), tmp_path / "log"
-    enough = ("--set", "sample.num_samples=480")  # to be at it for a while
-    with command.running(":sample", disturbed, log, *enough) as process:
-        command.wait_for(lambda: any(disturbed.glob("digits/sample/*/shards/*.index")), process, log)
-        kill(process.pid)
-    drawn_before = digests(disturbed / "digits" / "sample")
-    assert not any(name.endswith("manifest.json") for name in drawn_before)
-    command.run(":sample", disturbed, *enough)
-    command.run(":sample", quiet, *enough, "--set", "scale.sampling.replicas=1")
-    command.verified(disturbed)
-    shards = artifact_of(disturbed, "sample") / "shards"
-    assert len(list(shards.glob("*.tar"))) == 30
-    assert digests(shards) == digests(artifact_of(quiet, "sample") / "shards")
-
-
-def test_another_seed_draws_other_samples(new_store: Callable[[str], Path]) -> None:
-    store = new_store("seeds")
-    command.run(":sample", store)
-    command.run(":sample", store, "--set", "sample.seed=1")
-    first, second = (digests(artifact / "shards") for artifact in (store / "digits" / "sample").iterdir())
-    assert first.keys() == second.keys()
-    assert not set(first.values()) & set(second.values())
