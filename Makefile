@@ -32,7 +32,7 @@ lint: $(STAMP)  ## layers, style and types
 bench: $(STAMP)  ## every benchmark, or one: make bench NAME=bench_01_photos
 	@shopt -s nullglob; for program in tests/benchmarks/$(or $(NAME),bench_*).py; do $(BIN)/python $$program || exit; done
 
-soak: $(STAMP)  ## the long runs: the whole demo twice, kills in every stage, in one training, in one generation
+soak: $(STAMP)  ## the long runs: the demo twice, kills in each stage, training and generation, nodes that come and go
 	$(BIN)/python -m pytest -m soak --timeout 7200
 
 clean:  ## remove what make and the demo made here

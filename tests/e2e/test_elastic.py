@@ -9,12 +9,15 @@ from pathlib import Path
 
 import command
 import numpy as np
+import pytest
 from changing_cluster import nodes
 
 from rayograph.runs.artifact import Artifact
 from rayograph.runs.tracking import read_metrics
 from rayograph.stages.sample_log import read_samples_seen
 from rayograph.storage import open_store
+
+pytestmark = pytest.mark.soak
 
 IMAGES, BATCH = 9600, 64
 SCALE = """
