@@ -33,7 +33,7 @@ from rayograph.config import Autoencoder, Denoiser, NoiseSchedule, Sample, Sampl
 from rayograph.config.files import load_job
 from rayograph.models.folder import load_schedule
 from rayograph.runs.artifact import Artifact
-from rayograph.sampling.batch_size import fastest_batch
+from rayograph.sampling.batch_size import measured_batch
 from rayograph.sampling.denoising import DiffusionModel
 from rayograph.sampling.plan import Plan
 from rayograph.storage import open_store
@@ -48,7 +48,7 @@ CHECKED = 4
 
 @dataclass(frozen=True)
 class Case:
-    """A model, what is drawn from it, and the peer's batch: what DiT's own sampling script takes by default."""
+    """A model, what is drawn from it, and the peer's batch, a usual one."""
 
     name: str
     autoencoder: Autoencoder
@@ -111,7 +111,7 @@ class Ours:
         self.model = DiffusionModel.load(model, case.device, case.precision, compiled)
         self.__name__ = "ours, compiled" if compiled else "ours"
         plan = self._planned("first", UNIT)
-        self.batch_size = fastest_batch(self.model, plan.draws(plan.unit(0)))
+        self.batch_size = measured_batch(self.model, plan.draws(plan.unit(0)))
         self.store(UNIT, "first")
 
     def _planned(self, name: str, images: int) -> Plan:

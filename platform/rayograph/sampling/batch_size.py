@@ -26,14 +26,20 @@ def agreed_batch_size(target: Artifact, model: DiffusionModel, draws: Draws, dec
     group = draws.group
     key = target.key(f"request/batch-{group.width}x{group.height}-{_device_name(model.device)}.json")
     if not target.store.exists(key):
-        # Every size would be compiled for itself, minutes each, and torch gives up at the eighth.
-        with torch.compiler.set_stance("force_eager"):
-            size = largest_batch(model, draws) if model.device.type == "cpu" else fastest_batch(model, draws)
+        size = measured_batch(model, draws)
         target.store.put_if_absent(key, json.dumps({"batch_size": size}).encode())
     return int(json.loads(target.store.read(key))["batch_size"])
 
 
-def largest_batch(model: DiffusionModel, draws: Draws) -> int:
+def measured_batch(model: DiffusionModel, draws: Draws) -> int:
+    """What suits the model's device. Compiles nothing: every size would be compiled for itself, minutes each, and torch
+    gives up at the eighth.
+    """
+    with torch.compiler.set_stance("force_eager"):
+        return _largest_batch(model, draws) if model.device.type == "cpu" else _fastest_batch(model, draws)
+
+
+def _largest_batch(model: DiffusionModel, draws: Draws) -> int:
     """The whole unit, or the power of two that memory holds: by what one image takes more, not by the clock.
 
     CPUs gain little from batches, and a machine that does other things too would time another one each time.
@@ -45,7 +51,7 @@ def largest_batch(model: DiffusionModel, draws: Draws) -> int:
     return min(len(draws), 1 << (fitting.bit_length() - 1))
 
 
-def fastest_batch(model: DiffusionModel, draws: Draws) -> int:
+def _fastest_batch(model: DiffusionModel, draws: Draws) -> int:
     """1, 2, 4, … images of a unit, as long as there is memory for twice as many and it still pays.
 
     The smallest of those that come near the fastest: what is beyond only takes memory.

@@ -36,7 +36,7 @@ KNOWN = {
     "guidance_scale": pa.float64(),
     "scheduler": pa.string(),
 }
-"""The columns that mean something, and what CSV files, which have no types, hold there."""
+"""The columns that mean something, and what they hold; CSV files have no types of their own."""
 
 SEEDS = "a whole number from 0 to 2⁶⁴ - 1"
 

@@ -19,8 +19,9 @@ from rayograph.sampling.again import keep_origin
 from rayograph.sampling.plan import Plan
 from rayograph.sampling.state import DEAD, wanted
 from rayograph.sampling.units import Landed, Origin
+from rayograph.serving.application import application
 from rayograph.serving.coordinator import Coordinator, SetAside, Tick
-from rayograph.serving.sampler import MAX_ONGOING, Assignment, application
+from rayograph.serving.sampler import MAX_ONGOING, Assignment
 from rayograph.serving.shares import Share
 from rayograph.shards.index import SUFFIX
 from rayograph.stages.asked import plan_of
