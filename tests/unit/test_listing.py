@@ -121,3 +121,42 @@ def test_work_in_progress_is_not_verified(store, stages):
     done(stages["pack"])
     fill(stages["train_autoencoder"])
     assert len(list(verify(store))) == 1
+
+
+SPOILT = {
+    "no YAML": b"\x00[",
+    "not UTF-8": b"\xff\xfe\xfd",
+    "a list": b"- 1\n",
+    "another stage": b"stage: x\njob: {name: a, stages: {}}\nscale: {}\n",
+    "nested beyond reading": b"[" * 100_000,
+    "a field of another version": b"stage: pack\nscale: {}\njob: {name: a, field_of_tomorrow: 1, stages: {}}\n",
+}
+
+
+@pytest.mark.parametrize("data", SPOILT.values(), ids=SPOILT)
+def test_a_job_file_that_cannot_be_read_is_named_and_hides_no_other(store, stages, data):
+    done(stages["pack"])
+    done(stages["train_autoencoder"])
+    begin(stages["encode"])
+    stages["pack"].artifact.store.delete(stages["pack"].artifact.key("manifest.json"))
+    stages["pack"].artifact.write(RESOLVED, data)
+    lines = {line.partition("  ")[0]: line.partition("  ")[2] for line in list_artifacts(store) if line[0] != " "}
+    told = {name: lines[stages[name].artifact.path] for name in ("pack", "train_autoencoder", "encode")}
+    assert told["pack"].startswith(f"cannot be read: {stages['pack'].artifact.uri}/{RESOLVED}: not a")
+    assert "\n" not in told["pack"]
+    assert told["train_autoencoder"].startswith("committed")
+    assert told["encode"].startswith("in progress")
+
+
+@pytest.mark.parametrize("data", [b"", b"{", b'{"format": 2}', b"\xff", b"[" * 100_000])
+def test_a_manifest_that_cannot_be_read_is_a_line_and_a_problem_and_hides_no_other(store, stages, data):
+    done(stages["pack"])
+    begin(stages["encode"])
+    stages["encode"].artifact.write("manifest.json", data)
+    whole, spoilt = sorted(list_artifacts(store), key=lambda line: "digits/encode" in line)
+    assert "committed" in whole
+    assert spoilt.startswith(f"{stages['encode'].artifact.path}  cannot be read: ")
+    found = verify(store)
+    assert "whole" in next(found)
+    with pytest.raises(DataError, match=rf"{stages['encode'].artifact.uri}/manifest\.json: "):
+        next(found)

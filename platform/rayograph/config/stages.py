@@ -5,7 +5,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, PositiveInt, model_validator
 
-from rayograph.config.base import Declaration, Seed, StageBase
+from rayograph.config.base import NOT_IN_KEY, Declaration, Seed, StageBase
 from rayograph.config.diffusion import DiffusionLoss, FlowSchedule, NoiseSchedule, Sampler, Schedule
 from rayograph.config.networks import Autoencoder, Denoiser, Discriminator, PerceptualNetwork
 from rayograph.config.sampling import ImageFile, Marking, Request
@@ -33,7 +33,7 @@ class Pack(StageBase):
     """Images whose shorter side has fewer pixels are rejected."""
     held_out_fraction: float = Field(0.1, ge=0, lt=1)
     samples_per_shard: PositiveInt = 1024
-    bad_sample_limit: int = Field(0, ge=0)
+    bad_sample_limit: Annotated[int, NOT_IN_KEY] = Field(0, ge=0)
     """Rejected images are left out and named in the manifest; one more than this fails the stage."""
 
     @model_validator(mode="after")
@@ -129,7 +129,7 @@ class Sample(StageBase):
     """Samples in one unit of work, which is one output shard."""
     image: ImageFile = ImageFile()
     marking: Marking = Marking()
-    priority: int = Field(1, ge=1, le=100)
+    priority: Annotated[int, NOT_IN_KEY] = Field(1, ge=1, le=100)
     """Among jobs that draw on one cluster at the same time: one of priority 3 gets three times the replicas."""
 
     @model_validator(mode="after")

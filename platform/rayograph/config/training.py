@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, PositiveInt, model_validator
 
-from rayograph.config.base import StageBase
+from rayograph.config.base import NOT_IN_KEY, StageBase
 
 LONGEST_EMA = 0.28
 """Below the relative standard deviation of a plain mean over all steps, 12 ** -0.5."""
@@ -19,7 +19,7 @@ class Training(StageBase):
     lanes: PositiveInt = 8
     """Parallel walks through the data: the largest number of workers ever wanted. Part of the sample order."""
 
-    bad_sample_limit: int = Field(0, ge=0)
+    bad_sample_limit: Annotated[int, NOT_IN_KEY] = Field(0, ge=0)
     """Unreadable samples that others may stand in for, each named, before the training fails."""
 
     learning_rate: float = Field(1e-4, gt=0)
@@ -33,7 +33,7 @@ class Training(StageBase):
     gradient_norm_limit: float = Field(100.0, gt=1)
     """Times its usual value (the geometric mean of the last 100 steps) that a gradient norm may have. A step beyond,
     or one with a figure that is not finite, is undone: weights go back to the newest checkpoint, data goes on."""
-    max_rollbacks: int = Field(3, ge=0)
+    max_rollbacks: Annotated[int, NOT_IN_KEY] = Field(3, ge=0)
     """Times that a training goes back so before it gives up."""
     ema_decays: tuple[Annotated[float, Field(ge=0, lt=1)], ...] = Field((0.9999,), min_length=1)
     """Of the weights' moving averages: the model is made of the first, `rayograph export` makes one of any. They warm
@@ -42,18 +42,18 @@ class Training(StageBase):
     """Of averages by a power function besides, as shares of the training (Karras et al. 2024, sec. 3). From two, such
     as (0.05, 0.1), and snapshots `rayograph export --length` makes one of any other length."""
 
-    log_every_images: PositiveInt = 1024
-    preview_every_images: PositiveInt | None = None
+    log_every_images: Annotated[PositiveInt, NOT_IN_KEY] = 1024
+    preview_every_images: Annotated[PositiveInt | None, NOT_IN_KEY] = None
     """How often pictures of what the first average does are made."""
-    preview_images: PositiveInt = 16
-    checkpoint_every_images: PositiveInt = 16384
-    keep_checkpoints: PositiveInt = 2
+    preview_images: Annotated[PositiveInt, NOT_IN_KEY] = 16
+    checkpoint_every_images: Annotated[PositiveInt, NOT_IN_KEY] = 16384
+    keep_checkpoints: Annotated[PositiveInt, NOT_IN_KEY] = 2
     """How many of the newest stay."""
-    keep_best_checkpoints: int = Field(0, ge=0)
+    keep_best_checkpoints: Annotated[int, NOT_IN_KEY] = Field(0, ge=0)
     """How many besides of those before which the loss was lowest."""
-    keep_checkpoint_every_images: PositiveInt | None = None
+    keep_checkpoint_every_images: Annotated[PositiveInt | None, NOT_IN_KEY] = None
     """How far those are apart that stay for good."""
-    ema_snapshot_every_images: PositiveInt | None = None
+    ema_snapshot_every_images: Annotated[PositiveInt | None, NOT_IN_KEY] = None
     """How far those are apart whose averages by `ema_lengths` stay, when the rest of them goes."""
 
     @model_validator(mode="after")

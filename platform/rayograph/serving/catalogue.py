@@ -10,12 +10,10 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from threading import Lock
-from typing import Any
-
-import yaml
 
 from rayograph.errors import DataError, MissingObjectError
-from rayograph.runs.artifact import RESOLVED, Artifact
+from rayograph.runs.artifact import Artifact
+from rayograph.runs.job_record import JobRecord, read_job
 from rayograph.runs.manifest import Manifest
 from rayograph.serving.recent import Recent
 from rayograph.storage import ObjectStore
@@ -32,17 +30,11 @@ class Begun:
     """An artifact that somebody has begun: its job file says what it is to be."""
 
     artifact: Artifact
-    stage: str
-    job: dict[str, Any]
-
-    @property
-    def declared(self) -> dict[str, Any]:
-        found: dict[str, Any] = self.job["stages"][self.stage]
-        return found
+    record: JobRecord
 
     @property
     def kind(self) -> str:
-        return str(self.declared["kind"])
+        return self.record.declared.kind
 
 
 class Catalogue:
@@ -107,13 +99,9 @@ class Catalogue:
             return found
         artifact = Artifact(self.store, path)
         try:
-            resolved = yaml.safe_load(artifact.read(RESOLVED))
-            begun = Begun(artifact, resolved["stage"], resolved["job"])
-            _ = begun.kind
+            begun = Begun(artifact, read_job(artifact))
         except MissingObjectError:
             return None
-        except (yaml.YAMLError, TypeError, KeyError) as error:
-            raise DataError(f"{artifact.uri}/{RESOLVED}: not a resolved job: {type(error).__name__}") from error
         return self._begun.put(path, begun)
 
     @staticmethod

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Literal
 
+from rayograph.config import Sample
 from rayograph.errors import DataError, MissingObjectError
 from rayograph.runs.artifact import Artifact
 from rayograph.sampling.state import JobState, Wanted, read_state, wanted
@@ -115,7 +116,7 @@ class Jobs:
         return view
 
     def _look(self, job_id: str, begun: Begun) -> JobView:
-        artifact, declared = begun.artifact, begun.declared
+        artifact, job, declared = begun.artifact, begun.record.job, _generation(begun)
         state = read_state(artifact)
         updated = _submitted(artifact) if state is None else state.updated
         moving = state is not None and state.phase in ("running", "paused")
@@ -128,12 +129,11 @@ class Jobs:
                 update={"phase": "done", "samples": manifest.samples, "units": len(manifest.shards), **last}
             )
         ended = manifest is not None or (state is not None and state.phase in ENDED)
-        told = state or _unspoken(updated or "", declared.get("num_samples") or 0)
-        seed = declared["seed"]
+        told = state or _unspoken(updated or "", declared.num_samples or 0)
         return JobView(
             **told.model_dump(exclude={"format", "phase", "started", "updated"}),
             id=job_id,
-            job=begun.job["name"],
+            job=job.name,
             uri=artifact.uri,
             phase="waiting" if state is None else state.phase,
             wanted="running" if manifest is not None else wanted(artifact),
@@ -141,15 +141,22 @@ class Jobs:
             silent_since=updated if not ended and self._is_silent(updated) else None,
             started=told.started or None,
             updated=updated,
-            model=declared["model"],
-            scheduler=declared["sampler"]["scheduler"],
-            num_inference_steps=declared["sampler"]["num_inference_steps"],
-            guidance_scale=declared["sampler"]["guidance_scale"],
-            seed=begun.job["seed"] if seed is None else seed,
+            model=declared.model,
+            scheduler=declared.sampler.scheduler,
+            num_inference_steps=declared.sampler.num_inference_steps,
+            guidance_scale=declared.sampler.guidance_scale,
+            seed=job.seed_of(begun.record.stage),
         )
 
     def _is_silent(self, updated: str | None) -> bool:
         return updated is not None and (self._now() - datetime.fromisoformat(updated)).total_seconds() > SILENT_SECONDS
+
+
+def _generation(begun: Begun) -> Sample:
+    declared = begun.record.declared
+    if not isinstance(declared, Sample):
+        raise DataError(f"{begun.artifact.uri}: expected a stage of kind sample, got one of kind {declared.kind}")
+    return declared
 
 
 def _ended(view: JobView) -> bool:

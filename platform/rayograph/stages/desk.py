@@ -14,6 +14,7 @@ from rayograph.config.explain import explain, suggestion
 from rayograph.errors import ConfigError, DataError, ResourceError, StorageError
 from rayograph.runs.artifact import RESOLVED, Artifact
 from rayograph.runs.digests import canonical_json, sha256
+from rayograph.runs.job_record import JobRecord, read_job
 from rayograph.runs.manifest import Manifest
 from rayograph.sampling.state import ask, read_state, wanted
 from rayograph.serving.catalogue import Catalogue
@@ -22,7 +23,7 @@ from rayograph.serving.jobs import SUBMITTED
 from rayograph.serving.recent import Recent
 from rayograph.serving.submission import Row, Submission
 from rayograph.stages.lineage import ancestors
-from rayograph.stages.resolve import ResolvedStage, described_job, resolve
+from rayograph.stages.resolve import ResolvedStage, resolve
 from rayograph.storage import ObjectStore, open_store
 
 log = logging.getLogger(__name__)
@@ -92,9 +93,15 @@ class StoreDesk:
         return artifact, created
 
     def wake(self, artifact: Artifact) -> None:
-        """Nothing where it was not submitted here: whoever runs it looks at what is asked of it."""
+        """Nothing where it was not submitted here: whoever runs it looks at what is asked of it.
+
+        Raises DataError for one of another version, whose images would go elsewhere.
+        """
         if artifact.store.exists(artifact.key(SUBMITTED)) and self._catalogue.manifest(artifact) is None:
-            self._start(artifact, *described_job(artifact))
+            record = read_job(artifact)
+            if self._resolve(record).artifact.path != artifact.path:
+                raise DataError(f"{artifact.uri}: begun by another version: submit it anew")
+            self._start(artifact, record.job, record.stage)
 
     def wake_all(self) -> list[Artifact]:
         """Every submitted job that is neither done nor cancelled nor failed: what an app does when it starts."""
@@ -126,8 +133,7 @@ class StoreDesk:
         if self._catalogue.manifest(artifact) is not None:
             found = [_ancestor(*pair) for pair in ancestors(artifact, self._scale.endpoint_url)]
             return self._lineages.put(artifact.path, found)
-        job, name = described_job(artifact)
-        stage = resolve(job, self._scale, self._store)[name]
+        stage = self._resolve(read_job(artifact))
         rest = ancestors(stage.inputs["model"], self._scale.endpoint_url)
         return [_unfinished(stage), *(_ancestor(*pair) for pair in rest)]
 
@@ -186,8 +192,10 @@ class StoreDesk:
         return self._store.uri_of(key)
 
     def _model_of(self, artifact: Artifact) -> Artifact:
-        job, name = described_job(artifact)
-        return resolve(job, self._scale, self._store)[name].inputs["model"]
+        return self._resolve(read_job(artifact)).inputs["model"]
+
+    def _resolve(self, record: JobRecord) -> ResolvedStage:
+        return resolve(record.job, self._scale, self._store)[record.stage]
 
 
 def _of_rows(error: DataError, stage: ResolvedStage, submission: Submission) -> DataError:

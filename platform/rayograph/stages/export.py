@@ -10,16 +10,14 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
-import yaml
-from pydantic import ValidationError
 from torch import Tensor
 
-from rayograph.config import Job, Scale, TrainAutoencoder, TrainDiffusion
-from rayograph.config.explain import explain
+from rayograph.config import TrainAutoencoder, TrainDiffusion
 from rayograph.config.training import LONGEST_EMA, Training
 from rayograph.errors import CheckpointError, ConfigError, DataError, RayographError
 from rayograph.models.folder import AUTOENCODER, save_model
 from rayograph.runs.artifact import RESOLVED, Artifact
+from rayograph.runs.job_record import read_job
 from rayograph.stages.resolve import ResolvedStage, needed, resolve
 from rayograph.storage import open_store
 from rayograph.training.autoencoder import AUTOENCODER_ENGINE, autoencoder_models
@@ -75,16 +73,11 @@ def _training(uri: str, endpoint_url: str | None) -> tuple[ResolvedStage, Recipe
     artifact = Artifact(store, "/".join(path))
     if len(path) < 3 or not store.exists(artifact.key(RESOLVED)):
         raise DataError(f"{uri}: expected a training's artifact, <store>/<job>/<stage>/<key>, found no {RESOLVED}")
-    found = yaml.safe_load(artifact.read(RESOLVED))
-    try:
-        job, scale = Job.model_validate(found["job"]), Scale.model_validate(found["scale"])
-    except ValidationError as error:  # written by another version
-        raise explain(error, Job, f"{uri}/{RESOLVED}") from None
-    name = found["stage"]
-    recipe = job.stages[name]
+    record = read_job(artifact)
+    job, name, recipe = record.job, record.stage, record.declared
     if not isinstance(recipe, TrainAutoencoder | TrainDiffusion):
         raise DataError(f"{uri}: expected a training, got a stage of kind {recipe.kind}")
-    scale = scale.model_copy(update={"endpoint_url": endpoint_url or scale.endpoint_url})
+    scale = record.scale.model_copy(update={"endpoint_url": endpoint_url or record.scale.endpoint_url})
     above = job.model_copy(
         update={"stages": {needed_name: job.stages[needed_name] for needed_name in needed(job, name)}}
     )

@@ -1,20 +1,33 @@
 """`rayograph ls` and `rayograph verify`: what a store holds, how far it is, whether it is whole."""
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 
-import yaml
-
-from rayograph.config import Job
 from rayograph.config.training import Training
-from rayograph.errors import DataError
+from rayograph.errors import DataError, StorageError
 from rayograph.runs.artifact import MANIFEST, RESOLVED, Artifact
+from rayograph.runs.job_record import read_job
 from rayograph.runs.manifest import Manifest
 from rayograph.shards.index import SUFFIX
 from rayograph.storage import ObjectStore
 
 
-def artifacts_below(store: ObjectStore) -> Iterator[tuple[Artifact, Manifest | None, list[str]]]:
-    """Every artifact begun or committed below the store's URI, with its manifest and the names of its files."""
+@dataclass(frozen=True)
+class Listed:
+    """An artifact begun or committed, and the names of its files. One that cannot be read has a `problem` instead."""
+
+    artifact: Artifact
+    names: list[str]
+    manifest: Manifest | None = None
+    problem: str | None = None
+
+    @property
+    def label(self) -> str:
+        return self.artifact.path or self.artifact.uri
+
+
+def artifacts_below(store: ObjectStore) -> Iterator[Listed]:
+    """Yield every artifact begun or committed below the store's URI. One that cannot be read hides no other."""
     files: dict[str, list[str]] = {}
     keys = [info.key for info in store.list()]
     for key in keys:
@@ -25,35 +38,44 @@ def artifacts_below(store: ObjectStore) -> Iterator[tuple[Artifact, Manifest | N
         owner = next((folder for folder in _folders_above(key) if folder in files), None)
         if owner is not None:
             files[owner].append(key.removeprefix(f"{owner}/"))
-    for folder in sorted(files):
+    for folder, names in sorted(files.items()):
         artifact = Artifact(store, folder)
-        yield artifact, artifact.manifest(), files[folder]
+        try:
+            yield Listed(artifact, names, artifact.manifest())
+        except (DataError, StorageError) as error:
+            yield Listed(artifact, names, problem=str(error))
 
 
 def list_artifacts(store: ObjectStore) -> Iterator[str]:
-    """An artifact a line, committed or how far, then its parents. Raises DataError for nothing at all."""
+    """Yield an artifact a line, committed or how far, then its parents. Raises DataError for nothing at all."""
     found = False
-    for artifact, manifest, names in artifacts_below(store):
+    for listed in artifacts_below(store):
         found = True
-        if manifest is None:
-            yield f"{artifact.path}  in progress: {_progress(artifact, names)}"
-            continue
-        size = f"{manifest.samples:,} samples in {len(manifest.shards)} shards, " if manifest.shards else ""
-        yield (
-            f"{artifact.path or artifact.uri}  committed {manifest.created}  {size}{manifest.total_bytes:,} bytes  "
-            f"digest {manifest.digest[:12]}"
-        )
-        for parent in manifest.parents:
-            yield f"    {parent.input:12} ← {parent.uri}  digest {parent.digest[:12]}"
+        manifest = listed.manifest
+        if listed.problem is not None:
+            yield f"{listed.label}  cannot be read: {listed.problem}"
+        elif manifest is None:
+            yield f"{listed.label}  {_progress(listed)}"
+        else:
+            size = f"{manifest.samples:,} samples in {len(manifest.shards)} shards, " if manifest.shards else ""
+            yield (
+                f"{listed.label}  committed {manifest.created}  {size}{manifest.total_bytes:,} bytes  "
+                f"digest {manifest.digest[:12]}"
+            )
+            for parent in manifest.parents:
+                yield f"    {parent.input:12} ← {parent.uri}  digest {parent.digest[:12]}"
     if not found:
         raise DataError(f"{store.uri}: expected artifacts, found none")
 
 
 def verify(store: ObjectStore) -> Iterator[str]:
-    """A line for each committed artifact below that is whole. Raises DataError with every problem found."""
+    """Yield a line for each committed artifact below that is whole. Raises DataError with every problem found."""
     problems: list[str] = []
     found = False
-    for artifact, manifest, _ in artifacts_below(store):
+    for listed in artifacts_below(store):
+        artifact, manifest = listed.artifact, listed.manifest
+        if listed.problem is not None:
+            problems.append(listed.problem)
         if manifest is None:
             continue
         found = True
@@ -61,10 +83,10 @@ def verify(store: ObjectStore) -> Iterator[str]:
         problems += wrong
         if not wrong:
             yield (
-                f"{artifact.path or artifact.uri}  whole: {len(manifest.files)} files, {manifest.total_bytes:,} bytes, "
+                f"{listed.label}  whole: {len(manifest.files)} files, {manifest.total_bytes:,} bytes, "
                 f"{manifest.samples:,} samples"
             )
-    if not found:
+    if not found and not problems:
         raise DataError(f"{store.uri}: expected a committed artifact, found none")
     if problems:
         raise DataError("; ".join(problems))
@@ -77,10 +99,13 @@ def _folders_above(key: str) -> Iterator[str]:
         yield key
 
 
-def _progress(artifact: Artifact, names: list[str]) -> str:
-    resolved = yaml.safe_load(artifact.read(RESOLVED))
-    stage = Job.model_validate(resolved["job"]).stages[resolved["stage"]]
+def _progress(listed: Listed) -> str:
+    try:
+        stage = read_job(listed.artifact).declared
+    except (DataError, StorageError) as error:
+        return f"cannot be read: {error}"
     if isinstance(stage, Training):
-        commits = [name.split("/")[1] for name in names if name.endswith("/checkpoint.json")]
-        return f"checkpoint at {max(map(int, commits), default=0):,} of {stage.total_images:,} images"
-    return f"{sum(name.endswith(SUFFIX) for name in names)} shards"
+        commits = [name.split("/")[1] for name in listed.names if name.endswith("/checkpoint.json")]
+        done = max((int(name) for name in commits if name.isdecimal()), default=0)
+        return f"in progress: checkpoint at {done:,} of {stage.total_images:,} images"
+    return f"in progress: {sum(name.endswith(SUFFIX) for name in listed.names)} shards"

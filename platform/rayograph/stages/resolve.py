@@ -1,30 +1,23 @@
 """From a job to artifacts: where each stage's result will be, known before any work.
 
-An artifact's key is a digest of all that decides its content: the declaration, the seed, and the keys of what it is
-made from. A changed field gives a new folder for its stage and for those after it, and leaves the others as they are.
+An artifact's key is a digest of all that decides its content: what was declared beyond the defaults, the declarations'
+versions, the seed, and the keys of what it is made from. A changed field gives a new folder for its stage and for those
+after it, and leaves the others as they are; a field that a later release adds changes none.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-import yaml
-from pydantic import ValidationError
-
 from rayograph.config import Job, Scale, Stage
+from rayograph.config.keys import decisive
 from rayograph.errors import DataError
-from rayograph.runs.artifact import RESOLVED, Artifact
+from rayograph.runs.artifact import Artifact
 from rayograph.runs.digests import digest_of
+from rayograph.runs.job_record import JobRecord
 from rayograph.runs.manifest import Manifest, Parent
 from rayograph.storage import ObjectStore, open_store
 
-KEY_FORMAT = 2
-NOT_IN_KEY = {
-    *("seed", "bad_sample_limit", "max_rollbacks"),
-    *("log_every_images", "preview_every_images", "preview_images"),
-    *("checkpoint_every_images", "keep_checkpoints", "keep_best_checkpoints", "keep_checkpoint_every_images"),
-    *("ema_snapshot_every_images", "priority"),
-}
-"""What may change under way without changing the result; the seed counts once resolved."""
+KEY_FORMAT = 3
 
 
 @dataclass(frozen=True)
@@ -44,13 +37,8 @@ class ResolvedStage:
         return self.job.stages[self.name]
 
     def described(self) -> bytes:
-        """What `job.yaml` holds: the resolved job and profile, and which of its stages this is."""
-        resolved = {
-            "stage": self.name,
-            "job": self.job.model_dump(mode="json"),
-            "scale": self.scale.model_dump(mode="json"),
-        }
-        return yaml.safe_dump(resolved, sort_keys=False, allow_unicode=True).encode()
+        """Return what `job.yaml` holds."""
+        return JobRecord(self.job, self.scale, self.name).to_bytes()
 
     def parents(self) -> list[Parent]:
         """The inputs as the manifest records them. Raises DataError for one that is not committed."""
@@ -83,25 +71,15 @@ def resolve(job: Job, scale: Scale, store: ObjectStore) -> dict[str, ResolvedSta
                 inputs[field], parent_keys[field] = resolved[ref].artifact, resolved[ref].key
             else:
                 inputs[field], parent_keys[field] = _outside(ref, kind, f"{name}.{field}", scale.endpoint_url)
-        declared = stage.model_dump(mode="json", exclude=NOT_IN_KEY | set(stage.inputs))
         weights = {
             field: list(given.values()) for field in stage.inputs if isinstance(given := getattr(stage, field), dict)
         }
         seed = job.seed_of(name)
-        decisive = {"format": KEY_FORMAT, "declared": declared, "seed": seed, "inputs": parent_keys, "weights": weights}
-        key = digest_of(decisive)[:16]
+        made_of = {"format": KEY_FORMAT, **decisive(stage), "seed": seed, "inputs": parent_keys, "weights": weights}
+        key = digest_of(made_of)[:16]
         artifact = Artifact(store, f"{job.name}/{name}/{key}")
         resolved[name] = ResolvedStage(job, scale, name, seed, key, artifact, inputs)
     return resolved
-
-
-def described_job(artifact: Artifact) -> tuple[Job, str]:
-    """The job that an artifact's `job.yaml` holds, and its stage. Raises DataError for one of another version."""
-    try:
-        resolved = yaml.safe_load(artifact.read(RESOLVED))
-        return Job.model_validate(resolved["job"]), resolved["stage"]
-    except (ValidationError, yaml.YAMLError, TypeError, KeyError) as error:
-        raise DataError(f"{artifact.uri}/{RESOLVED}: not a job of this version: {type(error).__name__}") from error
 
 
 def needed(job: Job, target: str) -> list[str]:
