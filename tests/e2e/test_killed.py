@@ -1,13 +1,16 @@
-"""A run killed with SIGKILL, and the same command again: nothing lost, nothing repeated, the same bytes."""
+"""The same work in two places, in one of them killed three times: nothing lost, nothing repeated, the same digests."""
 
-import hashlib
 import json
 import os
-import shutil
 import signal
+from collections.abc import Callable
 from pathlib import Path
 
 import command
+
+from rayograph.runs.manifest import NOT_COVERED, Manifest
+
+STAGES = ("pack", "train_autoencoder", "encode", "train_diffusion", "sample", "evaluate")
 
 
 def artifact_of(store: Path, stage: str) -> Path:
@@ -15,40 +18,52 @@ def artifact_of(store: Path, stage: str) -> Path:
     return artifact
 
 
-def digests(folder: Path) -> dict[str, str]:
+def manifests(store: Path) -> dict[str, Manifest]:
     return {
-        str(p.relative_to(folder)): hashlib.sha256(p.read_bytes()).hexdigest()
-        for p in sorted(folder.rglob("*"))
-        if p.is_file()
+        stage: Manifest.model_validate_json((artifact_of(store, stage) / "manifest.json").read_bytes())
+        for stage in STAGES
     }
 
 
-def kill(process_id: int) -> None:
-    os.killpg(process_id, signal.SIGKILL)
+def covered(manifest: Manifest) -> dict[str, str]:
+    return {file.path: file.sha256 for file in manifest.files if not file.path.startswith(NOT_COVERED)}
 
 
-def test_training_interrupted_and_killed_ends_in_the_same_weights(trained_store: Path, tmp_path: Path) -> None:
-    store, log = tmp_path / "store", tmp_path / "log"
-    shutil.copytree(trained_store / "digits" / "pack", store / "digits" / "pack")
+def test_two_runs_one_of_them_killed_three_times_end_in_the_same_digests(
+    new_store: Callable[[str], Path], tmp_path: Path
+) -> None:
+    undisturbed = new_store("undisturbed")
+    command.run("", undisturbed)
+    store, log, scratch = tmp_path / "elsewhere" / "and deeper", tmp_path / "log", tmp_path / "scratch"
+    scratch.mkdir()
 
     def newest() -> int:
         commits = store.glob("digits/train_autoencoder/*/checkpoints/*/checkpoint.json")
         return max((int(commit.parent.name) for commit in commits), default=0)
 
-    with command.running(":train_autoencoder", store, log) as process:
+    with command.running("", store, log) as process:
         command.wait_for(lambda: newest() > 0, process, log)
         os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to the whole group
         assert process.wait(60) == 130
     assert "the same command goes on from here" in log.read_text()
     assert "Traceback" not in log.read_text()
-    with command.running(":train_autoencoder", store, log) as process:
+    with command.running("", store, log) as process:
         before = newest()
         command.wait_for(lambda: newest() > before, process, log)
-        kill(process.pid)
-    done = command.run(":train_autoencoder", store)
-    assert "goes on from the checkpoint at" in done.stderr
-    command.verified(store)
-    ours, theirs = artifact_of(store, "train_autoencoder"), artifact_of(trained_store, "train_autoencoder")
-    assert digests(ours / "model") == digests(theirs / "model")
-    seen = [json.loads(line)["images_seen"] for line in (ours / "metrics.jsonl").read_text().splitlines()]
-    assert seen == list(range(64, 1280 + 1, 64))
+        os.killpg(process.pid, signal.SIGKILL)
+    with command.running("", store, log) as process:
+        command.wait_for(lambda: any(store.glob("digits/sample/*/shards/*.index")), process, log)
+        os.killpg(process.pid, signal.SIGKILL)
+    assert "goes on from the checkpoint at" in log.read_text()
+    command.run("", store, TMPDIR=str(scratch))
+    assert command.verified(store).count("whole") == len(STAGES)
+
+    ours, theirs = manifests(store), manifests(undisturbed)
+    for stage in STAGES:
+        assert covered(ours[stage]) == covered(theirs[stage]), stage
+        assert ours[stage].digest == theirs[stage].digest, stage
+        for name in covered(ours[stage]):
+            data = (artifact_of(store, stage) / name).read_bytes()
+            assert not any(str(place).encode() in data for place in (store, scratch, Path.cwd())), f"{stage}/{name}"
+    rows = (artifact_of(store, "train_autoencoder") / "metrics.jsonl").read_text().splitlines()
+    assert [json.loads(row)["images_seen"] for row in rows] == list(range(64, 1280 + 1, 64))

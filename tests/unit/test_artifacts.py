@@ -84,13 +84,19 @@ def test_the_digest_does_not_depend_on_when_where_or_in_which_order_it_was_made(
     assert manifest(**changes).digest == manifest().digest
 
 
+@pytest.mark.parametrize("path", ["metrics.jsonl", "report.html", "bad_samples.txt", "previews/000000000064.png"])
+def test_files_that_hold_times_and_places_are_listed_but_not_in_the_digest(path):
+    listed = manifest(files=[*manifest().files, FileRecord(path=path, bytes=1, sha256="cc")])
+    assert listed.digest == manifest().digest
+
+
 @pytest.mark.parametrize(
     "changes",
     [
         {"key": "l" * 16},
         {"files": [FileRecord(path="shards/train-0.tar", bytes=3, sha256="ab"), manifest().files[1]]},
         {"files": [FileRecord(path="shards/train-1.tar", bytes=3, sha256="aa"), manifest().files[1]]},
-        {"files": [*manifest().files, FileRecord(path="report.html", bytes=1, sha256="cc")]},
+        {"files": [*manifest().files, FileRecord(path="report.json", bytes=1, sha256="cc")]},
         {"files": []},
         {"parents": manifest().parents[:1]},
         {"parents": [Parent(input="images", uri="/a/b", digest="d3"), manifest().parents[1]]},

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rayograph.config import Autoencoder, Denoiser, Discriminator, FlowSchedule, NoiseSchedule
-from rayograph.errors import CheckpointError, ConfigError
+from rayograph.errors import CheckpointError, ConfigError, DataError
 from rayograph.models.autoencoder import (
     build_autoencoder,
     decode,
@@ -123,6 +123,7 @@ def test_the_scale_is_kept_in_the_autoencoders_folder(artifact):
     network = tiny.autoencoder()
     tiny.SCALE.keep_in(network)
     save_model(artifact, AUTOENCODER, network)
+    tiny.commit(artifact)
     assert LatentScale.kept_in(load_autoencoder(artifact)) == tiny.SCALE
 
 
@@ -134,6 +135,7 @@ def test_an_autoencoder_without_a_scale_is_refused():
 def test_a_saved_autoencoder_comes_back_with_the_same_answers(artifact):
     network = tiny.autoencoder()
     save_model(artifact, AUTOENCODER, network)
+    tiny.commit(artifact)
     again = load_autoencoder(artifact)
     images = random(2, 3, 8, 8)
     with torch.inference_mode():
@@ -156,6 +158,7 @@ def test_a_first_stage_with_a_codebook_decodes_the_nearest_codes_and_comes_back_
         assert torch.equal(codes, nearest)
         torch.testing.assert_close(decode(network, mean), decode(network, codes))
         save_model(artifact, AUTOENCODER, network)
+        tiny.commit(artifact)
         again = load_autoencoder(artifact)
         assert torch.equal(decode(again, mean), decode(network, mean))
     assert LatentScale.kept_in(again) == tiny.SCALE
@@ -166,6 +169,7 @@ def test_a_saved_denoiser_and_schedule_come_back_the_same(artifact):
     schedule = build_schedule(NoiseSchedule(beta_start=0.002, prediction_type="v_prediction"))
     save_model(artifact, DENOISER, network)
     save_model(artifact, SCHEDULE, schedule)
+    tiny.commit(artifact)
     arguments = random(2, 2, 4, 4), torch.tensor([3, 999]), torch.tensor([0, 3])
     with torch.inference_mode():
         assert torch.equal(denoise(load_denoiser(artifact), *arguments), denoise(network, *arguments))
@@ -176,6 +180,7 @@ def test_a_saved_denoiser_and_schedule_come_back_the_same(artifact):
 
 def test_a_saved_flow_comes_back_as_one(artifact):
     save_model(artifact, SCHEDULE, build_schedule(FlowSchedule(num_train_timesteps=500, shift=3.0)))
+    tiny.commit(artifact)
     again = load_schedule(artifact)
     assert isinstance(again, FlowMatchEulerDiscreteScheduler)
     assert (again.config.num_train_timesteps, again.config.shift) == (500, 3.0)
@@ -216,15 +221,85 @@ WEIGHTS = f"{AUTOENCODER}/diffusion_pytorch_model.safetensors"
     ],
 )
 def test_a_model_folder_that_is_not_whole_is_refused_by_its_place_in_one_line(artifact, name, change):
+    """It was committed so: a half folder has its sha256 too."""
     save_model(artifact, AUTOENCODER, tiny.autoencoder())
     data = change(artifact.read(name))
     artifact.store.delete(artifact.key(name)) if data is None else artifact.write(name, data)
+    tiny.commit(artifact)
     with pytest.raises(CheckpointError, match=f"{artifact.uri}/model/vae: expected") as refusal:
         load_autoencoder(artifact)
     assert "\n" not in str(refusal.value)
 
 
+def flipped(data, at):
+    return data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :]
+
+
+@pytest.mark.parametrize("name", [WEIGHTS, f"{AUTOENCODER}/config.json"])
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (lambda data: flipped(data, len(data) // 2), "sha256 differs from the manifest's"),
+        (lambda data: flipped(data, len(data) - 1), "sha256 differs from the manifest's"),
+        (lambda data: data + b" ", r"expected \d+ bytes, found \d+"),
+        (lambda data: data[:-1], r"expected \d+ bytes, found \d+"),
+        (lambda data: None, "missing"),
+    ],
+)
+def test_a_file_that_is_not_the_committed_one_is_refused_by_its_name(artifact, name, change, reason):
+    save_model(artifact, AUTOENCODER, tiny.autoencoder())
+    tiny.commit(artifact)
+    data = change(artifact.read(name))
+    artifact.store.delete(artifact.key(name)) if data is None else artifact.write(name, data)
+    with pytest.raises(DataError, match=f"^{artifact.uri}/{name}: {reason}$"):
+        load_autoencoder(artifact)
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "diffusion_pytorch_model.safetensors.index.json", "a/b.json"])
+def test_a_file_too_many_in_a_model_folder_is_refused_by_its_name(artifact, name):
+    """diffusers would take some of them for the weights."""
+    save_model(artifact, AUTOENCODER, tiny.autoencoder())
+    tiny.commit(artifact)
+    artifact.write(f"{AUTOENCODER}/{name}", b"{}")
+    with pytest.raises(DataError, match=f"^{artifact.uri}/{AUTOENCODER}/{name}: not among the files"):
+        load_autoencoder(artifact)
+
+
+def test_weights_of_another_network_of_the_same_size_are_refused(artifact):
+    save_model(artifact, AUTOENCODER, tiny.autoencoder(seed=0))
+    tiny.commit(artifact)
+    save_model(artifact, AUTOENCODER, tiny.autoencoder(seed=1))
+    with pytest.raises(DataError, match=f"{WEIGHTS}: sha256 differs from the manifest's"):
+        load_autoencoder(artifact)
+
+
+def test_a_large_file_is_copied_piece_by_piece_and_checked_as_a_whole(artifact, tmp_path, monkeypatch):
+    monkeypatch.setattr("rayograph.runs.artifact.COPY_BYTES", 1000)
+    data = bytes(range(256)) * 40
+    artifact.write("model/a/b.bin", data)
+    manifest = tiny.commit(artifact)
+    assert artifact.copy(manifest, "model", tmp_path / "copy") == ["a/b.bin"]
+    assert (tmp_path / "copy/a/b.bin").read_bytes() == data
+
+
+def test_nothing_is_loaded_from_a_folder_that_nobody_committed(artifact):
+    save_model(artifact, AUTOENCODER, tiny.autoencoder())
+    with pytest.raises(DataError, match="expected a committed artifact"):
+        load_autoencoder(artifact)
+
+
+def test_a_model_that_was_loaded_is_saved_with_the_same_bytes(artifact, tmp_path):
+    """diffusers notes in the configuration where a model came from."""
+    save_model(artifact, AUTOENCODER, tiny.autoencoder())
+    tiny.commit(artifact)
+    again = Artifact(open_store(str(tmp_path / "again")), "")
+    save_model(again, AUTOENCODER, load_autoencoder(artifact))
+    assert again.records("model/") == artifact.records("model/")
+    assert b"/tmp" not in again.read(f"{AUTOENCODER}/config.json")
+
+
 def test_a_folder_that_is_not_there_is_refused_by_its_place(artifact):
+    tiny.commit(artifact)
     with pytest.raises(CheckpointError, match="model/unet: expected a UNet2DModel in diffusers' layout, found nothing"):
         load_denoiser(artifact)
 
@@ -238,6 +313,7 @@ def test_pickled_weights_are_never_loaded(artifact):
     save_model(artifact, AUTOENCODER, tiny.autoencoder())
     artifact.store.delete(artifact.key(WEIGHTS))
     artifact.write(f"{AUTOENCODER}/diffusion_pytorch_model.bin", pickle.dumps(Evil()))
+    tiny.commit(artifact)
     with pytest.raises(CheckpointError, match="model/vae: expected a whole AutoencoderKL"):
         load_autoencoder(artifact)
 

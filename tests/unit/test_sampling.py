@@ -10,7 +10,7 @@ import tiny
 import torch
 
 from rayograph.config import ImageFile, Marking, Sample, Sampler
-from rayograph.errors import CheckpointError, DataError
+from rayograph.errors import DataError
 from rayograph.models.denoiser import denoise
 from rayograph.models.folder import AUTOENCODER, DENOISER, SCHEDULE, save_model
 from rayograph.runs.artifact import Artifact
@@ -117,6 +117,7 @@ def test_keeping_steps_does_not_change_the_sample(model):
 def save(model, artifact):
     for name, part in ((AUTOENCODER, model.autoencoder), (DENOISER, model.denoiser), (SCHEDULE, model.schedule)):
         save_model(artifact, name, part)
+    return tiny.commit(artifact)
 
 
 def test_a_loaded_model_draws_what_the_saved_one_drew(model, artifact):
@@ -131,7 +132,7 @@ def test_a_model_folder_without_one_of_its_parts_is_refused_by_that_part(model, 
     save(model, artifact)
     for name in artifact.names(f"{missing}/"):
         artifact.store.delete(artifact.key(name))
-    with pytest.raises(CheckpointError, match=missing):
+    with pytest.raises(DataError, match=f"{missing}/.*: missing"):
         DiffusionModel.load(artifact, "cpu")
 
 
@@ -141,11 +142,11 @@ TRAITS = ModelTraits(num_classes=3, class_names=("a", "b", "c"), side=8, multipl
 PNG = ImageFile()
 
 
-def drawn(model, artifact, unit_size, seed=5, batch_size=4, image=PNG):
+def drawn(model, artifact, unit_size, seed=5, batch_size=4, image=PNG, digest="digest-of-model"):
     """Every sample of a counted plan, as its shards hold it."""
     sampler = Sampler(num_inference_steps=3, guidance_scale=2.0)
     plan = freeze(artifact, Sample(num_samples=10, unit_size=unit_size, sampler=sampler), seed, TRAITS, None)
-    origin, files = Origin(artifact.path, plan.digest, "digest-of-model", ("digest-of-data",)), Files(image)
+    origin, files = Origin(artifact.path, plan.digest, digest, ("digest-of-data",)), Files(image)
     samples = []
     with ThreadPoolExecutor(2) as pool:
         for number in range(plan.total_units):
@@ -256,26 +257,19 @@ def test_a_measured_batch_size_is_agreed_on_by_all_replicas(model, artifact):
     assert agreed_batch_size(artifact, model, draws, "auto") == 3
 
 
-class Trained:
-    """A committed model's place, without the rest of its manifest."""
-
-    digest = "digest-of-model"
-
-
 @pytest.mark.parametrize("batch_size", [1, 4])
 @pytest.mark.parametrize("kind", ["png", "webp"])
-def test_an_image_drawn_again_is_the_one_in_the_shard(model, tmp_path, monkeypatch, batch_size, kind):
+def test_an_image_drawn_again_is_the_one_in_the_shard(model, tmp_path, batch_size, kind):
     artifact, place = (
         Artifact(open_store(str(tmp_path)), "job/sample/key"),
         Artifact(open_store(str(tmp_path)), "model"),
     )
-    save(model, place)
+    trained = save(model, place)
     image = ImageFile(kind=kind)
-    samples = drawn(model, artifact, 4, batch_size=batch_size, image=image)
+    samples = drawn(model, artifact, 4, batch_size=batch_size, image=image, digest=trained.digest)
     plan = freeze(artifact, Sample(num_samples=10), 5, TRAITS, None)
-    origin = Origin(artifact.path, plan.digest, "digest-of-model", ("digest-of-data",))
+    origin = Origin(artifact.path, plan.digest, trained.digest, ("digest-of-data",))
     keep_origin(artifact, origin, place.uri, image, Marking())
-    monkeypatch.setattr(Artifact, "committed", lambda self: Trained)
     for number in (0, 5, 9):
         pixels, encoded, record = draw_again(artifact, number, None)
         member = samples[number].members[image.extension]
@@ -286,8 +280,9 @@ def test_an_image_drawn_again_is_the_one_in_the_shard(model, tmp_path, monkeypat
         assert record == json.loads(samples[number].members["json"])
     with pytest.raises(DataError, match="sample 10: expected 0 to 9"):
         draw_again(artifact, 10, None)
-    monkeypatch.setattr(Trained, "digest", "another")
-    with pytest.raises(DataError, match="expected the model of digest digest-of-model, found another"):
+    another = trained.model_copy(update={"key": "1" * 16})
+    place.write("manifest.json", another.model_dump_json().encode())
+    with pytest.raises(DataError, match=f"expected the model of digest {trained.digest}, found {another.digest}"):
         draw_again(artifact, 0, None)
 
 

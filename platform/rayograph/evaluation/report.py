@@ -80,11 +80,17 @@ def render(report: Report) -> str:
 
 
 def summary(report: Report) -> dict[str, object]:
-    """What `report.json` holds, under stable names; a figure that does not apply or is not finite is None."""
+    """Return what `report.json` holds, under stable names; a figure that does not apply or is not finite is None.
+
+    The same samples give the same bytes: when and where they were made stands in `circumstances`.
+    """
     figures = {name: _jsonable(value) for name, value in dataclasses.asdict(report.measures).items()}
+    return {"job": report.job, **figures}
+
+
+def circumstances(report: Report) -> dict[str, object]:
+    """Return, for the manifest, what everything was made from and how long it took."""
     return {
-        "job": report.job,
-        **figures,
         "stage_seconds": dict(report.stage_seconds),
         "lineage": [_jsonable(dataclasses.asdict(ancestor)) for ancestor in report.lineage],
     }

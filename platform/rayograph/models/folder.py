@@ -1,8 +1,9 @@
 """diffusers folders inside artifacts: weights as safetensors, never as pickles."""
 
+import json
 import tempfile
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from diffusers import AutoencoderKL, ConfigMixin, DDPMScheduler, FlowMatchEulerDiscreteScheduler, UNet2DModel, VQModel
 
@@ -11,58 +12,67 @@ from rayograph.models.autoencoder import FirstStage
 from rayograph.models.schedule import TrainingSchedule
 from rayograph.runs.artifact import Artifact
 
-M = TypeVar("M", bound=ConfigMixin)
-
 AUTOENCODER, DENOISER, SCHEDULE = "model/vae", "model/unet", "model/scheduler"
 """diffusers' own names for the parts of a pipeline."""
 
+_CONFIGS = ("config.json", "scheduler_config.json")
+
 
 def save_model(artifact: Artifact, name: str, model: Any) -> None:
-    """Writes what `from_pretrained` opens below the artifact's folder `name`."""
+    """Write what `from_pretrained` opens below the artifact's folder `name`: the same bytes for the same model."""
     with tempfile.TemporaryDirectory(prefix="rayograph-") as folder:
         options = {"safe_serialization": True} if hasattr(model, "parameters") else {}
         model.save_pretrained(folder, **options)
         for file in sorted(Path(folder).rglob("*")):
             if file.is_file():
-                artifact.write(f"{name}/{file.relative_to(folder).as_posix()}", file.read_bytes())
+                data = file.read_bytes()
+                if file.name in _CONFIGS:
+                    data = _without_place(data)
+                artifact.write(f"{name}/{file.relative_to(folder).as_posix()}", data)
 
 
 def load_autoencoder(artifact: Artifact) -> FirstStage:
-    """The first stage of a committed artifact, ready for use."""
-    quantised = _is(artifact, f"{AUTOENCODER}/config.json", VQModel)
-    return _load(artifact, AUTOENCODER, VQModel if quantised else AutoencoderKL).eval()
+    """Load the first stage of a committed artifact, ready for use."""
+    return _load(artifact, AUTOENCODER, AutoencoderKL, VQModel).eval()
 
 
 def load_denoiser(artifact: Artifact) -> UNet2DModel:
-    """The denoiser, with its EMA weights, of a committed artifact."""
+    """Load the denoiser, with its EMA weights, of a committed artifact."""
     return _load(artifact, DENOISER, UNet2DModel).eval()
 
 
 def load_schedule(artifact: Artifact) -> TrainingSchedule:
-    """The noise schedule of a committed artifact."""
-    flow = FlowMatchEulerDiscreteScheduler
-    return _load(
-        artifact, SCHEDULE, flow if _is(artifact, f"{SCHEDULE}/scheduler_config.json", flow) else DDPMScheduler
-    )
+    """Load the noise schedule of a committed artifact."""
+    return _load(artifact, SCHEDULE, DDPMScheduler, FlowMatchEulerDiscreteScheduler)
 
 
-def _is(artifact: Artifact, config: str, kind: type[ConfigMixin]) -> bool:
-    """Whether a configuration, if there is one, names this class."""
-    return config in artifact.names(config) and f'"{kind.__name__}"'.encode() in artifact.read(config)
+def _without_place(config: bytes) -> bytes:
+    """Without the folder that a model was loaded from, which diffusers notes in it."""
+    fields = json.loads(config)
+    fields.pop("_name_or_path", None)
+    return (json.dumps(fields, indent=2, sort_keys=True) + "\n").encode()
 
 
-def _load(artifact: Artifact, name: str, kind: type[M]) -> M:
-    names = artifact.names(f"{name}/")
-    if not names:
-        raise CheckpointError(f"{artifact.uri}/{name}: expected a {kind.__name__} in diffusers' layout, found nothing")
+def _load(artifact: Artifact, name: str, *kinds: Any) -> Any:
+    """The model whose class, one of `kinds`, the folder's configuration names.
+
+    Raises DataError naming a file that is not the committed one, CheckpointError for a folder that diffusers refuses.
+    """
     with tempfile.TemporaryDirectory(prefix="rayograph-") as folder:
-        for file in names:
-            target = Path(folder) / file.removeprefix(f"{name}/")
-            target.parent.mkdir(parents=True, exist_ok=True)
-            target.write_bytes(artifact.read(file))
+        names = artifact.copy(artifact.committed(), name, Path(folder))
+        if not names:
+            expected = kinds[0].__name__
+            raise CheckpointError(f"{artifact.uri}/{name}: expected a {expected} in diffusers' layout, found nothing")
+        kind = next((kind for kind in kinds if _names(folder, names, kind)), kinds[0])
         options = {} if name == SCHEDULE else {"use_safetensors": True, "low_cpu_mem_usage": False}
         try:
             return kind.from_pretrained(folder, local_files_only=True, **options)
         except Exception as error:  # whatever a torn folder does to diffusers, the answer is one line
             reason = " ".join(str(error).split())[:200]
             raise CheckpointError(f"{artifact.uri}/{name}: expected a whole {kind.__name__}: {reason}") from error
+
+
+def _names(folder: str, names: list[str], kind: type[ConfigMixin]) -> bool:
+    """Whether a configuration in the folder names this class."""
+    configs = [Path(folder) / name for name in names if name in _CONFIGS]
+    return any(f'"{kind.__name__}"'.encode() in config.read_bytes() for config in configs)

@@ -5,13 +5,15 @@
                             …                shards/, model/, checkpoints/, metrics.jsonl, report.html
 """
 
-from collections.abc import Iterator
+import hashlib
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 
 from pydantic import ValidationError
 
-from rayograph.errors import DataError
+from rayograph.errors import DataError, MissingObjectError
 from rayograph.runs.digests import sha256
 from rayograph.runs.manifest import FileRecord, Manifest
 from rayograph.storage import ObjectStore
@@ -20,6 +22,9 @@ MANIFEST = "manifest.json"
 METRICS = "metrics.jsonl"
 REPORT = "report.html"
 RESOLVED = "job.yaml"
+
+COPY_BYTES = 64 << 20
+"""Of a file that is copied, so many are in memory at a time."""
 
 
 @dataclass(frozen=True)
@@ -84,20 +89,44 @@ class Artifact:
         """Every file below `prefix`, read back from the store and hashed: what it holds, not what was meant."""
         return [self.record(name, self.read(name)) for name in self.names(prefix)]
 
+    def copy(self, manifest: Manifest, prefix: str, target: Path) -> list[str]:
+        """Copy every file below the folder `prefix` to `target`, and return their names there.
+
+        Raises DataError naming a file that is not what the manifest lists: missing, changed, or one too many.
+        """
+        folder = f"{prefix}/"
+        listed = [file for file in manifest.files if file.path.startswith(folder)]
+        extra = sorted({*self.names(folder)} - {file.path for file in listed})
+        if extra:
+            raise DataError(f"{self.store.uri_of(self.key(extra[0]))}: not among the files that {MANIFEST} lists")
+        for file in listed:
+            self._copy(file, target / file.path.removeprefix(folder))
+        return [file.path.removeprefix(folder) for file in listed]
+
+    def _copy(self, file: FileRecord, target: Path) -> None:
+        key = self.key(file.path)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        found = hashlib.sha256()
+        try:
+            size = self.store.size(key)
+            with target.open("wb") as out:
+                for start in range(0, size, COPY_BYTES):
+                    data = self.store.read_range(key, start, min(COPY_BYTES, size - start))
+                    found.update(data)
+                    out.write(data)
+        except MissingObjectError:
+            size = None
+        if problem := _difference(file, size, found.hexdigest):
+            raise DataError(f"{self.store.uri_of(key)}: {problem}")
+
     def problems(self, manifest: Manifest) -> Iterator[str]:
         """Every way in which the store differs from the manifest, one line each; nothing if all is well."""
         sizes = {info.key: info.size for info in self.store.list(self.key(""))}
 
         def check(file: FileRecord) -> str | None:
             key = self.key(file.path)
-            uri = self.store.uri_of(key)
-            if key not in sizes:
-                return f"{uri}: missing"
-            if sizes[key] != file.bytes:
-                return f"{uri}: expected {file.bytes} bytes, found {sizes[key]}"
-            if sha256(self.store.read(key)) != file.sha256:
-                return f"{uri}: sha256 differs from the manifest's"
-            return None
+            problem = _difference(file, sizes.get(key), lambda: sha256(self.store.read(key)))
+            return problem and f"{self.store.uri_of(key)}: {problem}"
 
         with ThreadPoolExecutor(8) as pool:
             yield from (problem for problem in pool.map(check, manifest.files) if problem)
@@ -107,3 +136,12 @@ class Artifact:
             for shard in manifest.shards
             if shard.path not in known
         )
+
+
+def _difference(file: FileRecord, size: int | None, digest: Callable[[], str]) -> str | None:
+    """How what is there differs from what was committed; the digest is asked for last."""
+    if size is None:
+        return "missing"
+    if size != file.bytes:
+        return f"expected {file.bytes} bytes, found {size}"
+    return None if digest() == file.sha256 else "sha256 differs from the manifest's"

@@ -7,6 +7,9 @@ from pydantic import BaseModel, ConfigDict
 from rayograph.runs.digests import digest_of
 
 FORMAT: Final = 1
+NOT_COVERED = ("metrics.jsonl", "report.html", "bad_samples.txt", "previews/")
+"""What the digest leaves out: files that hold times, places, or what depends on where the work was done."""
+
 TRAIN, HELD_OUT = "train", "held_out"
 """The splits: what is learned from, and what is kept to judge by."""
 
@@ -68,12 +71,17 @@ class Manifest(Record):
 
     @property
     def digest(self) -> str:
-        """Of content alone: two runs that made the same files from the same parents have the same digest."""
+        """Of content alone: two runs that made the same files from the same parents have the same digest.
+
+        `NOT_COVERED` names the files that it leaves out.
+        """
         return digest_of(
             {
                 "key": self.key,
                 "parents": sorted(parent.digest for parent in self.parents),
-                "files": sorted((file.path, file.sha256) for file in self.files if file.path != "metrics.jsonl"),
+                "files": sorted(
+                    (file.path, file.sha256) for file in self.files if not file.path.startswith(NOT_COVERED)
+                ),
             }
         )
 

@@ -37,7 +37,7 @@ def run_evaluate(stage: ResolvedStage, declared: Evaluate) -> Outcome:
     from rayograph.evaluation.features import FeatureSpace
     from rayograph.evaluation.figures import denoising_strip, reconstruction_pairs, samples_by_class, tile
     from rayograph.evaluation.measures import ImageSet, MeasureSettings, measure
-    from rayograph.evaluation.report import Report, render, summary
+    from rayograph.evaluation.report import Report, circumstances, render, summary
 
     images, packed = stage.input("images")
     autoencoder, trained = stage.input("autoencoder")
@@ -100,7 +100,7 @@ def run_evaluate(stage: ResolvedStage, declared: Evaluate) -> Outcome:
     text = json.dumps(figures, allow_nan=False, indent=2).encode()
     return Outcome(
         files=[stage.artifact.write(FIGURES, text), stage.artifact.write(REPORT, render(report).encode())],
-        facts=figures,
+        facts=figures | circumstances(report),
     )
 
 

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from rayograph.ingest.reading import PlannedReader
+from rayograph.models.scaling import LatentScale
 from rayograph.runs.artifact import Artifact
 from rayograph.stages.assignment import Assignment
 
@@ -42,23 +43,28 @@ def reconstructions(count: int, reader: PlannedReader, models: Mapping[str, Any]
     return reconstruction_pairs(pixels, reconstruct(models[AUTOENCODER].eval().to(device()), pixels), COLUMNS)
 
 
-def samples(count: int, seed: int, artifact: Artifact, reader: PlannedReader, models: Mapping[str, Any]) -> bytes:
+def samples(
+    count: int,
+    seed: int,
+    first_stage: Artifact,
+    latent_scale: LatentScale,
+    reader: PlannedReader,
+    models: Mapping[str, Any],
+) -> bytes:
     """The first samples of the seed, one class after the other, as the default sampler draws them."""
     import torch
 
     from rayograph.config import Sampler
     from rayograph.evaluation.figures import tile
     from rayograph.models.folder import DENOISER, SCHEDULE, load_autoencoder
-    from rayograph.models.scaling import LatentScale
     from rayograph.sampling.denoising import DiffusionModel
     from rayograph.training.workers import device
 
-    autoencoder = load_autoencoder(artifact)
     model = DiffusionModel(
         models[DENOISER].eval().to(device()),
-        autoencoder.to(device()),
+        load_autoencoder(first_stage).to(device()),
         models[SCHEDULE],
-        LatentScale.kept_in(autoencoder),
+        latent_scale,
         device(),
     )
     numbers = torch.arange(count)

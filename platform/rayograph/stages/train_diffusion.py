@@ -28,6 +28,7 @@ def run_train_diffusion(stage: ResolvedStage, declared: TrainDiffusion) -> Outco
     scales = [LatentScale(tuple(facts["latent_mean"]), tuple(facts["latent_std"])) for facts, _ in encoded]
     latent_scale = LatentScale.mixed(scales, [weight for _, weight in encoded])
     channels, height, width = shape
+    first_stage, _ = stage.input("autoencoder")
     assignment = Assignment(
         recipe=declared,
         scale=stage.scale,
@@ -35,9 +36,8 @@ def run_train_diffusion(stage: ResolvedStage, declared: TrainDiffusion) -> Outco
         reader=planned_reader(stage, declared, "moments", Moments((2 * channels, height, width))),
         make_learner=partial(_learner, declared, stage.scale.training, stage.seed, latent_scale, height),
         cost=partial(_cost, declared, latent_scale, height),
-        picture=partial(samples, declared.preview_images, stage.seed, stage.artifact),
+        picture=partial(samples, declared.preview_images, stage.seed, first_stage, latent_scale),
     )
-    first_stage, _ = stage.input("autoencoder")
     autoencoder = load_autoencoder(first_stage)
     latent_scale.keep_in(autoencoder)
     save_model(stage.artifact, AUTOENCODER, autoencoder)

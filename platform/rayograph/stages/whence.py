@@ -23,6 +23,11 @@ from rayograph.stages.lineage import Ancestry, ancestors
 from rayograph.storage import ObjectStore, open_store
 
 PACK, PLAN = "pack", "request/plan.json"
+ROUNDING, LOSSY_ROUNDING = 1, 8
+"""Of 255: what another batch, or another machine, makes of an image; more is another image. JPEG and WebP turn one step
+of a pixel into several."""
+
+_PNG = b"\x89PNG"
 _WIDTH = 20
 _FIRST = ("artifact", "number", "seed", "counter", "class", "prompt")
 _LAST = ("model", "data", "request")
@@ -57,9 +62,9 @@ def whence(uri: str, endpoint_url: str | None, asked: Asked) -> Iterator[str]:
         artifact = Artifact(open_store(asked.store, endpoint_url), _text(record, "artifact", uri))
         yield from _in_store(artifact, record, endpoint_url, problems)
         if asked.again:
-            yield from _drawn_again(artifact, record, data, uri, endpoint_url, asked.to)
+            yield from _drawn_again(artifact, record, data, uri, endpoint_url, asked.to, problems)
     if problems:
-        raise DataError(f"{uri}: its record disagrees with the store: {'; '.join(problems)}")
+        raise DataError(f"{uri}: differs from what the store says: {'; '.join(problems)}")
 
 
 def _said_by(record: dict[str, Any]) -> Iterator[str]:
@@ -123,8 +128,15 @@ def _differences(record: dict[str, Any], artifact: Artifact, manifest: Manifest,
 
 
 def _drawn_again(
-    artifact: Artifact, record: dict[str, Any], data: bytes, uri: str, endpoint_url: str | None, target: str | None
+    artifact: Artifact,
+    record: dict[str, Any],
+    data: bytes,
+    uri: str,
+    endpoint_url: str | None,
+    target: str | None,
+    problems: list[str],
 ) -> Iterator[str]:
+    """The image drawn anew; pixels that differ are added to `problems`."""
     from rayograph.sampling.again import draw_again
 
     number = record.get("number")
@@ -132,23 +144,27 @@ def _drawn_again(
         raise DataError(f"{uri}: expected its record to have a number, got {number!r}")
     device = "cuda" if torch.cuda.is_available() else "cpu"
     _, encoded, _ = draw_again(artifact, number, endpoint_url, device)
-    yield _line("again", _compared(render(encoded, "the image drawn again"), render(data, uri)))
+    difference, largest = _difference(render(encoded, "the image drawn again"), render(data, uri))
+    yield _line("again", difference)
+    if largest > (ROUNDING if data.startswith(_PNG) else LOSSY_ROUNDING):
+        problems.append(f"drawn again, {difference}")
     if target is not None:
         store, key = _place(target, endpoint_url)
         store.put(key, encoded)
         yield _line("to", store.uri_of(key))
 
 
-def _compared(drawn: np.ndarray, given: np.ndarray) -> str:
-    """Both as files hold them: of JPEG and WebP, what the encoder lost is lost in both."""
+def _difference(drawn: np.ndarray, given: np.ndarray) -> tuple[str, int]:
+    """How pixels differ and by how much at most, both as files hold them: what an encoder loses is lost in both."""
     if drawn.shape != given.shape:
         sizes = [f"{pixels.shape[1]} × {pixels.shape[0]}" for pixels in (drawn, given)]
-        return f"drawn {sizes[0]}, the file is {sizes[1]}"
+        return f"drawn {sizes[0]}, the file is {sizes[1]}", 255
     difference = np.abs(drawn.astype(np.int16) - given)
-    if not difference.any():
-        return "the same pixels"
+    largest = int(difference.max())
+    if not largest:
+        return "the same pixels", 0
     share = (difference.max(axis=2) > 0).mean()
-    return f"pixels differ by up to {difference.max()} of 255, in {share:.2%} of them"
+    return f"pixels differ by up to {largest} of 255, in {share:.2%} of them", largest
 
 
 def _place(uri: str, endpoint_url: str | None) -> tuple[ObjectStore, str]:
