@@ -84,7 +84,9 @@ def test_the_digest_does_not_depend_on_when_where_or_in_which_order_it_was_made(
     assert manifest(**changes).digest == manifest().digest
 
 
-@pytest.mark.parametrize("path", ["metrics.jsonl", "report.html", "bad_samples.txt", "previews/000000000064.png"])
+@pytest.mark.parametrize(
+    "path", ["metrics.jsonl", "report.html", "bad_samples.txt", "previews/000000000064.png", "packed/000000.json"]
+)
 def test_files_that_hold_times_and_places_are_listed_but_not_in_the_digest(path):
     listed = manifest(files=[*manifest().files, FileRecord(path=path, bytes=1, sha256="cc")])
     assert listed.digest == manifest().digest

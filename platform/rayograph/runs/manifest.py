@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict
 from rayograph.runs.digests import digest_of
 
 FORMAT: Final = 1
-NOT_COVERED = ("metrics.jsonl", "report.html", "bad_samples.txt", "previews/")
+NOT_COVERED = ("metrics.jsonl", "report.html", "bad_samples.txt", "previews/", "packed/")
 """What the digest leaves out: files that hold times, places, or what depends on where the work was done."""
 
 TRAIN, HELD_OUT = "train", "held_out"
