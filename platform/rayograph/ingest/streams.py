@@ -151,10 +151,18 @@ class _Pooled:
     """An actor of `each_with`."""
 
     def __init__(self, worker: Callable[[], Callable[[Any], bytes]], items: list[Any]) -> None:
-        self._work, self._items = worker(), items
+        self._items = items
+        try:
+            self._work = worker()
+        except errors.RayographError as error:  # an actor that cannot start would be started again and again
+            self._work = partial(_refused, error)
 
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
         return _outcome(self._work, self._items[row["id"]])
+
+
+def _refused(error: errors.RayographError, item: Any) -> bytes:
+    raise error
 
 
 def _outcome(work: Callable[[T], bytes], item: T) -> dict[str, Any]:
