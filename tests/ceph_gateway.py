@@ -1,9 +1,8 @@
 """A real S3 server for the tests: Ceph's gateway over one monitor and one in-memory OSD, ready in a few seconds.
 
-Debian's packages `ceph-mon`, `ceph-osd`, `radosgw` and `ceph-common` hold what it needs.
+What it needs is among the programs of tests/needs.py.
 """
 
-import shutil
 import subprocess
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -11,8 +10,6 @@ from pathlib import Path
 from uuid import uuid4
 
 from s3_servers import ACCESS_KEY, SECRET_KEY, S3Server, free_port, listening, running, wait_until
-
-PROGRAMS = ("ceph-mon", "ceph-osd", "radosgw", "radosgw-admin", "ceph", "ceph-authtool", "monmaptool")
 
 # A monitor gathers changes for a second before it votes on them; alone and in a hurry, it need not.
 CONFIGURATION = """\
@@ -49,10 +46,6 @@ CAPABILITIES = {
     "osd.0": {"mon": "allow profile osd", "osd": "allow *"},
     "client.rgw": {"mon": "allow rw", "osd": "allow rwx"},
 }
-
-
-def installed() -> bool:
-    return all(shutil.which(program) for program in PROGRAMS)
 
 
 @contextmanager

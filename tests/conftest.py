@@ -7,6 +7,7 @@ from pathlib import Path
 
 import ceph_gateway
 import command
+import needs
 import pytest
 import s3_servers
 
@@ -25,8 +26,7 @@ def moto_s3() -> Iterator[s3_servers.S3Server]:
 @pytest.fixture(scope="session")
 def ceph_s3() -> Iterator[s3_servers.S3Server]:
     """A real S3 server, where it is installed."""
-    if not ceph_gateway.installed():
-        pytest.skip("Ceph's gateway is not installed")
+    needs.need(*needs.CEPH)
     with (
         s3_servers.credentials(),
         tempfile.TemporaryDirectory() as folder,
