@@ -100,7 +100,6 @@ def test_a_changed_record_is_detected(signer):
 def test_one_files_manifest_is_not_valid_in_another(signer):
     first = signer.sign(marked("jpeg"), "jpeg")
     other = marked("jpeg", RECORD, 255 - picture())
-    plain = marked("jpeg")
     # The quantisation tables, and all that follows.
     moved = first[: start_of(b"DB", first, "jpeg")] + other[start_of(b"DB", other, "jpeg") :]
     assert not np.array_equal(render(moved, "a"), render(first, "a"))
