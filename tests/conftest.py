@@ -37,9 +37,9 @@ def ceph_s3() -> Iterator[s3_servers.S3Server]:
 
 @pytest.fixture(scope="session")
 def trained_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A store with every stage but sample and evaluate committed."""
+    """A store with every stage but sample and evaluate committed, and which samples the trainings saw."""
     store = tmp_path_factory.mktemp("trained") / "store"
-    command.run(":train_diffusion", store)
+    command.run(":train_diffusion", store, "--set", "scale.ingest.log_samples=true")
     return store
 
 
