@@ -1,6 +1,7 @@
 """Fixtures that several folders of tests share."""
 
 import shutil
+import signal
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -10,6 +11,9 @@ import command
 import needs
 import pytest
 import s3_servers
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # a shell's background job, whose children would inherit that
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
@@ -33,6 +37,13 @@ def ceph_s3() -> Iterator[s3_servers.S3Server]:
         ceph_gateway.ceph_server(Path(folder)) as server,
     ):
         yield server
+
+
+@pytest.fixture(scope="session")
+def any_s3(request: pytest.FixtureRequest) -> s3_servers.S3Server:
+    """The real server where it is installed, the imitation elsewhere."""
+    server: s3_servers.S3Server = request.getfixturevalue("ceph_s3" if needs.installed(*needs.CEPH) else "moto_s3")
+    return server
 
 
 @pytest.fixture(scope="session")
