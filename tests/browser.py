@@ -76,7 +76,7 @@ def asked_hosts(browser: webdriver.Chrome) -> set[str]:
     return {urlsplit(url).netloc for url in urls if not url.startswith(("data:", "blob:"))}
 
 
-def until(condition: Any, seconds: float = 30) -> Any:
+def until(condition: Any, seconds: float = 300) -> Any:
     """The first true answer; a page that changes under the question is asked once more."""
     deadline = time.monotonic() + seconds
     while True:

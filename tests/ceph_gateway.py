@@ -72,13 +72,13 @@ def ceph_server(folder: Path) -> Iterator[S3Server]:
         _call("ceph-osd", "--mkfs", "-i", "0", *at)
         stack.enter_context(running(["ceph-osd", "-f", "-i", "0", *at], log))
         gateway = stack.enter_context(running(["radosgw", "-f", "-n", "client.rgw", *at], log))
-        wait_until(lambda: listening(port), gateway, 120, log.name)
+        wait_until(lambda: listening(port), gateway, 600, log.name)
         who = ["--uid=tests", "--display-name=tests", f"--access-key={ACCESS_KEY}", f"--secret={SECRET_KEY}"]
         _call("radosgw-admin", *at, "user", "create", *who)
         yield S3Server(f"http://127.0.0.1:{port}")
 
 
 def _call(*command: str) -> None:
-    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=120, check=False)
+    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=600, check=False)
     if done.returncode:
         raise RuntimeError(f"{' '.join(command)} ended with {done.returncode}: {done.stderr[-2000:]}")

@@ -96,6 +96,6 @@ def wait_for(condition: Callable[[], bool], process: subprocess.Popen[bytes], lo
 def verified(store: str | Path, **variables: str) -> str:
     """`rayograph verify`, which must find everything whole."""
     command = [sys.executable, "-m", "rayograph", "verify", str(store)]
-    done = subprocess.run(command, cwd=ROOT, env=environment(**variables), capture_output=True, text=True, timeout=120)
+    done = subprocess.run(command, cwd=ROOT, env=environment(**variables), capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stderr
     return done.stdout

@@ -71,7 +71,7 @@ class Head:
         if token is not None:
             request.add_header("Authorization", f"Bearer {token}")
         try:
-            with urllib.request.urlopen(request, timeout=60) as response:
+            with urllib.request.urlopen(request, timeout=600) as response:
                 return Answer(response.status, response.read())
         except urllib.error.HTTPError as error:
             with error:
@@ -103,7 +103,7 @@ def ray_head(cpus: int) -> Iterator[Head]:
             "PYTHONPATH": "platform",  # as cluster/aws/cluster.yaml has it: a job's driver finds the package it brings
         }
         with (folder / "log").open("wb") as log, _running(line, folder, environment, log.fileno()) as process:
-            s3_servers.wait_until(lambda: _answers(head), process, 120, log.name)
+            s3_servers.wait_until(lambda: _answers(head), process, 600, log.name)
             yield head
     finally:
         shutil.rmtree(folder, ignore_errors=True)

@@ -69,7 +69,7 @@ def moto_server(folder: Path) -> Iterator[S3Server]:
     """moto's imitation of S3, in a process of its own so that other processes reach it; ready in about 3 s."""
     port = free_port()
     with (folder / "moto.log").open("wb") as log, running([sys.executable, __file__, str(port)], log) as moto:
-        wait_until(lambda: listening(port), moto, 60, log.name)
+        wait_until(lambda: listening(port), moto, 600, log.name)
         yield S3Server(f"http://127.0.0.1:{port}")
 
 

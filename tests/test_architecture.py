@@ -67,7 +67,7 @@ def test_the_standard_librarys_platform_is_the_one_imported_from_the_root():
 
 def test_layers_import_only_downwards():
     command = [str(Path(sys.executable).with_name("lint-imports")), "--no-cache"]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=600, check=False)
     assert done.returncode == 0, done.stdout
     assert "0 broken" in done.stdout
 
@@ -77,7 +77,7 @@ def test_the_command_line_loads_nothing_heavy():
         "import sys; import rayograph.cli; "
         "print(sorted({'torch', 'ray', 'diffusers', 'deepspeed', 'wandb', 'boto3', 'sklearn'} & set(sys.modules)))"
     )
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60)
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=600)
     assert done.stdout.strip() == "[]"
 
 

@@ -108,7 +108,7 @@ def test_a_submission_without_the_token_runs_nothing(head: Head) -> None:
     told = head.folder / "told"
     line = [sys.executable, *ray_head.RAY, "job", "submit", "--address", head.url, "--", "touch", str(told)]
     stranger = head.client | {"RAY_AUTH_TOKEN_PATH": str(head.folder / "none"), "RAY_AUTH_TOKEN": "0" * 64}
-    done = subprocess.run(line, env=stranger, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(line, env=stranger, capture_output=True, text=True, timeout=600)
     assert done.returncode != 0
     assert not told.exists()
 
@@ -118,7 +118,7 @@ def test_a_relative_store_inside_a_job_is_refused_in_one_line(head: Head) -> Non
         *["python", *command.arguments(":pack", "runs")[1:]],
         working_dir=command.ROOT,
         options=["--submission-id", "relative"],
-        timeout=120,
+        timeout=600,
     )
     assert done.exit_code != 0
     assert _exit_code(head, "relative") == 2
@@ -182,7 +182,7 @@ def test_what_a_submitted_job_brings_itself_stays(head: Head, tmp_path: Path) ->
 def test_a_cluster_that_refuses_us_ends_the_command_in_one_line(head: Head, tmp_path: Path) -> None:
     line = [sys.executable, "-m", "rayograph", "run", "jobs/digits.py:pack", "--store", str(tmp_path / "store")]
     stranger = head.client | {"RAY_ADDRESS": head.address, "RAY_AUTH_TOKEN": "0" * 64}
-    done = subprocess.run(line, cwd=command.ROOT, env=stranger, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(line, cwd=command.ROOT, env=stranger, capture_output=True, text=True, timeout=600)
     assert done.returncode == 2, done.stderr
     assert f"rayograph: {head.address}: " in done.stderr.splitlines()[-1]
     assert "Traceback" not in done.stderr

@@ -33,7 +33,7 @@ class App:
         data = None if body is None else json.dumps(body).encode()
         headers = {"content-type": "application/json"} | ({"authorization": f"Bearer {token}"} if token else {})
         try:
-            with urlopen(Request(f"http://127.0.0.1:{self.port}{path}", data, headers), timeout=120) as answer:
+            with urlopen(Request(f"http://127.0.0.1:{self.port}{path}", data, headers), timeout=600) as answer:
                 return answer.status, answer.read()
         except HTTPError as error:
             return error.code, error.read()
@@ -43,7 +43,7 @@ class App:
         assert status in (200, 201), data
         return json.loads(data)
 
-    def until(self, job, condition, seconds=240):
+    def until(self, job, condition, seconds=600):
         deadline = time.monotonic() + seconds
         while not condition(found := self.get(f"/v1/jobs/{job}")):
             assert not found["error"], found
@@ -69,7 +69,7 @@ def serving(*arguments):
         yield app
         if app.process.poll() is None:
             app.process.send_signal(signal.SIGINT)
-            assert app.process.wait(120) == 0, app.log.read_text()[-3000:]
+            assert app.process.wait(600) == 0, app.log.read_text()[-3000:]
     finally:
         app.kill()
 
@@ -125,7 +125,7 @@ def test_a_job_goes_on_by_itself_after_the_loss_of_everything_and_its_images_com
 def test_no_other_host_than_loopback_without_a_token(host):
     command = [sys.executable, "-m", "rayograph", "serve", "--host", host]
     done = subprocess.run(
-        command, cwd=ROOT, env=environment(), capture_output=True, text=True, timeout=120, check=False
+        command, cwd=ROOT, env=environment(), capture_output=True, text=True, timeout=600, check=False
     )
     assert done.returncode == 2
     assert done.stderr.splitlines() == [
@@ -143,7 +143,7 @@ def test_a_short_or_missing_token_is_refused_without_being_repeated(tmp_path, te
         token.write_text(text)
     command = [sys.executable, "-m", "rayograph", "serve", "--token-file", str(token)]
     done = subprocess.run(
-        command, cwd=ROOT, env=environment(), capture_output=True, text=True, timeout=120, check=False
+        command, cwd=ROOT, env=environment(), capture_output=True, text=True, timeout=600, check=False
     )
     assert done.returncode == 2
     assert expected in done.stderr

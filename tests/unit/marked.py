@@ -87,7 +87,7 @@ def exiftool(tmp_path):
         def read(self, data, *tags):
             path = tmp_path / "read.image"
             path.write_bytes(data)
-            done = subprocess.run(["exiftool", "-j", *tags, path], capture_output=True, check=True, timeout=60)
+            done = subprocess.run(["exiftool", "-j", *tags, path], capture_output=True, check=True, timeout=600)
             return json.loads(done.stdout)[0]
 
         def write(self, data, *options):
@@ -95,7 +95,7 @@ def exiftool(tmp_path):
             source.write_bytes(data)
             target.unlink(missing_ok=True)
             command = ["exiftool", "-q", *options, "-o", target, source]
-            subprocess.run(command, capture_output=True, check=True, timeout=60)
+            subprocess.run(command, capture_output=True, check=True, timeout=600)
             return target.read_bytes()
 
     return Tool()
