@@ -31,7 +31,7 @@ def test_a_killed_replica_loses_no_sample(job: Job, scale: Scale, new_store: Cal
     enough, scale = apply_overrides(job, scale, ["sample.num_samples=480", "scale.sampling.batch_size=16"])
     killer = killing("ray::ServeReplica", lambda: any(disturbed.glob(f"digits/sample/*/shards/*{SUFFIX}")))
     drawn = Artifact(open_store(run_job(enough, scale.model_copy(update={"store": str(disturbed)}), "sample")), "")
-    killer.join(1)
+    killer.join(60)
     assert not killer.is_alive()
     assert drawn.committed().samples == 480
     assert not list(drawn.problems(drawn.committed()))
