@@ -57,7 +57,7 @@ def test_images_do_not_depend_on_batches_units_or_replicas_and_each_can_be_drawn
     model: str, rows: Path, tmp_path: Path
 ) -> None:
     found = {}
-    for batch_size, unit_size, replicas in ((1, 7, 1), (7, 64, 2), (64, 64, 3)):
+    for batch_size, unit_size, replicas in ((1, 7, 1), (64, 64, 3)):
         store = tmp_path / f"by-{batch_size}"
         job = write_job(tmp_path, model, asked(rows, unit_size))
         done = generate(job, write_scale(tmp_path, str(replicas), batch_size), store)

@@ -15,6 +15,8 @@ from command import ROOT, environment
 from generating import held
 from s3_servers import free_port
 
+from rayograph.cli import main
+
 TOKEN = "a-long-enough-token-0123456789"
 
 
@@ -122,13 +124,10 @@ def test_a_job_goes_on_by_itself_after_the_loss_of_everything_and_its_images_com
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "10.0.0.1", "gallery.example"])
-def test_no_other_host_than_loopback_without_a_token(host):
-    command = [sys.executable, "-m", "rayograph", "serve", "--host", host]
-    done = subprocess.run(
-        command, cwd=ROOT, env=environment(), capture_output=True, text=True, timeout=600, check=False
-    )
-    assert done.returncode == 2
-    assert done.stderr.splitlines() == [
+def test_no_other_host_than_loopback_without_a_token(capsys, monkeypatch, host):
+    monkeypatch.delenv("RAYOGRAPH_TOKEN", raising=False)
+    assert main(["serve", "--host", host]) == 2
+    assert capsys.readouterr().err.splitlines() == [
         f"rayograph: --host: expected 127.0.0.1, or a token (--token-file, RAYOGRAPH_TOKEN) beside it, got {host}"
     ]
 
@@ -137,14 +136,11 @@ def test_no_other_host_than_loopback_without_a_token(host):
     ("text", "expected"),
     [(None, "No such file"), ("hunter2", "expected a token of 16"), ("x" * 15 + " y", "expected a token of 16")],
 )
-def test_a_short_or_missing_token_is_refused_without_being_repeated(tmp_path, text, expected):
+def test_a_short_or_missing_token_is_refused_without_being_repeated(capsys, tmp_path, text, expected):
     token = tmp_path / "token"
     if text is not None:
         token.write_text(text)
-    command = [sys.executable, "-m", "rayograph", "serve", "--token-file", str(token)]
-    done = subprocess.run(
-        command, cwd=ROOT, env=environment(), capture_output=True, text=True, timeout=600, check=False
-    )
-    assert done.returncode == 2
-    assert expected in done.stderr
-    assert text is None or text not in done.stderr
+    assert main(["serve", "--token-file", str(token)]) == 2
+    said = capsys.readouterr().err
+    assert expected in said
+    assert text is None or text not in said
