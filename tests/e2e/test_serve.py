@@ -1,6 +1,7 @@
 """`rayograph serve` in a process of its own: jobs drawn by a real model, everything killed, the next app going on."""
 
 import json
+import shlex
 import signal
 import subprocess
 import sys
@@ -114,7 +115,7 @@ def test_a_job_goes_on_by_itself_after_the_loss_of_everything_and_its_images_com
         lineage = app.get(f"/v1/jobs/{job}/images/300/lineage")
         status, data = app.ask(f"/v1/jobs/{job}/images/300")
         assert status == 200
-    _, _, name, *rest = lineage["command"].split()
+    _, _, name, *rest = shlex.split(lineage["command"])
     (tmp_path / name).write_bytes(data)
     whence = [sys.executable, "-m", "rayograph", "whence", str(tmp_path / name), *rest]
     told = subprocess.run(whence, cwd=ROOT, env=environment(), capture_output=True, text=True, timeout=300, check=False)
