@@ -38,12 +38,14 @@ def test_training_interrupted_killed_and_robbed_of_a_worker_ends_in_the_same_wei
         commits = store.glob("digits/train_autoencoder/*/checkpoints/*/checkpoint.json")
         return max((int(commit.parent.name) for commit in commits), default=0)
 
-    def wait_for_the_next(process: "subprocess.Popen[bytes]") -> None:
+    def wait_for_the_next(process: "subprocess.Popen[bytes]", resumed: bool = True) -> None:
+        """Checkpoint of this very process: what the one before it had under way may have outlived it."""
+        command.wait_for(lambda: not resumed or "goes on from the checkpoint at" in log.read_text(), process, log)
         before = newest()
         command.wait_for(lambda: newest() > before, process, log)
 
     with command.running(":train_autoencoder", store, log, *FROM_STEP_TO_STEP) as process:
-        wait_for_the_next(process)
+        wait_for_the_next(process, resumed=False)
         os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to the whole group
         assert process.wait(300) == 130
     assert "the same command goes on from here" in log.read_text()
