@@ -1,11 +1,13 @@
 """The house rules, held by looking at the source."""
 
 import ast
+import re
 import subprocess
 import sys
 from functools import cache
 from pathlib import Path
 
+import needs
 import pytest
 
 ROOT = Path(__file__).parents[1]
@@ -153,3 +155,9 @@ def test_no_user_input_is_checked_by_assert():
         return isinstance(node, ast.Assert) and "is not None" not in ast.unparse(node.test)
 
     assert offenders(lambda path: any(checks(node) for node in ast.walk(parsed(path)))) == []
+
+
+@pytest.mark.parametrize("file", [".ci/run", "README.md"])
+def test_every_package_that_tests_can_use_is_installed_by_ci_and_named_to_the_reader(file):
+    words = set(re.split(r"[^\w.+-]+", (ROOT / file).read_text()))
+    assert set(needs.PACKAGES.values()) <= words
