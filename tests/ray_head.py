@@ -152,7 +152,9 @@ def _dependencies_only(folder: Path) -> Path:
     (packages,) = folder.glob("lib/python*/site-packages")
     (packages / "dependencies.pth").write_text(sysconfig.get_path("purelib"))
     python = folder / "bin" / "python"
-    looked = subprocess.run([python, "-c", "import ray, rayograph"], capture_output=True, text=True, cwd=folder)
+    alone = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    line = [python, "-c", "import ray, rayograph"]
+    looked = subprocess.run(line, capture_output=True, text=True, cwd=folder, env=alone)
     assert "No module named 'rayograph'" in looked.stderr, looked.stderr
     return python
 
