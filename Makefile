@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help install demo test lint bench soak clean
+.PHONY: help install demo test lint bench soak clean ruff layers types
 
 help:  ## this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 10
@@ -24,9 +24,16 @@ test: $(STAMP) lint  ## everything but the long runs
 	$(BIN)/python -m pytest -m 'not soak'
 
 lint: $(STAMP)  ## layers, style and types
+	@$(MAKE) --no-print-directory --jobs 2 --output-sync types layers ruff
+
+ruff: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+
+layers: $(STAMP)
 	$(BIN)/lint-imports
+
+types: $(STAMP)
 	$(BIN)/mypy
 
 bench: $(STAMP)  ## every benchmark, or one: make bench NAME=bench_01_photos

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-import pytest
+import needs
 import uvicorn
 from selenium import webdriver
 from selenium.common.exceptions import StaleElementReferenceException
@@ -27,16 +27,14 @@ FLAGS = (
 
 @contextmanager
 def chromium(folder: Path) -> Iterator[webdriver.Chrome]:
-    """Skips the test where Debian's chromium and chromium-driver are not installed."""
-    binary, driver = shutil.which("chromium"), shutil.which("chromedriver")
-    if binary is None or driver is None:
-        pytest.skip("chromium and chromium-driver are not installed")
+    """Skips the test where there is none."""
+    needs.need("chromium", "chromedriver")
     options = Options()
-    options.binary_location = binary
+    options.binary_location = str(shutil.which("chromium"))
     for flag in (*FLAGS, f"--user-data-dir={folder}"):
         options.add_argument(flag)
     options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-    browser = webdriver.Chrome(options=options, service=Service(driver))
+    browser = webdriver.Chrome(options=options, service=Service(shutil.which("chromedriver")))
     try:
         yield browser
     finally:
@@ -78,7 +76,7 @@ def asked_hosts(browser: webdriver.Chrome) -> set[str]:
     return {urlsplit(url).netloc for url in urls if not url.startswith(("data:", "blob:"))}
 
 
-def until(condition: Any, seconds: float = 30) -> Any:
+def until(condition: Any, seconds: float = 300) -> Any:
     """The first true answer; a page that changes under the question is asked once more."""
     deadline = time.monotonic() + seconds
     while True:

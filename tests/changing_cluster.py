@@ -41,4 +41,4 @@ def nodes(cpus: int = 2) -> Iterator[Nodes]:
         assert process.stdin is not None
         with suppress(BrokenPipeError):  # a test killed it
             process.stdin.close()
-        process.wait(60)
+        process.wait(600)

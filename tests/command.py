@@ -17,6 +17,8 @@ TINY = [
     *("--set", "train_autoencoder.loss.discriminator_start_images=640"),
     *("--set", "train_autoencoder.checkpoint_every_images=320"),
     *("--set", "train_autoencoder.log_every_images=64"),
+    *("--set", "train_autoencoder.view.crop=random"),
+    *("--set", "train_autoencoder.view.smallest_crop=0.7"),
     *("--set", "train_diffusion.total_images=640"),
     *("--set", "train_diffusion.warmup_images=128"),
     *("--set", "train_diffusion.checkpoint_every_images=128"),
@@ -82,7 +84,7 @@ def started(words: list[str], log: Path) -> Iterator[subprocess.Popen[bytes]]:
             process.wait()
 
 
-def wait_for(condition: Callable[[], bool], process: subprocess.Popen[bytes], log: Path, timeout: float = 300) -> None:
+def wait_for(condition: Callable[[], bool], process: subprocess.Popen[bytes], log: Path, timeout: float = 600) -> None:
     """Until `condition` holds while the process lives; its log otherwise."""
     deadline = time.monotonic() + timeout
     while not condition():
@@ -94,6 +96,6 @@ def wait_for(condition: Callable[[], bool], process: subprocess.Popen[bytes], lo
 def verified(store: str | Path, **variables: str) -> str:
     """`rayograph verify`, which must find everything whole."""
     command = [sys.executable, "-m", "rayograph", "verify", str(store)]
-    done = subprocess.run(command, cwd=ROOT, env=environment(**variables), capture_output=True, text=True, timeout=120)
+    done = subprocess.run(command, cwd=ROOT, env=environment(**variables), capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stderr
     return done.stdout

@@ -1,6 +1,7 @@
 """Batch generations run as a user runs them: a job file of one stage, in a process of its own."""
 
 import hashlib
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -56,6 +57,21 @@ def generating(job: Path, scale: Path, store: str | Path, log: Path, *more: str)
     """Under way, standard error in `log`; whatever is left of it is killed at the end."""
     with command.started(arguments(job, scale, store, *more), log) as process:
         yield process
+
+
+@contextmanager
+def held(artifact: Path, unit: int) -> Iterator[None]:
+    """A unit that cannot land while the block lasts, as something stands in its shard's place: the job has no end then.
+
+    Its attempts fail meanwhile, of which the profile must allow enough.
+    """
+    place = artifact / "shards" / f"samples-{unit:06d}.tar"
+    place.mkdir(parents=True)
+    (place / "something").touch()
+    try:
+        yield
+    finally:
+        shutil.rmtree(place)
 
 
 def artifact_in(store: str | Path, endpoint_url: str | None = None) -> Artifact:

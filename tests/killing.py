@@ -1,23 +1,20 @@
-"""Processes of the local Ray cluster, found by name and killed with SIGKILL."""
+"""Processes of a local Ray cluster, found by name and killed with SIGKILL."""
 
-import os
-import signal
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 
 import psutil
 
 
-def processes(name: str) -> list[int]:
-    """Ray's worker processes on this machine, started from here, whose title begins with `name`."""
+def processes(name: str, below: int | None = None) -> list[psutil.Process]:
+    """Descendants of a process, or of this one, by how their title begins: Ray names workers after their work."""
     found = []
-    for process in psutil.Process().children(recursive=True):
-        try:
-            if process.cmdline() and process.cmdline()[0].startswith(name):
-                found.append(process.pid)
-        except psutil.NoSuchProcess:
-            continue
+    for process in psutil.Process(below).children(recursive=True):
+        with suppress(psutil.NoSuchProcess):
+            if " ".join(process.cmdline()).startswith(name):
+                found.append(process)
     return found
 
 
@@ -25,10 +22,12 @@ def killing(name: str, when: Callable[[], bool]) -> threading.Thread:
     """A thread that waits for `when`, and kills one process of that name."""
 
     def work() -> None:
-        deadline = time.monotonic() + 300
-        while time.monotonic() < deadline and not (when() and processes(name)):
-            time.sleep(0.05)
-        os.kill(processes(name)[-1], signal.SIGKILL)
+        deadline = time.monotonic() + 600
+        while time.monotonic() < deadline:
+            if when() and (found := processes(name)):
+                found[-1].kill()
+                return
+            time.sleep(0.02)
 
     thread = threading.Thread(target=work, daemon=True)
     thread.start()

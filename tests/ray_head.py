@@ -71,7 +71,7 @@ class Head:
         if token is not None:
             request.add_header("Authorization", f"Bearer {token}")
         try:
-            with urllib.request.urlopen(request, timeout=60) as response:
+            with urllib.request.urlopen(request, timeout=600) as response:
                 return Answer(response.status, response.read())
         except urllib.error.HTTPError as error:
             with error:
@@ -103,7 +103,7 @@ def ray_head(cpus: int) -> Iterator[Head]:
             "PYTHONPATH": "platform",  # as cluster/aws/cluster.yaml has it: a job's driver finds the package it brings
         }
         with (folder / "log").open("wb") as log, _running(line, folder, environment, log.fileno()) as process:
-            s3_servers.wait_until(lambda: _answers(head), process, 120, log.name)
+            s3_servers.wait_until(lambda: _answers(head), process, 600, log.name)
             yield head
     finally:
         shutil.rmtree(folder, ignore_errors=True)
@@ -152,7 +152,9 @@ def _dependencies_only(folder: Path) -> Path:
     (packages,) = folder.glob("lib/python*/site-packages")
     (packages / "dependencies.pth").write_text(sysconfig.get_path("purelib"))
     python = folder / "bin" / "python"
-    looked = subprocess.run([python, "-c", "import ray, rayograph"], capture_output=True, text=True, cwd=folder)
+    alone = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    line = [python, "-c", "import ray, rayograph"]
+    looked = subprocess.run(line, capture_output=True, text=True, cwd=folder, env=alone)
     assert "No module named 'rayograph'" in looked.stderr, looked.stderr
     return python
 

@@ -1,6 +1,7 @@
 """S3 servers for the tests, each on a free port of 127.0.0.1 and gone with the process that started it."""
 
 import os
+import random
 import shutil
 import socket
 import subprocess
@@ -8,7 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -68,7 +69,7 @@ def moto_server(folder: Path) -> Iterator[S3Server]:
     """moto's imitation of S3, in a process of its own so that other processes reach it; ready in about 3 s."""
     port = free_port()
     with (folder / "moto.log").open("wb") as log, running([sys.executable, __file__, str(port)], log) as moto:
-        wait_until(lambda: listening(port), moto, 60, log.name)
+        wait_until(lambda: listening(port), moto, 600, log.name)
         yield S3Server(f"http://127.0.0.1:{port}")
 
 
@@ -133,9 +134,16 @@ def wait_until(ready: Callable[[], bool], process: "subprocess.Popen[bytes]", se
 
 
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A port below those that the kernel gives out by itself, and above those that Ray's workers take.
+
+    So nobody takes it by chance until the server that it is for has started, however long that lasts.
+    """
+    draw = random.SystemRandom()
+    while True:
+        port = draw.randrange(20_000, 32_000)
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 def listening(port: int) -> bool:

@@ -1,7 +1,6 @@
 """Batch generation as its users see it: every image once, whatever happens, and each one traceable."""
 
 import json
-import shutil
 import subprocess
 import sys
 import time
@@ -11,10 +10,10 @@ from pathlib import Path
 import command
 import numpy as np
 import pytest
-from generating import artifact_in, digests, generate, generating, write_job, write_scale
+from generating import artifact_in, digests, generate, generating, held, write_job, write_scale
 
 from rayograph.runs.artifact import Artifact
-from rayograph.sampling.state import JobState, read_state
+from rayograph.sampling.state import JobState, ask, read_state
 from rayograph.shards.images import render
 from rayograph.shards.sample import Sample
 from rayograph.shards.store import read_index, read_samples
@@ -58,7 +57,7 @@ def test_images_do_not_depend_on_batches_units_or_replicas_and_each_can_be_drawn
     model: str, rows: Path, tmp_path: Path
 ) -> None:
     found = {}
-    for batch_size, unit_size, replicas in ((1, 7, 1), (7, 64, 2), (64, 64, 3)):
+    for batch_size, unit_size, replicas in ((1, 7, 1), (64, 64, 3)):
         store = tmp_path / f"by-{batch_size}"
         job = write_job(tmp_path, model, asked(rows, unit_size))
         done = generate(job, write_scale(tmp_path, str(replicas), batch_size), store)
@@ -88,7 +87,7 @@ def test_images_do_not_depend_on_batches_units_or_replicas_and_each_can_be_drawn
 
 
 def test_two_drivers_started_at_once_commit_every_shard_once(model: str, tmp_path: Path) -> None:
-    job, scale = write_job(tmp_path, model, "num_samples=640, unit_size=32"), write_scale(tmp_path)
+    job, scale = write_job(tmp_path, model, "num_samples=320, unit_size=16"), write_scale(tmp_path)
     both = tmp_path / "both"
     with (
         generating(job, scale, both, tmp_path / "log-1") as first,
@@ -112,8 +111,8 @@ def watched(store: Path, process: "subprocess.Popen[bytes]") -> Iterator[JobStat
 
 
 def test_replicas_come_from_none_go_to_none_in_a_pause_and_come_back(model: str, tmp_path: Path) -> None:
-    """With the real autoscaler of Ray Serve."""
-    job, store = write_job(tmp_path, model, "num_samples=2400, unit_size=16"), tmp_path / "store"
+    """With the real autoscaler of Ray Serve. The job is far too long to end before, on any machine."""
+    job, store = write_job(tmp_path, model, "num_samples=1_000_000, unit_size=16"), tmp_path / "store"
     scale = write_scale(tmp_path, "[0, 2]", more="idle_seconds: 2")
     seen: list[tuple[str, int]] = []
     asked_for = "running"
@@ -123,28 +122,17 @@ def test_replicas_come_from_none_go_to_none_in_a_pause_and_come_back(model: str,
                 seen.append((state.phase, state.replicas))
             artifact = artifact_in(store)
             if asked_for == "running" and state.replicas == 2:
-                steer("pause", artifact)
+                ask(artifact, "paused")
                 asked_for = "paused"
-            if asked_for == "paused" and state.phase == "paused" and state.replicas == 0:
-                steer("resume", artifact)
+            elif asked_for == "paused" and state.phase == "paused" and state.replicas == 0:
+                ask(artifact, "running")
                 asked_for = "resumed"
-        assert process.wait() == 0, (tmp_path / "log").read_text()[-4000:]
-    assert asked_for == "resumed", seen
-    replicas = [number for _, number in seen]
-    assert replicas[0] == 0
-    up, down = replicas.index(2), len(replicas) - 1 - replicas[::-1].index(0)
-    assert 0 < up < down
-    assert max(replicas[down:]) >= 1
-    assert artifact_in(store).committed().samples == 2400
-
-
-def steer(word: str, artifact: Artifact) -> "subprocess.CompletedProcess[str]":
-    done = subprocess.run(
-        [sys.executable, "-m", "rayograph", word, artifact.uri], cwd=command.ROOT, env=command.environment(),
-        capture_output=True, text=True,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    return done
+            elif asked_for == "resumed" and state.replicas > 0:
+                ask(artifact, "cancelled")
+                asked_for = "cancelled"
+        assert process.wait() == 2, (tmp_path / "log").read_text()[-4000:]
+    assert asked_for == "cancelled", seen
+    assert seen[0][1] == 0
 
 
 def test_a_hopeless_unit_is_set_aside_by_name_and_all_others_are_finished(model: str, tmp_path: Path) -> None:
@@ -153,10 +141,8 @@ def test_a_hopeless_unit_is_set_aside_by_name_and_all_others_are_finished(model:
     with generating(job, scale, store, tmp_path / "log") as process:
         command.wait_for(lambda: any(store.glob("many/sample/*/job.yaml")), process, tmp_path / "log")
         (folder,) = store.glob("many/sample/*")
-        in_the_way = folder / "shards" / "samples-000003.tar"
-        in_the_way.mkdir(parents=True)  # before replicas are up
-        (in_the_way / "something").touch()
-        assert process.wait(400) == 2
+        with held(folder, 3):  # before replicas are up
+            assert process.wait(400) == 2
     said = (tmp_path / "log").read_text().splitlines()[-1]
     assert "1 of 6 units failed 2 times each" in said
     assert "samples-000003.tar" in said
@@ -166,7 +152,6 @@ def test_a_hopeless_unit_is_set_aside_by_name_and_all_others_are_finished(model:
     letter = json.loads((folder / "dead" / "samples-000003.json").read_text())
     assert (letter["unit"], letter["samples"], letter["attempts"]) == (3, [48, 64], 2)
     assert not (folder / "manifest.json").exists()
-    shutil.rmtree(in_the_way)
     again = generate(job, scale, store)
     assert again.returncode == 0, again.stderr
     assert artifact_in(store).committed().samples == 96
@@ -174,18 +159,22 @@ def test_a_hopeless_unit_is_set_aside_by_name_and_all_others_are_finished(model:
 
 
 def test_a_cancelled_job_ends_keeps_what_it_drew_and_goes_on_once_resumed(model: str, tmp_path: Path) -> None:
-    job, scale, store = write_job(tmp_path, model, "num_samples=640, unit_size=16"), write_scale(tmp_path), tmp_path
-    with generating(job, scale, store, tmp_path / "log") as process:
-        command.wait_for(lambda: any(store.glob("many/sample/*/shards/*.index")), process, tmp_path / "log")
-        steer("cancel", artifact_in(store))
-        assert process.wait(120) == 2
+    job, store, log = write_job(tmp_path, model, "num_samples=320, unit_size=16"), tmp_path, tmp_path / "log"
+    scale = write_scale(tmp_path, more="max_attempts: 12")
+    with generating(job, scale, store, log) as process:
+        command.wait_for(lambda: any(store.glob("many/sample/*/job.yaml")), process, log)
+        (folder,) = store.glob("many/sample/*")
+        with held(folder, 19):  # the last of all
+            command.wait_for(lambda: any(folder.glob("shards/*.index")), process, log)
+            ask(artifact_in(store), "cancelled")
+            assert process.wait(300) == 2
     assert "cancelled" in (tmp_path / "log").read_text().splitlines()[-1]
     before = digests(artifact_in(store))
     assert before
     refused = generate(job, scale, store)
     assert refused.returncode == 2
     assert "was cancelled" in refused.stderr
-    steer("resume", artifact_in(store))
+    ask(artifact_in(store), "running")
     assert generate(job, scale, store).returncode == 0
     assert before.items() <= digests(artifact_in(store)).items()
-    assert artifact_in(store).committed().samples == 640
+    assert artifact_in(store).committed().samples == 320

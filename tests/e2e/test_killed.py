@@ -1,16 +1,20 @@
-"""The same work in two places, in one of them killed three times: nothing lost, nothing repeated, the same digests."""
+"""The same work in two places, in one of them killed again and again: nothing lost or repeated, the same digests."""
 
 import json
 import os
 import signal
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
 import command
+from killing import processes
 
 from rayograph.runs.manifest import NOT_COVERED, Manifest
 
 STAGES = ("pack", "train_autoencoder", "encode", "train_diffusion", "sample", "evaluate")
+FROM_STEP_TO_STEP = ("--set", "train_autoencoder.checkpoint_every_images=64")
+"""The first of its checkpoints is far from the end, so whoever waits for it comes in time."""
 
 
 def artifact_of(store: Path, stage: str) -> Path:
@@ -29,9 +33,10 @@ def covered(manifest: Manifest) -> dict[str, str]:
     return {file.path: file.sha256 for file in manifest.files if not file.path.startswith(NOT_COVERED)}
 
 
-def test_two_runs_one_of_them_killed_three_times_end_in_the_same_digests(
+def test_two_runs_one_of_them_killed_four_times_end_in_the_same_digests(
     new_store: Callable[[str], Path], tmp_path: Path
 ) -> None:
+    """Killed are the command by Ctrl-C and by SIGKILL, a worker of the training, and the command as it draws."""
     undisturbed = new_store("undisturbed")
     command.run("", undisturbed)
     store, log, scratch = tmp_path / "elsewhere" / "and deeper", tmp_path / "log", tmp_path / "scratch"
@@ -41,20 +46,27 @@ def test_two_runs_one_of_them_killed_three_times_end_in_the_same_digests(
         commits = store.glob("digits/train_autoencoder/*/checkpoints/*/checkpoint.json")
         return max((int(commit.parent.name) for commit in commits), default=0)
 
-    with command.running("", store, log) as process:
-        command.wait_for(lambda: newest() > 0, process, log)
-        os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to the whole group
-        assert process.wait(60) == 130
-    assert "the same command goes on from here" in log.read_text()
-    assert "Traceback" not in log.read_text()
-    with command.running("", store, log) as process:
+    def wait_for_the_next(process: "subprocess.Popen[bytes]", resumed: bool = True) -> None:
+        """Checkpoint of this very process: what the one before it had under way may have outlived it."""
+        command.wait_for(lambda: not resumed or "goes on from the checkpoint at" in log.read_text(), process, log)
         before = newest()
         command.wait_for(lambda: newest() > before, process, log)
+
+    with command.running("", store, log, *FROM_STEP_TO_STEP) as process:
+        wait_for_the_next(process, resumed=False)
+        os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to the whole group
+        assert process.wait(300) == 130
+    assert "the same command goes on from here" in log.read_text()
+    assert "Traceback" not in log.read_text()
+    with command.running("", store, log, *FROM_STEP_TO_STEP) as process:
+        wait_for_the_next(process)
         os.killpg(process.pid, signal.SIGKILL)
-    with command.running("", store, log) as process:
-        command.wait_for(lambda: any(store.glob("digits/sample/*/shards/*.index")), process, log)
+    with command.running("", store, log, *FROM_STEP_TO_STEP) as process:
+        wait_for_the_next(process)
+        processes("ray::RayTrainWorker", process.pid)[-1].kill()
+        command.wait_for(lambda: any(store.glob("digits/sample/*/shards/*.index")), process, log, timeout=600)
         os.killpg(process.pid, signal.SIGKILL)
-    assert "goes on from the checkpoint at" in log.read_text()
+    assert log.read_text().count("goes on from the checkpoint at") == 2  # the new process, and its second group
     command.run("", store, TMPDIR=str(scratch))
     assert command.verified(store).count("whole") == len(STAGES)
 

@@ -22,6 +22,14 @@ STAGES = {
     "evaluate": "job.yaml",
 }
 """What each stage has written when it is killed: it is at work then, and not done."""
+IN_MANY_PARTS = [
+    *("--set", "pack.samples_per_shard=8"),
+    *("--set", "train_autoencoder.checkpoint_every_images=64"),
+    *("--set", "train_diffusion.total_images=1920"),
+    *("--set", "train_diffusion.checkpoint_every_images=64"),
+    *("--set", "sample.num_samples=960"),
+]
+"""Of which the first is a small one: whoever waits for it comes long before the last, on a fast machine too."""
 
 
 def demo(store: Path) -> Path:
@@ -61,11 +69,11 @@ def test_the_same_seed_gives_the_same_bytes(report: Path, tmp_path: Path) -> Non
 def test_a_run_killed_in_every_stage_ends_whole(tmp_path: Path) -> None:
     store, log = tmp_path / "store", tmp_path / "log"
     for stage, sign in STAGES.items():
-        with command.running("", store, log) as process:
+        with command.running("", store, log, *IN_MANY_PARTS) as process:
             command.wait_for(partial(has, store, f"digits/{stage}/*/{sign}"), process, log, timeout=1200)
             os.killpg(process.pid, signal.SIGKILL)
         assert not has(store, f"digits/{stage}/*/manifest.json"), f"{stage} was done before it was killed"
-    command.run("", store, timeout=1200)
+    command.run("", store, *IN_MANY_PARTS, timeout=1200)
     assert command.verified(store).count("whole") == 6
 
 

@@ -1,15 +1,11 @@
-"""The whole job on each kind of store, ending in a report."""
+"""The whole job on a local store, ending in a report. On S3: test_ray_job.py."""
 
 import json
-import os
 from pathlib import Path
 
-import ceph_gateway
 import command
 import pytest
 from s3_servers import S3Server
-
-from rayograph.storage import open_store
 
 NAMES = {
     "class_agreement",
@@ -40,27 +36,6 @@ def test_the_whole_job_on_a_local_store_and_again(trained_store: Path) -> None:
     assert again.stdout == done.stdout
     assert again.stderr.count("committed before") == 6
     assert command.verified(trained_store).count("whole") == 6
-
-
-@pytest.mark.skipif(ceph_gateway.installed(), reason="a real S3 server is here, and runs the same")
-def test_the_whole_job_on_an_imitation_of_s3(moto_s3: S3Server) -> None:
-    whole_job_on(moto_s3)
-
-
-def test_the_whole_job_on_a_real_s3_server(ceph_s3: S3Server) -> None:
-    whole_job_on(ceph_s3)
-
-
-def whole_job_on(server: S3Server) -> None:
-    store = f"{server.new_bucket()}/prefix"
-    credentials = {name: os.environ[name] for name in os.environ if name.startswith("AWS_")}
-    done = command.run("", store, "--endpoint-url", server.endpoint_url, **credentials)
-    uri = done.stdout.splitlines()[-1]
-    assert uri.startswith(store)
-    assert uri.endswith("/report.html")
-    held = open_store(store, server.endpoint_url)
-    assert held.read(uri.removeprefix(f"{store}/")).startswith(b"<!")
-    assert command.verified(store, AWS_ENDPOINT_URL=server.endpoint_url, **credentials).count("whole") == 6
 
 
 def test_refused_credentials_end_before_any_work(ceph_s3: S3Server) -> None:

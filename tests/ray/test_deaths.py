@@ -1,8 +1,6 @@
-"""Workers and replicas killed with SIGKILL while they work: the stage ends as if nothing had happened."""
+"""A replica killed with SIGKILL while it draws: the stage ends as if nothing had happened."""
 
 import hashlib
-import json
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -28,29 +26,12 @@ def job() -> Job:
     return changed
 
 
-def test_a_killed_training_worker_costs_nothing_but_time(
-    job: Job, scale: Scale, trained_store: Path, tmp_path: Path
-) -> None:
-    shutil.copytree(trained_store / "digits" / "pack", tmp_path / "digits" / "pack")
-    (expected,) = (trained_store / "digits" / "train_autoencoder").iterdir()
-    checkpoints = "digits/train_autoencoder/*/checkpoints/*[1-9]*/checkpoint.json"
-    killer = killing("ray::RayTrainWorker", lambda: any(tmp_path.glob(checkpoints)))
-    here = scale.model_copy(update={"store": str(tmp_path)})
-    found = Artifact(open_store(run_job(job, here, "train_autoencoder")), "")
-    killer.join(1)
-    assert not killer.is_alive()
-    assert not list(found.problems(found.committed()))
-    assert digests(Path(found.uri) / "model" / "vae") == digests(expected / "model" / "vae")
-    seen = [json.loads(line)["images_seen"] for line in found.read("metrics.jsonl").splitlines()]
-    assert seen == list(range(64, 1280 + 1, 64))
-
-
 def test_a_killed_replica_loses_no_sample(job: Job, scale: Scale, new_store: Callable[[str], Path]) -> None:
     disturbed, quiet = new_store("disturbed"), new_store("quiet")
     enough, scale = apply_overrides(job, scale, ["sample.num_samples=480", "scale.sampling.batch_size=16"])
     killer = killing("ray::ServeReplica", lambda: any(disturbed.glob(f"digits/sample/*/shards/*{SUFFIX}")))
     drawn = Artifact(open_store(run_job(enough, scale.model_copy(update={"store": str(disturbed)}), "sample")), "")
-    killer.join(1)
+    killer.join(60)
     assert not killer.is_alive()
     assert drawn.committed().samples == 480
     assert not list(drawn.problems(drawn.committed()))

@@ -58,7 +58,7 @@ def bucket(ceph_s3: S3Server) -> str:
 @contextmanager
 def broken_reader(bucket: str, server: S3Server, corrupt: str | None) -> Iterator[tuple[PlannedReader, FaultProxy]]:
     def script(method: str, path: str, ranged: str | None, attempt: int) -> Fault | None:
-        if method == "GET" and path.endswith(NAMES[7]) and attempt == 0 and not stalled:
+        if method == "GET" and path.endswith(NAMES[7]) and attempt == 0 and not stalled and not corrupt:  # 20 s: once
             stalled.append(path)
             return STALL
         drawn = RANDOM(method, path, ranged, attempt)

@@ -34,7 +34,7 @@ def join(home: Path, **variables: str) -> subprocess.CompletedProcess[str]:
         ),
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=600,
     )
 
 
@@ -98,7 +98,7 @@ def test_a_command_starts_its_own_cluster_whatever_else_runs_here(tmp_path: Path
         env=command.environment(HOME=str(tmp_path)),
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=600,
         check=True,
     )
     assert done.stdout.strip() != ray.get_runtime_context().gcs_address

@@ -19,13 +19,13 @@ from rayograph.storage import open_store
 
 pytestmark = pytest.mark.usefixtures("cluster")
 
-STEPS, BATCH = 15, 64
+STEPS, BATCH = 20, 64
 
 
 @pytest.fixture(scope="module")
 def job() -> Job:
-    changes = [*command.TINY[1::2], f"train_autoencoder.total_images={STEPS * BATCH}"]
-    changes += ["train_autoencoder.view.crop=random", "train_autoencoder.view.smallest_crop=0.7"]
+    """That of `trained_store`, whose training nobody disturbed; with checkpoints that are far from the end."""
+    changes = [*command.TINY[1::2], "train_autoencoder.checkpoint_every_images=64"]
     return apply_overrides(load_job("jobs/digits.py"), Scale(), changes)[0]
 
 
@@ -47,37 +47,39 @@ def place(scale: Scale, trained_store: Path, tmp_path: Path) -> Callable[..., Sc
 
 
 def test_killed_in_mid_epoch_and_resumed_with_other_workers_sees_every_sample_once_in_order(
-    job: Job, place: Callable[..., Scale], tmp_path: Path
+    job: Job, place: Callable[..., Scale], trained_store: Path, tmp_path: Path
 ) -> None:
-    def artifact(name: str) -> Artifact:
-        (folder,) = (tmp_path / name / "digits" / "train_autoencoder").iterdir()
+    def training_in(store: Path) -> Artifact:
+        (folder,) = (store / "digits" / "train_autoencoder").iterdir()
         return Artifact(open_store(str(folder)), "")
 
     checkpoints = "disturbed/digits/train_autoencoder/*/checkpoints/*[1-9]*/checkpoint.json"
     killer = killing("ray::RayTrainWorker", lambda: any(tmp_path.glob(checkpoints)))
     with pytest.raises(Exception, match="worker"):
         run_job(job, place("disturbed", 2, 32), "train_autoencoder")
-    killer.join(1)
+    killer.join(60)
     assert not killer.is_alive()
-    before = read_samples_seen(artifact("disturbed"))
-    assert 0 < len(before) < STEPS * BATCH
-    run_job(job, place("disturbed", 4, 16), "train_autoencoder")
-    run_job(job, place("quiet", 1, 32), "train_autoencoder")
+    disturbed, quiet = training_in(tmp_path / "disturbed"), training_in(trained_store)
+    assert 0 < len(read_samples_seen(disturbed)) < STEPS * BATCH
+    run_job(job, place("disturbed", 1, 32), "train_autoencoder")
 
-    seen, expected = read_samples_seen(artifact("disturbed")), read_samples_seen(artifact("quiet"))
+    seen, expected = read_samples_seen(disturbed), read_samples_seen(quiet)
     assert [position for position, _ in seen] == list(range(STEPS * BATCH))
     assert seen == expected
     packed = {key for _, key in expected}
-    samples = sum(shard.samples for shard in _packed(tmp_path).split("train"))
+    samples = sum(shard.samples for shard in _packed(trained_store).split("train"))
     assert len(packed) == min(samples, STEPS * BATCH)  # within one epoch, no sample twice
-    names = Path(artifact("disturbed").uri, "samples")
-    assert {name.name.rpartition("-of-")[2] for name in names.iterdir()} == {"00002.jsonl", "00004.jsonl"}
-    losses = [np.array([row["reconstruction"] for row in _metrics(artifact(n))]) for n in ("disturbed", "quiet")]
-    np.testing.assert_allclose(losses[0], losses[1], rtol=1e-4)  # rounding differs with the number of workers
+    names = Path(disturbed.uri, "samples")
+    assert {name.name.rpartition("-of-")[2] for name in names.iterdir()} == {"00001.jsonl", "00002.jsonl"}
+    losses = [np.array([row["reconstruction"] for row in _metrics(found)]) for found in (disturbed, quiet)]
+    # Rounding differs with the number of workers, and grows at the kinks of absolute differences: to 3e-5 in ten steps,
+    # to 3e-4 in twenty. Another sample, view or noise is several per cent at once.
+    np.testing.assert_allclose(losses[0][:10], losses[1][:10], rtol=1e-3)
+    np.testing.assert_allclose(losses[0], losses[1], rtol=1e-2)
 
 
-def _packed(tmp_path: Path):  # type: ignore[no-untyped-def]
-    (folder,) = (tmp_path / "quiet" / "digits" / "pack").iterdir()
+def _packed(store: Path):  # type: ignore[no-untyped-def]
+    (folder,) = (store / "digits" / "pack").iterdir()
     return Artifact(open_store(str(folder)), "").committed()
 
 

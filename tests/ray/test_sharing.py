@@ -19,7 +19,7 @@ def test_two_jobs_share_a_cluster_by_priority_and_the_rest_goes_to_who_can_use_i
     assert high.now(1) == 1  # nearly done
     assert low.now(1000) == capacity - 1
     high.close()
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 300
     while low.now(1000) < capacity:
         assert time.monotonic() < deadline
         time.sleep(0.1)
@@ -30,7 +30,7 @@ def test_a_lost_actor_is_made_anew_and_knows_all_again_as_jobs_ask() -> None:
     assert low.now(1000)
     assert high.now(1000)
     ray.kill(ray.get_actor(NAME, NAMESPACE))
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 300
     half = int(ray.cluster_resources()["CPU"])
     while (low.now(1000), high.now(1000)) != (half, half):
         assert time.monotonic() < deadline

@@ -3,9 +3,9 @@
 import datetime as dt
 import io
 import json
-import shutil
 import subprocess
 
+import needs
 import numpy as np
 import pytest
 from cryptography import x509
@@ -51,6 +51,27 @@ def marked(kind, record=RECORD, pixels=None):
     return encode(picture() if pixels is None else pixels, ImageFile(kind=kind), xmp_packet(record))
 
 
+def start_of(name, data, kind):
+    """Where a file's first part of that name begins, by its container's own lengths, which random bytes do not mislead.
+
+    PNG's chunks, JPEG's markers ("DA" begins the scan), RIFF's chunks. ValueError where there is none.
+    """
+    at = {"png": 8, "jpeg": 2, "webp": 12}[kind]
+    while at < len(data):
+        match kind:
+            case "png":  # length, name, content, checksum
+                found, size = data[at + 4 : at + 8], 12 + int.from_bytes(data[at : at + 4])
+            case "jpeg":  # FF, name, length with itself, content; after the scan's head come its codes
+                found, size = data[at + 1 : at + 2].hex().upper().encode(), 2 + int.from_bytes(data[at + 2 : at + 4])
+            case "webp":  # name, length, content, to the next even place
+                length = int.from_bytes(data[at + 4 : at + 8], "little")
+                found, size = data[at : at + 4], 8 + length + length % 2
+        if found == name:
+            return at
+        at += size
+    raise ValueError(f"no {name!r} in this {kind}")
+
+
 def pillow(data):
     image = Image.open(io.BytesIO(data))
     image.load()
@@ -60,14 +81,13 @@ def pillow(data):
 @pytest.fixture
 def exiftool(tmp_path):
     """Runs it on an image's bytes: `read` gives the tags, `write` the bytes that come of its options."""
-    if shutil.which("exiftool") is None:
-        pytest.skip("exiftool is not installed (Debian: libimage-exiftool-perl)")
+    needs.need("exiftool")
 
     class Tool:
         def read(self, data, *tags):
             path = tmp_path / "read.image"
             path.write_bytes(data)
-            done = subprocess.run(["exiftool", "-j", *tags, path], capture_output=True, check=True, timeout=60)
+            done = subprocess.run(["exiftool", "-j", *tags, path], capture_output=True, check=True, timeout=600)
             return json.loads(done.stdout)[0]
 
         def write(self, data, *options):
@@ -75,7 +95,7 @@ def exiftool(tmp_path):
             source.write_bytes(data)
             target.unlink(missing_ok=True)
             command = ["exiftool", "-q", *options, "-o", target, source]
-            subprocess.run(command, capture_output=True, check=True, timeout=60)
+            subprocess.run(command, capture_output=True, check=True, timeout=600)
             return target.read_bytes()
 
     return Tool()

@@ -43,7 +43,7 @@ def rayograph(*arguments, **variables):
     """In a process of its own."""
     command = [sys.executable, "-m", "rayograph", *arguments]
     return subprocess.run(
-        command, cwd=ROOT, env=environment(**variables), capture_output=True, text=True, timeout=60, check=False
+        command, cwd=ROOT, env=environment(**variables), capture_output=True, text=True, timeout=600, check=False
     )
 
 

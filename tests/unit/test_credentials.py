@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from marked import KINDS, PEM, RECORD, exiftool, issued, marked, picture
+from marked import KINDS, PEM, RECORD, exiftool, issued, marked, picture, start_of
 
 from rayograph.errors import ConfigError, DataError
 from rayograph.sampling.credentials import RECORD_LABEL, Signer, credentials_in
@@ -81,7 +81,7 @@ def test_the_key_decides_the_algorithm(tmp_path, algorithm):
 @pytest.mark.parametrize("kind", KINDS)
 def test_any_changed_byte_of_the_pixels_is_detected(signer, kind):
     signed = signer.sign(marked(kind), kind)
-    first = signed.index({"png": b"IDAT", "jpeg": b"\xff\xda", "webp": b"VP8 "}[kind])
+    first = start_of({"png": b"IDAT", "jpeg": b"DA", "webp": b"VP8 "}[kind], signed, kind)
     for at in (first + 30, first + 300):
         changed = bytearray(signed)
         changed[at] ^= 1
@@ -100,9 +100,8 @@ def test_a_changed_record_is_detected(signer):
 def test_one_files_manifest_is_not_valid_in_another(signer):
     first = signer.sign(marked("jpeg"), "jpeg")
     other = marked("jpeg", RECORD, 255 - picture())
-    plain = marked("jpeg")
-    scan = plain.index(b"\xff\xdb")  # the quantisation tables, and all that follows
-    moved = first[: first.index(plain[scan : scan + 64])] + other[scan:]
+    # The quantisation tables, and all that follows.
+    moved = first[: start_of(b"DB", first, "jpeg")] + other[start_of(b"DB", other, "jpeg") :]
     assert not np.array_equal(render(moved, "a"), render(first, "a"))
     assert not credentials_in(moved, "a").valid
 
@@ -114,8 +113,8 @@ def test_a_file_without_a_manifest_has_none(kind):
 
 def test_a_manifest_that_cannot_be_read_is_refused_by_name(signer):
     signed = bytearray(signer.sign(marked("png"), "png"))
-    at = signed.index(b"caBX")
-    signed[at + 20 : at + 400] = bytes(380)
+    at = start_of(b"caBX", signed, "png")
+    signed[at + 24 : at + 404] = bytes(380)
     with pytest.raises(DataError, match="photo-7: expected a C2PA manifest that can be read: "):
         credentials_in(bytes(signed), "photo-7")
 
@@ -127,7 +126,7 @@ def test_a_manifest_that_cannot_be_read_is_refused_by_name(signer):
 )
 def test_damaged_manifests_are_told_or_refused_by_name_and_never_say_another_record(signed_files, kind, damage):
     signed = bytearray(signed_files[kind])
-    first = signed.index({"png": b"caBX", "jpeg": b"\xff\xeb", "webp": b"C2PA"}[kind])
+    first = start_of({"png": b"caBX", "jpeg": b"EB", "webp": b"C2PA"}[kind], signed, kind)
     for at, new in damage:
         signed[first + at : first + at + len(new)] = new
     try:

@@ -3,6 +3,7 @@
 import hashlib
 import io
 import json
+import shlex
 import time
 from datetime import UTC, datetime, timedelta
 
@@ -230,22 +231,25 @@ def test_jobs_are_listed_those_under_way_first(place):
 
 
 def test_a_job_can_be_paused_resumed_and_cancelled(tmp_path):
-    place = Place(tmp_path / "store", seconds_per_unit=0.05)
+    place = Place(tmp_path / "store")
+    place.painter.allowed_units = 1  # each wish is left before the next unit is drawn
     job = place.submit(num_samples=40, unit_size=1).json()["job"]["id"]
 
     def until(phase):
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 120
         while (found := place.serve().get(f"/v1/jobs/{job}").json())["phase"] != phase:
             assert time.monotonic() < deadline, found
             time.sleep(0.05)
         return found
 
     assert place.client.post(f"/v1/jobs/{job}/pause").json()["wanted"] == "paused"
+    place.painter.allowed_units = 2
     held = until("paused")
     assert held["samples"] < 40
     assert place.client.post(f"/v1/jobs/{job}/resume").json()["wanted"] == "running"
     until("running")
     assert place.client.post(f"/v1/jobs/{job}/cancel").status_code == 200
+    place.painter.allowed_units = 40
     until("cancelled")
     place.painter.join()
     place.client.post(f"/v1/jobs/{job}/resume")
@@ -428,7 +432,7 @@ def test_lineage_leads_back_to_the_data_before_and_after_the_commit(idle):
     assert (before["ancestors"][0]["digest"], before["record"]["number"], after["record"]["number"]) == (None, 5, 5)
     assert all(len(one["digest"]) == 64 for one in after["ancestors"])
     file = f"{job.replace('~', '-')}-000000005.png"
-    assert after["command"] == f"rayograph whence {file} --store {idle.store.uri} --again"
+    assert after["command"] == f"rayograph whence {file} --store {shlex.quote(idle.store.uri)} --again"
     assert file in idle.client.get(f"/v1/jobs/{job}/images/5").headers["content-disposition"]
 
 

@@ -10,11 +10,9 @@ from rayograph.losses.diffusion import ForwardProcess, diffusion_loss
 from rayograph.losses.reconstruction import codebook_loss, kl_loss, reconstruction_loss
 from rayograph.models.schedule import build_schedule, levels
 
-NOISE = torch.Generator().manual_seed(0)
-
 
 def random(*shape):
-    return torch.randn(shape, generator=NOISE)
+    return torch.randn(shape)
 
 
 def moments(mean, logvar, shape=(2, 3, 4, 4)):

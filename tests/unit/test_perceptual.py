@@ -11,22 +11,20 @@ from rayograph.config import PerceptualNetwork
 from rayograph.errors import CheckpointError, MissingObjectError
 from rayograph.models.perceptual import VGG16_STAGES, _lpips_weights, build_perceptual
 
-GENERATOR = torch.Generator().manual_seed(0)
-
 
 def images(count=3, channels=3, size=32):
-    return torch.rand(count, channels, size, size, generator=GENERATOR) * 2 - 1
+    return torch.rand(count, channels, size, size) * 2 - 1
 
 
 @pytest.fixture(scope="module")
 def vgg_state():
     """Weights under torchvision's names, of torchvision's shapes: convolutions 0, 2, 5, 7, 10, …, 28."""
-    state, index, before = {}, 0, 3
+    state, index, before, draw = {}, 0, 3, torch.Generator().manual_seed(0)
     for widths in VGG16_STAGES:
         for width in widths:
-            weight = torch.randn(width, before, 3, 3, generator=GENERATOR) * (2 / (9 * before)) ** 0.5
+            weight = torch.randn(width, before, 3, 3, generator=draw) * (2 / (9 * before)) ** 0.5
             state[f"features.{index}.weight"] = weight
-            state[f"features.{index}.bias"] = torch.randn(width, generator=GENERATOR) * 0.1
+            state[f"features.{index}.bias"] = torch.randn(width, generator=draw) * 0.1
             index, before = index + 2, width
         index += 1
     return state

@@ -40,7 +40,7 @@ class Rounds:
         while self._seen.acquire(blocking=False):
             pass
         for _ in range(count):
-            assert self._seen.acquire(timeout=30)
+            assert self._seen.acquire(timeout=600)
 
 
 def test_a_pause_closes_the_window_within_a_round_and_resuming_opens_it(artifact):
@@ -167,8 +167,8 @@ def test_a_store_or_a_controller_that_fails_for_a_while_stops_nothing(artifact):
 
     with steward(artifact, share, rounds) as at_work:
         failing.set()
-        assert tried.acquire(timeout=30)
-        assert tried.acquire(timeout=30)
+        assert tried.acquire(timeout=600)
+        assert tried.acquire(timeout=600)
         assert at_work.window() == 6
         failing.clear()
         ask(artifact, "paused")

@@ -1,12 +1,13 @@
 """What S3 adds to the contract of the stores: refusals told clearly, and servers that fail outlived."""
 
 import os
+import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import pytest
-from s3_servers import Faulty, S3Server, faulty_server, free_port
+from s3_servers import Faulty, S3Server, faulty_server
 
 from rayograph.errors import MissingObjectError, StorageError
 from rayograph.storage import ObjectStore, open_store, s3, s3_retries
@@ -35,9 +36,11 @@ def test_access_to_a_missing_bucket_or_a_closed_port_is_told(
     with pytest.raises(StorageError, match=r"s3://no-such-bucket/a: list failed \(404 NoSuchBucket\)"):
         open_store("s3://no-such-bucket/a", moto_s3.endpoint_url).check_access()
     monkeypatch.setattr(s3, "ATTEMPTS", 1)
-    closed = f"http://127.0.0.1:{free_port()}"
-    with pytest.raises(StorageError, match=f"s3://bucket: list failed: nothing answers at {closed}"):
-        open_store("s3://bucket", closed).check_access()
+    with socket.socket() as taken:  # by somebody who does not listen
+        taken.bind(("127.0.0.1", 0))
+        closed = f"http://127.0.0.1:{taken.getsockname()[1]}"
+        with pytest.raises(StorageError, match=f"s3://bucket: list failed: nothing answers at {closed}"):
+            open_store("s3://bucket", closed).check_access()
     with pytest.raises(StorageError, match=r"s3://bucket: open failed \(Invalid endpoint: no-url\)"):
         open_store("s3://bucket", "no-url").check_access()
 
