@@ -88,14 +88,17 @@ def test_a_missing_object_is_named(store: ObjectStore) -> None:
 
 @pytest.mark.parametrize("key", ["", "/a", "a/", "a//b", "../a", "a/../b", "a/.", "a/.unfinished-1", "a\0b"])
 def test_a_key_that_could_leave_the_store_is_refused(store: ObjectStore, key: str) -> None:
+    if store.backend.flat and key in ("/a", "a//b", "../a", "a/../b", "a/."):
+        pytest.skip("a mere name in an object store, which leads nowhere: test_odd_keys_are_objects_like_others")
     for ask in (store.size, store.read, store.delete, store.exists):
         with pytest.raises(StorageError, match="is no key"):
             ask(key)
     for write in (store.put, store.put_if_absent):
         with pytest.raises(StorageError, match="is no key"):
             write(key, b"")
-    with pytest.raises(StorageError, match="is no key"):
-        store.list("../a")
+    if not store.backend.flat:
+        with pytest.raises(StorageError, match="is no key"):
+            store.list("../a")
 
 
 def test_a_pickled_store_works_and_holds_no_secret(store: ObjectStore) -> None:

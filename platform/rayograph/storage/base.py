@@ -1,8 +1,9 @@
 """What every store promises.
 
-A key is a '/'-separated path below the store's URI, and no key is the folder of another. Sizes, starts and lengths are
-bytes. Objects appear whole or not at all, and every failure is a `StorageError` in one line: which URI, what was
-asked, what the server said.
+A key is what follows the store's URI: a '/'-separated path in a folder, any text at all in an object store, where
+"p//x", "a/../y", "~" and "s3://b/c" are names like others. A key that is listed is a key of that store and of no other
+place. Sizes, starts and lengths are bytes. Objects appear whole or not at all, and every failure is a `StorageError`
+in one line: which URI, what was asked, what the server said.
 """
 
 import builtins
@@ -35,6 +36,10 @@ class Backend(Protocol):
 
     @property
     def uri(self) -> str: ...
+
+    @property
+    def flat(self) -> bool:
+        """Whether keys are mere names, so that '..' and '//' in one lead nowhere."""
 
     def objects(self, prefix: str) -> Iterator[ObjectInfo]: ...
 
@@ -72,7 +77,7 @@ class ObjectStore:
     def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
         """The objects at any depth whose keys begin with the string `prefix`, sorted by key; none where none is."""
         if prefix:
-            self._check_key(prefix.removesuffix("/"))
+            self._check_key(prefix.removesuffix("/") if not self.backend.flat else prefix.rstrip("/") or "any")
         return (info for info in self.backend.objects(prefix) if f"/{UNFINISHED}" not in f"/{info.key}")
 
     def folders(self, folder: str = "") -> builtins.list[str]:
@@ -154,7 +159,8 @@ class ObjectStore:
 
     def _check_key(self, key: str) -> str:
         parts = key.split("/")
-        if any(part in ("", ".", "..") or part.startswith(UNFINISHED) for part in parts) or "\0" in key:
+        astray = not self.backend.flat and any(part in ("", ".", "..") for part in parts)
+        if not key or key.endswith("/") or astray or any(part.startswith(UNFINISHED) for part in parts) or "\0" in key:
             raise StorageError(
                 f"{self.uri}: {key!r} is no key: expected a/b/c without empty, '.', '..' or hidden parts"
             )

@@ -16,6 +16,7 @@ from rayograph.errors import MissingObjectError, StorageError
 from rayograph.storage.base import ObjectInfo, join_uri
 
 _WRITABLE = {"memory", "gs", "gcs", "az", "abfs", "abfss"}
+_FLAT = {"gs", "gcs"}  # gcsfs escapes a key as a whole; with other filesystems '..' may lead out of the place
 # memory:// looks before it writes. It lives in one process, where a lock makes the two one step.
 _MEMORY = Lock()
 
@@ -28,6 +29,10 @@ class RemoteFolder:
         self._scheme = uri.partition("://")[0].lower()
         with _asking(self.uri, "open"):
             fsspec.get_filesystem_class(self._scheme)
+
+    @property
+    def flat(self) -> bool:
+        return self._scheme in _FLAT
 
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (self.uri,)
