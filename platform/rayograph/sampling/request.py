@@ -19,7 +19,7 @@ from rayograph.errors import DataError
 from rayograph.runs.artifact import Artifact
 from rayograph.runs.digests import sha256
 from rayograph.shards.store import read_index, read_samples
-from rayograph.storage import ObjectStore, open_store
+from rayograph.storage import Access, ObjectStore, open_store
 from rayograph.storage.range_file import RangeFile
 
 PAGE_ROWS = 65_536
@@ -48,7 +48,7 @@ _ENDS_BYTES = 1 << 20
 _SHARD_ROWS = 1024  # a sample's image comes along
 
 
-def read_rows(request: Request, endpoint_url: str | None) -> Iterator[pa.Table]:
+def read_rows(request: Request, endpoint_url: Access) -> Iterator[pa.Table]:
     """Tables of up to `PAGE_ROWS` rows. Raises DataError naming the file and, where it can, the row."""
     ending = request.uri.rpartition(".")[2].lower()
     if ending not in ("parquet", "jsonl", "csv"):
@@ -62,7 +62,7 @@ def read_rows(request: Request, endpoint_url: str | None) -> Iterator[pa.Table]:
     return _json_lines(store, key)
 
 
-def fingerprint(request: Request, endpoint_url: str | None) -> dict[str, Any]:
+def fingerprint(request: Request, endpoint_url: Access) -> dict[str, Any]:
     """What tells a request from a changed one: size and digest of its ends, or a shards artifact's own digest."""
     if request.uri.rpartition(".")[2].lower() not in ("parquet", "jsonl", "csv"):
         return {"digest": Artifact(open_store(request.uri, endpoint_url), "").committed().digest}
@@ -72,7 +72,7 @@ def fingerprint(request: Request, endpoint_url: str | None) -> dict[str, Any]:
     return {"bytes": size, "ends": sha256(b"".join(store.read_ranges(key, ends)))}
 
 
-def _file(uri: str, endpoint_url: str | None) -> tuple[ObjectStore, str]:
+def _file(uri: str, endpoint_url: Access) -> tuple[ObjectStore, str]:
     folder, _, key = uri.rpartition("/")
     store = open_store(folder or ("/" if uri.startswith("/") else "."), endpoint_url)
     if not store.exists(key):

@@ -69,7 +69,7 @@ def run_evaluate(stage: ResolvedStage, declared: Evaluate) -> Outcome:
         pixels, classes = generated["pixels"], generated.get("classes")
         rows = samples_by_class(pixels, classes, COLUMNS) if classes is not None else []
         pairs = slice(0, 2 * COLUMNS)
-        ancestry = ancestors(samples, scale.endpoint_url)
+        ancestry = ancestors(samples, scale.access)
         report = Report(
             job=stage.job.name,
             measures=measures,
@@ -161,7 +161,7 @@ def _curves(ancestry: Ancestry, scale: Scale) -> list[Any]:
     curves = []
     for uri, manifest in reversed(ancestry):
         if manifest.kind in CURVES:
-            rows = read_metrics(Artifact(open_store(uri, scale.endpoint_url), ""))
+            rows = read_metrics(Artifact(open_store(uri, scale.access), ""))
             curves += [
                 TrainingCurves(manifest.stage, title, rows, series, logarithmic)
                 for title, series, logarithmic in CURVES[manifest.kind]

@@ -54,7 +54,7 @@ def index_folder(uri: str, scale: Scale, *, held_out: str | None, bad_sample_lim
     started = time.monotonic()
     if inside_submitted_job() and "://" not in uri and not uri.startswith(("/", "~")):
         raise StorageError(f"expected an absolute path or a URI inside a submitted job, got {uri!r}")
-    artifact = Artifact(open_store(uri, scale.endpoint_url), "")
+    artifact = Artifact(open_store(uri, scale.access), "")
     before = artifact.manifest()
     if before is not None and before.stage != STAGE:
         raise DataError(f"{artifact.uri}: expected a folder of shards, found {before.kind} of the job {before.job}")

@@ -21,6 +21,7 @@ from rayograph.shards.images import EXTENSIONS
 from rayograph.shards.index import ShardIndex, index_name
 from rayograph.shards.scan import scan_shard
 from rayograph.shards.store import fetch_rows
+from rayograph.storage import Access
 
 _READ_BYTES = 32 << 20
 """About so much of a tar is held at once."""
@@ -33,7 +34,7 @@ class Tars:
 
     unit = "tars"
 
-    def __init__(self, declared: WebDatasetShards, endpoint_url: str | None) -> None:
+    def __init__(self, declared: WebDatasetShards, endpoint_url: Access) -> None:
         self._store, files = files_below(declared.uri, endpoint_url, ".tar")
         self._keys = [key for key, _ in files]
         self._columns = declared.columns
