@@ -156,7 +156,7 @@ def test_an_index_without_samples_comes_back():
     assert len(ShardIndex.from_bytes(index.to_bytes(), "here")) == 0
 
 
-HEADER = {"format": 1, "bytes": 9, "sha256": "f", "samples": 2, "facts": {}}
+HEADER = {"format": 1, "bytes": 2048, "sha256": "f", "samples": 2, "facts": {}}
 COLUMNS = {
     "keys": np.frombuffer(b"a\0b", np.uint8),
     "offsets.png": np.array([0, 512]),
@@ -188,6 +188,15 @@ def index_bytes(header=None, **columns):
         *(index_bytes(**{name: None}) for name in ("keys", "sizes.png", "checksums.png")),
         *(index_bytes(**{name: column[:1]}) for name, column in COLUMNS.items()),
         index_bytes(keys=np.frombuffer(b"\xff\0b", np.uint8)),
+        *(index_bytes(HEADER | {"bytes": size}) for size in (-1, 100, 1 << 62, 1e9, True, "9")),
+        *(index_bytes(HEADER | {"facts": facts}) for facts in (None, {"rejected": [1]}, {"rejected": [{"key": "a"}]})),
+        *(index_bytes(**{"offsets.png": np.array([0, place])}) for place in (-1, 2048, 2**63 - 1)),
+        *(index_bytes(**{"sizes.png": np.array([1, size])}) for size in (-2, 2048, 2**63 - 1)),
+        index_bytes(**{"sizes.png": np.array([1, 1], np.uint64)}),
+        index_bytes().replace(b'"shape":[2]', b'"shape":[9]', 1),
+        index_bytes({**HEADER, "facts": {}}).replace(b'"facts\\": {}', b'"facts\\": 77'),
+        (lambda head: len(head).to_bytes(8, "little") + head)(b"[" * 500_000),
+        (2**63).to_bytes(8, "little") + b"{}",
     ],
 )
 def test_anything_but_an_index_is_refused_with_its_place(data):

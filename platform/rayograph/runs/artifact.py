@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from rayograph.errors import DataError
 from rayograph.runs.digests import sha256
 from rayograph.runs.manifest import FileRecord, Manifest
-from rayograph.storage import ObjectStore
+from rayograph.storage import Access, ObjectStore, open_store
 
 MANIFEST = "manifest.json"
 METRICS = "metrics.jsonl"
@@ -84,18 +84,24 @@ class Artifact:
         """Every file below `prefix`, read back from the store and hashed: what it holds, not what was meant."""
         return [self.record(name, self.read(name)) for name in self.names(prefix)]
 
-    def problems(self, manifest: Manifest) -> Iterator[str]:
-        """Every way in which the store differs from the manifest, one line each; nothing if all is well."""
-        sizes = {info.key: info.size for info in self.store.list(self.key(""))}
+    def problems(self, manifest: Manifest, access: Access = None) -> Iterator[str]:
+        """Every way in which the store differs from the manifest, one line each; nothing if all is well.
+
+        Tars that lie elsewhere are checked there; `access` opens that place.
+        """
+        tars = self if manifest.base_uri is None else Artifact(open_store(manifest.base_uri, access), "")
+        places = {True: tars, False: self}
+        listed = {place: {info.key: info.size for info in place.store.list(place.key(""))} for place in {tars, self}}
 
         def check(file: FileRecord) -> str | None:
-            key = self.key(file.path)
-            uri = self.store.uri_of(key)
+            place = places[file.path.endswith(".tar")]
+            sizes, key = listed[place], place.key(file.path)
+            uri = place.store.uri_of(key)
             if key not in sizes:
                 return f"{uri}: missing"
             if sizes[key] != file.bytes:
                 return f"{uri}: expected {file.bytes} bytes, found {sizes[key]}"
-            if sha256(self.store.read(key)) != file.sha256:
+            if sha256(place.store.read(key)) != file.sha256:
                 return f"{uri}: sha256 differs from the manifest's"
             return None
 

@@ -56,6 +56,8 @@ class Manifest(Record):
     scale: dict[str, Any]
     parents: list[Parent]
     files: list[FileRecord]
+    base_uri: str | None = None
+    """Where the tars among the files lie, if not beside this manifest: they are another's, and only read."""
     shards: list[ShardRecord]
     facts: dict[str, Any]
     """What the stage found out and a later one needs: class names, latents' statistics, rejected samples."""

@@ -14,7 +14,7 @@ from rayograph.errors import DataError
 from rayograph.shards.forward import Forward
 
 BLOCK = 512
-SMALL_BYTES = 32
+SMALL_BYTES = 256
 """The contents of files up to this size come with them."""
 
 MOST_EXTRA_BYTES = 1 << 20
@@ -118,6 +118,17 @@ def number(field: bytes) -> int:
     if found < 0:
         raise ValueError(f"{field!r} for an octal number")
     return found
+
+
+def header_name(block: bytes) -> str | None:
+    """The name that a header holds by itself; None for one that is damaged, not UTF-8 or as long as fits: cut off."""
+    if not _sum_holds(block):
+        return ""
+    name = _name_in(block)
+    try:
+        return name.decode() if len(block[:100].partition(b"\0")[0]) < 100 else None
+    except UnicodeDecodeError:
+        return None
 
 
 def printable(name: str) -> str:
