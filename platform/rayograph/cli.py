@@ -12,9 +12,8 @@ from rayograph import __version__
 from rayograph.config import Job, Scale
 from rayograph.config.files import load_job, load_scale
 from rayograph.config.overrides import apply_overrides
-from rayograph.config.s3 import S3
 from rayograph.errors import RayographError
-from rayograph.storage import open_store
+from rayograph.storage import Access, open_store
 
 USER_ERROR = 2
 INTERRUPTED = 130
@@ -263,7 +262,10 @@ def _whence(options: argparse.Namespace) -> None:
         print(line)
 
 
-def _access(options: argparse.Namespace) -> S3:
+def _access(options: argparse.Namespace) -> Access:
+    """How stores are opened: the endpoint alone, or with a profile's settings too."""
+    if options.on is None:
+        return str(options.endpoint_url) if options.endpoint_url else None
     return _with_endpoint(load_scale(options.on), options.endpoint_url).access
 
 

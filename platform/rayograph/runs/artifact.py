@@ -45,8 +45,10 @@ class Artifact:
         try:
             return Manifest.model_validate_json(self.store.read(key))
         except ValidationError as error:
+            first = error.errors()[0]
+            said = ": ".join(filter(None, (".".join(map(str, first["loc"])), first["msg"])))
             raise DataError(
-                f"{self.store.uri_of(key)}: not a manifest of format 1: {error.errors()[0]['msg']}"
+                f"{self.store.uri_of(key)}: not a manifest of format 1: {' '.join(said.split())[:300]}"
             ) from error
 
     def committed(self) -> Manifest:

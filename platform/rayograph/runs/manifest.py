@@ -1,8 +1,8 @@
 """The manifest: what an artifact holds and where it came from. Written last, it is the commit."""
 
-from typing import Any, Final, Literal
+from typing import Annotated, Any, Final, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from rayograph.runs.digests import digest_of
 
@@ -17,11 +17,15 @@ class Record(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
+Count = Annotated[int, Field(ge=0, lt=2**53)]
+"""Of bytes or samples: what every reader of JSON can hold."""
+
+
 class FileRecord(Record):
     """One file of an artifact; `path` is relative to the artifact."""
 
     path: str
-    bytes: int
+    bytes: Count
     sha256: str
 
 
@@ -30,7 +34,7 @@ class ShardRecord(Record):
 
     path: str
     split: str
-    samples: int
+    samples: Count
 
 
 class Parent(Record):

@@ -28,8 +28,8 @@ class Shards:
     artifact: Artifact
     """Where their indices lie."""
     names: tuple[str, ...]
-    digests: tuple[str, ...] = ()
-    """sha256 of each one's index, as the manifest lists it; empty for shards that no manifest lists yet."""
+    listed: tuple[tuple[str, int], ...] = ()
+    """sha256 of each one's index, and its samples, as the manifest lists them; empty while no manifest does."""
     elsewhere: Artifact | None = None
     """Where the tars lie, if not beside their indices."""
     class_names: tuple[str, ...] | None = ()
@@ -43,13 +43,15 @@ class Shards:
             elsewhere = Artifact(open_store(manifest.base_uri, access), "")
         if manifest.stage == INDEXED:
             require_sizes(elsewhere or artifact, manifest)
-        listed = {file.path: file.sha256 for file in manifest.files}
-        held = manifest.facts.get("classes", "number")
-        named = tuple(map(str, manifest.facts["class_names"])) if held == "name" else ()
+        files = {file.path: file.sha256 for file in manifest.files}
+        held, names = manifest.facts.get("classes", "number"), manifest.facts.get("class_names")
+        if held == "name" and not (isinstance(names, list) and names):
+            raise DataError(f"{artifact.uri}: expected the names of its classes in the manifest's facts, got {names!r}")
+        named = tuple(map(str, names or ())) if held == "name" else ()
         return Shards(
             artifact,
             tuple(record.path for record in records),
-            tuple(_listed(artifact, listed, record) for record in records),
+            tuple((_listed(artifact, files, record), record.samples) for record in records),
             elsewhere,
             None if held == "none" else named,
         )
@@ -65,8 +67,8 @@ class Shards:
 
     def index(self, name: str) -> ShardIndex:
         """The index of one shard. Raises DataError, naming it, unless its bytes are those that the manifest lists."""
-        digest = self.digests[self._numbers[name]] if self.digests else None
-        return _index(self.artifact, name, digest, self.class_names is None)
+        listed = self.listed[self._numbers[name]] if self.listed else None
+        return _index(self.artifact, name, listed, self.class_names is None)
 
     def rows(self, name: str, index: ShardIndex, rows: Sequence[int] | np.ndarray | range) -> Rows:
         """The bytes of the samples at `rows` of a shard, in that order."""
@@ -94,24 +96,26 @@ def require_sizes(tars: Artifact, manifest: Manifest) -> None:
             )
 
 
-def _listed(artifact: Artifact, listed: dict[str, str], record: ShardRecord) -> str:
+def _listed(artifact: Artifact, files: dict[str, str], record: ShardRecord) -> str:
     name = index_name(record.path)
-    if name not in listed:
+    if name not in files:
         raise DataError(f"{artifact.uri}: expected {name} among the manifest's files, found none")
-    return listed[name]
+    return files[name]
 
 
 @lru_cache(maxsize=64)
-def _index(artifact: Artifact, name: str, digest: str | None, without_classes: bool) -> ShardIndex:
+def _index(artifact: Artifact, name: str, listed: tuple[str, int] | None, without_classes: bool) -> ShardIndex:
     key = artifact.key(index_name(name))
     uri = artifact.store.uri_of(key)
     try:
         data = artifact.store.read(key)
     except MissingObjectError as error:
         raise DataError(f"{uri}: expected the index that the manifest lists, found none") from error
-    if digest is not None and sha256(data) != digest:
+    if listed is not None and sha256(data) != listed[0]:
         raise DataError(f"{uri}: sha256 differs from the manifest's: the index is damaged, or was made anew since")
     index = ShardIndex.from_bytes(data, uri)
+    if listed is not None and len(index) != listed[1]:
+        raise DataError(f"{uri}: expected {listed[1]:,} samples, as the manifest says, got {len(index):,}")
     if not without_classes:
         return index
     return replace(index, members={name: column for name, column in index.members.items() if name != "cls"})

@@ -53,7 +53,7 @@ def index_folder(
     before = folder.artifact.manifest()
     if before is not None:
         _check_indexed(folder, before)
-    pattern = (before.facts["held_out"] if before is not None else "") if held_out is None else held_out
+    pattern = (str(before.facts.get("held_out", "")) if before is not None else "") if held_out is None else held_out
     shards, ignored = _shards_below(folder.tars, pattern)
     if before is not None and not again:
         _check_same(folder.artifact, before, shards)
