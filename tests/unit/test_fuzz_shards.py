@@ -1,4 +1,4 @@
-"""A few of the damaged tars, indices and manifests of tests/fuzz/fuzz_shards.py, which takes them by the ten thousand."""
+"""Some of the damaged tars, indices and manifests that tests/fuzz/fuzz_shards.py takes by the ten thousand."""
 
 import pytest
 from fuzz.fuzz_shards import MOST_BYTES, TRIES, peak_bytes, run

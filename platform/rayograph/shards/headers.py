@@ -132,8 +132,11 @@ def header_name(block: bytes) -> str | None:
 
 
 def printable(name: str) -> str:
-    """A name for messages and records, whatever bytes it was made from."""
-    return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace").replace("\0", "\\0")
+    """A name for messages and records, on one line whatever bytes it was made from."""
+    text = name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace").replace("\0", "\\0")
+    if text.isprintable():
+        return text
+    return "".join(part if part.isprintable() else part.encode("unicode_escape").decode() for part in text)
 
 
 def _passed(source: Forward, name: str, kind: Kind, size: int) -> Member:

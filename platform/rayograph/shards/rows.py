@@ -11,6 +11,7 @@ import numpy as np
 import xxhash
 
 from rayograph.errors import DataError
+from rayograph.shards.headers import printable
 from rayograph.shards.index import Members
 from rayograph.shards.sample import Sample
 
@@ -37,7 +38,7 @@ class Rows:
 
     def place(self, row: int) -> str:
         """Shard and key of a row, for messages."""
-        return f"{self.uri}: sample {self.keys[row]}"
+        return f"{self.uri}: sample {printable(self.keys[row])}"
 
     def sample(self, row: int) -> Sample:
         """Raises DataError naming the sample if its bytes are not the ones that were indexed."""

@@ -17,6 +17,7 @@ from rayograph.ingest.sources.places import files_below
 from rayograph.ingest.sources.tables import caption_of
 from rayograph.runs.artifact import Artifact
 from rayograph.runs.digests import sha256
+from rayograph.shards.headers import printable
 from rayograph.shards.images import EXTENSIONS
 from rayograph.shards.index import ShardIndex, index_name
 from rayograph.shards.scan import CLASSES, TORN, scan_shard
@@ -59,16 +60,17 @@ class Tars:
         for rows in _portions(index):
             fetched = fetch_rows(Artifact(self._store, ""), key, index, rows)
             for number, name in enumerate(fetched.keys):
+                where = f"{uri}: {printable(name)}"
                 try:
                     sample = fetched.sample(number)
                     if not isinstance(_part(self._columns, "image", sample.members, {}), bytes):
                         present = [ext for ext, column in whole.members.items() if column.sizes[rows[number]] >= 0]
-                        raise DataError(_without_image(f"{uri}: {name}", "an image", "", present))
-                    yield self._row(name, sample.members, f"{uri}: {name}")
+                        raise DataError(_without_image(where, "an image", "", present))
+                    yield self._row(name, sample.members, where)
                 except DataError as error:
                     yield Rejected(name, str(error))
                 except Exception as error:  # noqa: BLE001 - of whatever class, it is this sample's rejection
-                    yield Rejected(name, f"{uri}: {name}: {type(error).__name__}: {' '.join(str(error).split())[:400]}")
+                    yield Rejected(name, f"{where}: {type(error).__name__}: {' '.join(str(error).split())[:400]}")
 
     def _index(self, key: str) -> ShardIndex:
         """The one beside the tar, or else what is found by reading it through."""
