@@ -212,7 +212,7 @@ def _manifest(
             "resize": "none",
             "held_out": held_out,
             REJECTED: [row for told in found for row in told[REJECTED]],
-            PASSED_OVER: dict(sorted((+passed_over).items())),
+            **({PASSED_OVER: dict(sorted((+passed_over).items()))} if +passed_over else {}),
         },
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         seconds=seconds,
@@ -222,7 +222,7 @@ def _manifest(
 
 
 def _class_facts(folder: Folder, shards: Sequence[Shard], found: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """The classes' names, what members hold of them, and how many samples have none where others have."""
+    """The classes' names; where members hold no numbers, what they hold, and how many samples have none at all."""
     parts = []
     for shard, told in zip(shards, found, strict=True):
         classes = from_fact(told[CLASSES])
@@ -230,5 +230,7 @@ def _class_facts(folder: Folder, shards: Sequence[Shard], found: Sequence[dict[s
             parts.append((folder.tars.store.uri_of(folder.tars.key(shard.name)), classes))
     names, held = combined(parts)
     labelled = any(classes.largest is not None or classes.names != [] for _, classes in parts)
-    missing = sum(classes.missing for _, classes in parts) if labelled else 0
-    return {"class_names": names, CLASSES: held, "unlabelled": missing}
+    facts: dict[str, Any] = {"class_names": names}
+    if held != "number" and labelled:
+        facts |= {CLASSES: held, "unlabelled": sum(classes.missing for _, classes in parts)}
+    return facts
