@@ -23,6 +23,7 @@ from rayograph.runs.artifact import Artifact
 from rayograph.runs.manifest import HELD_OUT, Manifest
 from rayograph.shards import spot_check
 from rayograph.shards.committed import Shards
+from rayograph.shards.scan import scan_shard
 from rayograph.shards.store import read_index, read_samples
 from rayograph.shards.tar import write_shard
 from rayograph.stages import index
@@ -160,6 +161,13 @@ def test_sidecars_that_pack_wrote_do_as_well(tmp_path: Path):
     manifest = indexed(tmp_path)
     assert manifest.facts["class_names"] == ["0", "1", "2", "3"]
     assert artifact.read("a.index") == made.to_bytes()
+
+
+def test_a_sidecar_that_judged_no_classes_is_made_anew_where_one_is_none(tmp_path: Path):
+    foreign_tar(tmp_path / "a.tar", {"0.png": b"x", "0.cls": b"-1", "1.png": b"x", "1.cls": b"3"})
+    store = open_store(str(tmp_path))
+    store.put("a.index", scan_shard(store, "a.tar").to_bytes())
+    assert [row["key"] for row in indexed(tmp_path, bad_sample_limit=1).facts["rejected"]] == ["0"]
 
 
 def test_what_cannot_be_indexed_is_refused(tmp_path: Path, folder: Path):

@@ -1,6 +1,7 @@
 """A key that a store lists is an object of that store and of no other place, whatever it looks like."""
 
 import os
+import pickle
 import signal
 import socket
 from collections.abc import Iterator
@@ -11,8 +12,9 @@ from uuid import uuid4
 import pytest
 from s3_servers import S3Server
 
+from rayograph.config.files import load_scale
 from rayograph.config.s3 import S3, S3Access
-from rayograph.errors import MissingObjectError, StorageError
+from rayograph.errors import ConfigError, MissingObjectError, StorageError
 from rayograph.storage import ObjectStore, open_store
 
 ODD = (
@@ -82,7 +84,8 @@ def at_most(seconds: int) -> Iterator[None]:
         signal.signal(signal.SIGALRM, before)
 
 
-def test_only_regular_files_are_listed_and_read_and_nothing_hangs(tmp_path: Path, monkeypatch) -> None:
+@pytest.mark.parametrize("scheme", ["", "local://"])
+def test_only_regular_files_are_listed_and_read_and_nothing_hangs(scheme: str, tmp_path: Path, monkeypatch) -> None:
     monkeypatch.chdir(tmp_path)  # a socket's path must be short
     os.mkfifo("pipe")
     (tmp_path / "nowhere").symlink_to("gone")
@@ -92,7 +95,7 @@ def test_only_regular_files_are_listed_and_read_and_nothing_hangs(tmp_path: Path
     (tmp_path / "through").symlink_to("file/below")
     with socket.socket(socket.AF_UNIX) as listening:
         listening.bind("socket")
-        store = open_store(str(tmp_path))
+        store = open_store(f"{scheme}{tmp_path}")
         with at_most(10):
             assert [info.key for info in store.list()] == ["file"]
             assert store.folders() == []
@@ -144,6 +147,30 @@ def test_a_bucket_is_asked_unsigned_and_with_its_reader_paying_where_that_is_sai
     for request in asked_of(open_store(uri, settings.model_copy(update={"buckets": {}}))):
         assert "Authorization" in request.headers
         assert "x-amz-request-payer" not in request.headers
+
+
+def test_a_profile_says_how_buckets_are_asked_for_drivers_and_workers(tmp_path: Path) -> None:
+    profile = tmp_path / "scale.yaml"
+    profile.write_text(
+        "endpoint_url: http://ours\n"
+        "s3:\n  addressing: virtual\n  buckets:\n    public: {unsigned: true}\n"
+        "    theirs: {requester_pays: true, endpoint_url: 'http://theirs'}\n"
+    )
+    access = load_scale(str(profile)).access
+    found = {name: access.of(name) for name in ("mine", "public", "theirs")}
+    assert found == {
+        "mine": S3Access(addressing="virtual", endpoint_url="http://ours"),
+        "public": S3Access(unsigned=True, endpoint_url="http://ours"),
+        "theirs": S3Access(requester_pays=True, endpoint_url="http://theirs"),
+    }
+    for name, settings in found.items():
+        store = pickle.loads(pickle.dumps(open_store(f"s3://{name}/a", access)))  # noqa: S301 - ours
+        assert store.backend.access == settings
+        assert store == open_store(f"s3://{name}/a", pickle.loads(pickle.dumps(access)))  # noqa: S301 - ours
+    assert hash(access) == hash(load_scale(str(profile)).access)
+    profile.write_text("s3: {adressing: path}\n")
+    with pytest.raises(ConfigError, match="adressing"):
+        load_scale(str(profile))
 
 
 @pytest.mark.parametrize(

@@ -59,7 +59,7 @@ def index_shard(folder: Folder, again: bool, shard: Shard) -> bytes:
         "samples": len(index),
         REJECTED: index.facts.get(REJECTED, []),
         PASSED_OVER: index.facts.get(PASSED_OVER, {}),
-        CLASSES: as_fact(_classes_of(folder.tars, shard.name, index)),
+        CLASSES: as_fact(_classes_of(folder.tars, shard.name, index) or Classes(len(index), None, [])),
     }
     return json.dumps(told).encode()
 
@@ -78,7 +78,8 @@ def _sidecar(folder: Folder, shard: Shard, again: bool) -> tuple[ShardIndex, byt
         return index, data
     try:
         index = ShardIndex.from_bytes(data, uri)
-        if _has_images(index) and still_holds(folder.tars, shard.name, index, shard.size):
+        holds = _has_images(index) and still_holds(folder.tars, shard.name, index, shard.size)
+        if holds and _classes_of(folder.tars, shard.name, index) is not None:
             return index, data
     except DataError as error:
         if not again:
@@ -101,10 +102,10 @@ def _has_images(index: ShardIndex) -> bool:
     return bool(there.all())
 
 
-def _classes_of(tars: Artifact, name: str, index: ShardIndex) -> Classes:
+def _classes_of(tars: Artifact, name: str, index: ShardIndex) -> Classes | None:
     """As the scan found them; from the members themselves where the sidecar is of `pack`.
 
-    Raises DataError naming the sample whose class is none.
+    None where a sample's class is none: a scan leaves that sample out.
     """
     known = from_fact(index.facts.get(CLASSES))
     if known is not None:
@@ -114,5 +115,5 @@ def _classes_of(tars: Artifact, name: str, index: ShardIndex) -> Classes:
     rows = fetch_rows(tars, name, replace(index, members={"cls": index.members["cls"]}), range(len(index)))
     try:
         return classes_in(rows.member(row, "cls") for row in range(len(rows)))
-    except ValueError as error:
-        raise DataError(f"{rows.uri}: {error}") from error
+    except ValueError:
+        return None

@@ -7,6 +7,7 @@ in one line: which URI, what was asked, what the server said.
 """
 
 import builtins
+import errno
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
@@ -16,6 +17,10 @@ from rayograph.errors import MissingObjectError, StorageError
 
 UNFINISHED = ".unfinished-"
 """Names that begin so belong to writes in progress: never listed, refused as keys."""
+
+
+NO_FILE = {errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ENXIO, errno.ELOOP, errno.ENAMETOOLONG}
+"""What operating systems say of a name that is no file's: a socket's, a link's to itself, one that none could have."""
 
 
 @dataclass(frozen=True)

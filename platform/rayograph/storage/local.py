@@ -14,7 +14,7 @@ from uuid import uuid4
 import numpy as np
 
 from rayograph.errors import MissingObjectError, StorageError
-from rayograph.storage.base import UNFINISHED, ObjectInfo, join_uri
+from rayograph.storage.base import NO_FILE, UNFINISHED, ObjectInfo, join_uri
 
 DIRECT_BYTES = 8 << 20
 """From this size on, and so much at a time, bytes may go past the kernel's cache."""
@@ -126,7 +126,7 @@ class LocalFolder:
         """
         with FileIO(os.open(self._path(key), os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)) as file:
             if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-                raise FileNotFoundError
+                raise FileNotFoundError(errno.ENOENT, "not a regular file")
             yield file
 
     @contextmanager
@@ -158,7 +158,7 @@ def _status(entry: os.DirEntry[str]) -> os.stat_result | None:
     try:
         return entry.stat()
     except OSError as error:
-        if error.errno in (errno.ENOENT, errno.ELOOP, errno.ENOTDIR):
+        if error.errno in NO_FILE:
             return None
         raise
 
@@ -202,10 +202,8 @@ def _read_at(file: int, start: int, length: int) -> bytes:
 def _reading(uri: str, asked: str) -> Iterator[None]:
     try:
         yield
-    except (FileNotFoundError, NotADirectoryError, IsADirectoryError) as error:
-        raise MissingObjectError(f"{uri}: no such object") from error
     except OSError as error:
-        if error.errno in (errno.ENXIO, errno.ELOOP, errno.ENAMETOOLONG):  # a socket; a link to itself; no file's name
+        if error.errno in NO_FILE:
             raise MissingObjectError(f"{uri}: no such object") from error
         raise StorageError(f"{uri}: {asked} failed ({error.strerror})") from error
 
