@@ -162,7 +162,7 @@ class Evaluate(StageBase):
     feature_size: PositiveInt = 8
     neighbours: PositiveInt = 3
     bad_sample_limit: int = Field(0, ge=0)
-    """Images that cannot be decoded are left out and named in the report; one more than this fails the stage."""
+    """Images that cannot be decoded are left out and named in the manifest; one more than this fails the stage."""
 
 
 Stage = Pack | TrainAutoencoder | Encode | TrainDiffusion | Sample | Evaluate
