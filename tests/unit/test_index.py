@@ -332,6 +332,21 @@ def test_readers_refuse_an_index_that_is_not_the_manifests_and_a_tar_of_another_
         Shards.of(artifact, manifest, manifest.shards, None)
 
 
+def test_an_index_that_a_network_spoilt_once_is_read_again(folder: Path, monkeypatch: pytest.MonkeyPatch):
+    manifest = indexed(folder)
+    shards = Shards.of(Artifact(open_store(str(folder)), ""), manifest, manifest.shards, None)
+    read, asked = LocalFolder.read, []
+
+    def spoilt(self: LocalFolder, key: str) -> bytes:
+        asked.append(key)
+        data = read(self, key)
+        return data[:-1] if len(asked) == 1 else data
+
+    monkeypatch.setattr(LocalFolder, "read", spoilt)
+    assert len(shards.index("part1/00019.tar")) == SAMPLES
+    assert asked == ["part1/00019.index"] * 2
+
+
 def test_a_place_that_is_only_read_is_indexed_elsewhere(folder: Path, tmp_path: Path, capsys):
     before = {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
     to = tmp_path / "index"
