@@ -13,7 +13,7 @@ from rayograph.config import Job, Scale
 from rayograph.config.files import load_job, load_scale
 from rayograph.config.overrides import apply_overrides
 from rayograph.errors import RayographError
-from rayograph.storage import open_store
+from rayograph.storage import Access, open_store
 
 USER_ERROR = 2
 INTERRUPTED = 130
@@ -78,13 +78,14 @@ def _parser() -> argparse.ArgumentParser:
 
     index = commands.add_parser("index", help="make a folder of WebDataset tars an artifact, for stages to read")
     index.add_argument("uri", help="the folder; sidecars and a manifest are written into it, tars stay as they are")
+    index.add_argument("--to", metavar="URI", help="write them there instead, where one may not write beside the tars")
     index.add_argument("--endpoint-url", metavar="URL", help="of an S3-compatible server")
-    index.add_argument("--on", metavar="SCALE", help="a scale profile: its ray and ingest parts count")
+    index.add_argument("--on", metavar="SCALE", help="a scale profile: its ray, ingest and s3 parts count")
     index.add_argument("--held-out", metavar="GLOB", help="shards of the held-out split, such as 'val-*.tar'")
     index.add_argument(
         "--bad-sample-limit", metavar="N", type=int, default=0, help="rejected samples before it fails; by default 0"
     )
-    index.add_argument("--again", action="store_true", help="make the manifest anew where one is there")
+    index.add_argument("--again", action="store_true", help="make the manifest anew, and sidecars that are damaged")
     index.set_defaults(command=_index)
 
     serve = commands.add_parser("serve", help="batch generation over HTTP, with a gallery; until interrupted")
@@ -116,12 +117,14 @@ def _parser() -> argparse.ArgumentParser:
         listing = commands.add_parser(name, help=what)
         listing.add_argument("uri", help="a store, or any folder in it")
         listing.add_argument("--endpoint-url", help="of an S3-compatible server")
+        listing.add_argument("--on", metavar="SCALE", help="a scale profile: its s3 part counts")
         listing.set_defaults(command=command)
 
     whence = commands.add_parser("whence", help="which model, data, request and seed an image comes from")
     whence.add_argument("image", help="a file or a URI: PNG, JPEG or WebP")
     whence.add_argument("--store", metavar="URI", help="look its artifact up there, and all that it was made from")
     whence.add_argument("--endpoint-url", metavar="URL", help="of an S3-compatible server")
+    whence.add_argument("--on", metavar="SCALE", help="a scale profile: its s3 part counts")
     whence.add_argument("--again", action="store_true", help="draw it again from the store, and compare the pixels")
     whence.add_argument("--to", metavar="FILE", help="where the image that was drawn again goes")
     whence.set_defaults(command=_whence)
@@ -221,8 +224,9 @@ def _index(options: argparse.Namespace) -> None:
         held_out=options.held_out,
         bad_sample_limit=options.bad_sample_limit,
         again=options.again,
+        to=options.to,
     )
-    for line in summary(open_store(options.uri, scale.endpoint_url).uri, manifest):
+    for line in summary(open_store(options.to or options.uri, scale.access).uri, manifest):
         print(line, flush=True)
 
 
@@ -247,19 +251,26 @@ def _ls(options: argparse.Namespace) -> None:
 def _verify(options: argparse.Namespace) -> None:
     from rayograph.stages.listing import verify
 
-    for line in verify(_store(options)):
+    for line in verify(_store(options), _access(options)):
         print(line)
 
 
 def _whence(options: argparse.Namespace) -> None:
     from rayograph.stages.whence import Asked, whence
 
-    for line in whence(options.image, options.endpoint_url, Asked(options.store, options.again, options.to)):
+    for line in whence(options.image, _access(options), Asked(options.store, options.again, options.to)):
         print(line)
 
 
+def _access(options: argparse.Namespace) -> Access:
+    """How stores are opened: the endpoint alone, or with a profile's settings too."""
+    if options.on is None:
+        return str(options.endpoint_url) if options.endpoint_url else None
+    return _with_endpoint(load_scale(options.on), options.endpoint_url).access
+
+
 def _store(options: argparse.Namespace) -> Any:
-    store = open_store(options.uri, options.endpoint_url)
+    store = open_store(options.uri, _access(options))
     store.check_access(writable=False)
     return store
 

@@ -26,6 +26,7 @@ from rayograph.ingest.contents import Moments
 from rayograph.ingest.reading import PlannedReader
 from rayograph.ingest.streams import training_batches
 from rayograph.runs.artifact import Artifact
+from rayograph.shards.committed import Shards
 from rayograph.shards.index import index_name
 from rayograph.shards.plan import Plan
 from rayograph.shards.sample import Sample
@@ -99,7 +100,7 @@ class Side:
 def _reader(artifact: Artifact, names: tuple[str, ...]) -> PlannedReader:
     size = read_index(artifact, names[0]).size
     data_set = DataSet((ROWS,) * len(names), slice_rows(ROWS * len(names), size * len(names), 8))
-    return PlannedReader((artifact,), (names,), Plan((data_set,), 0, 256, 8), Moments(SHAPE))
+    return PlannedReader((Shards(artifact, names),), Plan((data_set,), 0, 256, 8), Moments(SHAPE))
 
 
 def dispatch(shards: int, goal: str) -> list[Row]:

@@ -73,7 +73,7 @@ def compare(case: Case) -> None:
 def fidelity(folder: Path) -> list[float]:
     """Peak signal to noise ratio of every image of the first shard, up to 128."""
     source = reader(folder, "photos", BATCH, 0)
-    artifact, name = source.artifacts[0], source.names[0][0]
+    artifact, name = source.shards[0].artifact, source.shards[0].names[0]
     index = read_index(artifact, name)
     found = []
     for sample in read_samples(artifact, name, index, range(min(128, len(index)))):

@@ -22,11 +22,12 @@ from rayograph.ingest.contents import Images, Moments
 from rayograph.ingest.memory import keep_freed_memory
 from rayograph.ingest.reading import PlannedReader
 from rayograph.runs.artifact import Artifact
+from rayograph.shards.committed import Shards
 from rayograph.shards.index import index_name
 from rayograph.shards.plan import Plan
 from rayograph.shards.scan import scan_shard
 from rayograph.shards.sequence import DataSet, slice_rows
-from rayograph.shards.store import read_index, read_samples
+from rayograph.shards.store import read_index
 from rayograph.storage import open_store
 
 LANES = 8
@@ -46,7 +47,7 @@ def reader(
     total = sum(artifact.store.size(name) for name in names)
     data_set = DataSet(counts, slice_rows(sum(counts), total, LANES))
     content = Moments((8, 32, 32)) if kind == "latents" else Images(SIZE)
-    return PlannedReader((artifact,), (names,), Plan((data_set,), seed, batch_size, LANES), content)
+    return PlannedReader((Shards(artifact, names),), Plan((data_set,), seed, batch_size, LANES), content)
 
 
 def stream(source: PlannedReader, options: object, way: str, steps: range) -> Iterator[tuple[torch.Tensor, np.ndarray]]:
@@ -62,9 +63,9 @@ def stream(source: PlannedReader, options: object, way: str, steps: range) -> It
 def bare(data: Path, workers: int, samples: int) -> tuple[float, float]:
     """Seconds, and CPU seconds of all workers, a sample: JPEGs decoded at the size we would, and thrown away."""
     source = reader(data, "photos", 64, 0)
-    name = source.names[0][0]
-    index = read_index(source.artifacts[0], name)
-    images = [s.members["jpg"] for s in read_samples(source.artifacts[0], name, index, range(min(256, len(index))))]
+    name = source.shards[0].names[0]
+    index = source.shards[0].index(name)
+    images = [s.members["jpg"] for s in source.shards[0].rows(name, index, range(min(256, len(index)))).samples()]
     with ProcessPoolExecutor(workers) as pool:
         list(pool.map(partial(_decode, images), [len(images)] * workers))  # warm
         started = time.perf_counter()

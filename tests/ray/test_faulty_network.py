@@ -17,6 +17,7 @@ from rayograph.ingest.contents import Moments
 from rayograph.ingest.reading import PlannedReader
 from rayograph.runs.artifact import Artifact
 from rayograph.shards.batch import Batch
+from rayograph.shards.committed import Shards
 from rayograph.shards.plan import Plan
 from rayograph.shards.sample import Sample
 from rayograph.shards.sequence import DataSet
@@ -68,7 +69,7 @@ def broken_reader(bucket: str, server: S3Server, corrupt: str | None) -> Iterato
     with fault_proxy(server.endpoint_url, script) as proxy:
         artifact = Artifact(open_store(bucket, proxy.url), "moments")
         plan = Plan((DataSet((ROWS,) * SHARDS, 19),), 0, BATCH, 4)
-        yield PlannedReader((artifact,), (NAMES,), plan, Moments(SHAPE)), proxy
+        yield PlannedReader((Shards(artifact, NAMES),), plan, Moments(SHAPE)), proxy
 
 
 def read(reader: PlannedReader) -> list[Batch]:

@@ -13,6 +13,7 @@ from rayograph.ingest.contents import Images
 from rayograph.ingest.reading import PlannedReader
 from rayograph.runs.artifact import Artifact
 from rayograph.shards.batch import Batch
+from rayograph.shards.committed import Shards
 from rayograph.shards.images import to_jpeg
 from rayograph.shards.plan import Plan
 from rayograph.shards.sample import Sample
@@ -38,7 +39,7 @@ def reader(tmp_path_factory: pytest.TempPathFactory) -> PlannedReader:
             samples.append(Sample(f"{name[-7:-4]}-{row}", {"jpg": to_jpeg(pixels, 95), "cls": str(row % 7).encode()}))
         put_shard(artifact, name, samples)
     plan = Plan((DataSet((ROWS,) * SHARDS, 4),), 0, 64, 8, window_slices=64)
-    return PlannedReader((artifact,), (names,), plan, Images(32))
+    return PlannedReader((Shards(artifact, names),), plan, Images(32))
 
 
 def consumed(
@@ -84,16 +85,16 @@ def test_a_damaged_shard_is_named_and_its_samples_are_replaced_in_the_stream(
     reader: PlannedReader, tmp_path: Path
 ) -> None:
     store = open_store(str(tmp_path))
-    source = reader.artifacts[0]
+    source = reader.shards[0].artifact
     for name in source.names():
         store.put(f"pack/{name}", source.read(name))
-    artifact, bad = Artifact(store, "pack"), reader.names[0][3]
+    artifact, bad = Artifact(store, "pack"), reader.shards[0].names[3]
     index = read_index(artifact, bad)
     data = bytearray(artifact.read(bad))
     for offset, size in zip(index.members["jpg"].offsets, index.members["jpg"].sizes, strict=True):
         data[offset + size // 2] ^= 0x55
     artifact.write(bad, bytes(data))
-    damaged = PlannedReader((artifact,), reader.names, reader.plan, reader.content)
+    damaged = PlannedReader((Shards(artifact, reader.shards[0].names),), reader.plan, reader.content)
     steps = range(16)
     batches, whole = consumed(damaged, 0, 1, steps), consumed(reader, 0, 1, steps)
     for batch, right in zip(batches, whole, strict=True):

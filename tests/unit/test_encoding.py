@@ -7,12 +7,14 @@ import pytest
 import tiny
 import torch
 
+from rayograph.errors import DataError
 from rayograph.ingest.columns import image_columns, moments_columns
 from rayograph.ingest.encoding import ShardEncoder, first_position, latent_scale
 from rayograph.models.autoencoder import encode, posterior_sample, to_images
 from rayograph.models.folder import AUTOENCODER, save_model
 from rayograph.runs.artifact import Artifact
 from rayograph.runs.draws import Stream, normal
+from rayograph.shards.committed import Shards
 from rayograph.shards.images import to_png
 from rayograph.shards.sample import Sample
 from rayograph.shards.store import put_shard, read_index, read_samples
@@ -37,11 +39,10 @@ def store(tmp_path_factory):
     return store
 
 
-def encoded(store, target, *, batch_size=4, seed=0, images="images"):
+def encoded(store, target, *, batch_size=4, seed=0, images="images", limit=0):
     target = Artifact(store, target)
-    encoder = ShardEncoder(
-        Artifact(store, images), Artifact(store, "autoencoder"), target, SIZE, batch_size, seed, "cpu"
-    )
+    shards, autoencoder = Shards(Artifact(store, images), (NAME,)), Artifact(store, "autoencoder")
+    encoder = ShardEncoder(shards, autoencoder, target, SIZE, batch_size, seed, "cpu", limit)
     index = encoder(NAME)
     return index, read_samples(target, NAME, index, range(len(index)))
 
@@ -59,6 +60,38 @@ def test_moments_are_the_autoencoders_under_the_same_keys_and_classes(store):
     columns = moments_columns(samples)
     np.testing.assert_allclose(columns["moments"], true_moments(store).numpy(), rtol=1e-3, atol=1e-4)
     assert columns["classes"].tolist() == [number % 4 for number in range(COUNT)]
+
+
+def test_what_cannot_be_decoded_is_left_out_and_named_with_its_shard(store):
+    samples = read_samples(Artifact(store, "images"), NAME, read_index(Artifact(store, "images"), NAME), range(COUNT))
+    damaged = {
+        2: {"png": samples[2].members["png"][:-30]},
+        5: {"txt": b"no image"},
+        7: {**samples[7].members, "cls": b"9" * 30},
+    }
+    held = [Sample(s.key, damaged.get(number, s.members)) for number, s in enumerate(samples)]
+    put_shard(Artifact(store, "damaged"), NAME, held)
+    with pytest.raises(DataError, match=rf"damaged/{NAME}: sample image-2: .*\(3 samples rejected so far"):
+        encoded(store, "h", images="damaged", limit=2, batch_size=COUNT)
+    index, kept = encoded(store, "h", images="damaged", limit=3)
+    assert [row["key"] for row in index.facts["rejected"]] == ["image-2", "image-5", "image-7"]
+    assert all(f"damaged/{NAME}: sample {row['key']}: " in row["reason"] for row in index.facts["rejected"])
+    sound = [number for number in range(COUNT) if number not in damaged]
+    assert index.keys == [f"image-{number}" for number in sound]
+    np.testing.assert_allclose(
+        moments_columns(kept)["moments"], true_moments(store).numpy()[sound], rtol=1e-3, atol=1e-4
+    )
+    noise = normal(0, Stream.ENCODE, first_position(NAME) + torch.tensor(sound), (2, 4, 4))
+    latents = posterior_sample(true_moments(store)[sound], noise).double()
+    assert latent_scale([index.facts]).mean == pytest.approx(latents.mean(dim=(0, 2, 3)).tolist(), rel=1e-3, abs=1e-4)
+
+
+def test_a_shard_with_nothing_to_decode_is_a_shard_without_samples(store):
+    put_shard(Artifact(store, "nothing"), NAME, [Sample("a", {"png": b"x"})])
+    index, kept = encoded(store, "i", images="nothing", limit=1)
+    assert (len(index), kept, index.facts["places"]) == (0, [], 0)
+    other, _ = encoded(store, "j")
+    assert latent_scale([index.facts, other.facts]) == latent_scale([other.facts])
 
 
 def test_without_classes_there_are_none(store):

@@ -14,13 +14,21 @@ import pytest
 
 from rayograph.cli import main
 from rayograph.config import IngestScale, Scale
+from rayograph.config.s3 import S3, S3Access
 from rayograph.errors import ConfigError, DataError, StorageError
 from rayograph.ingest import streams
+from rayograph.ingest.columns import class_of
+from rayograph.ingest.indexing import Shard
 from rayograph.runs.artifact import Artifact
 from rayograph.runs.manifest import HELD_OUT, Manifest
+from rayograph.shards import spot_check
+from rayograph.shards.committed import Shards
+from rayograph.shards.scan import scan_shard
+from rayograph.shards.store import read_index, read_samples
 from rayograph.shards.tar import write_shard
 from rayograph.stages import index
-from rayograph.stages.index import Shard, index_folder, summary
+from rayograph.stages.index import index_folder, summary
+from rayograph.stages.listing import verify
 from rayograph.storage import open_store
 from rayograph.storage.local import LocalFolder
 
@@ -77,9 +85,10 @@ def sidecars(folder: Path) -> dict[Path, tuple[int, bytes]]:
 def test_shards_that_changed_are_told_and_indexed_again_when_asked(folder: Path):
     manifest = indexed(folder)
     first = sidecars(folder)
+    assert manifest.base_uri is None
     foreign_tar(folder / "new.tar", {"a.png": b"x"})
     (folder / "part0" / "00002.tar").unlink()
-    grown = members(4) | {"more.png": b"x" * 9000, "more.cls": b"11"} | {"l.cls": b"1" * 9000}
+    grown = members(4) | {"more.png": b"x" * 9000, "more.cls": b"11"} | {"l.cls": b"1" * 9000}  # no class, and no image
     foreign_tar(folder / "part0" / "00004.tar", grown)
     with pytest.raises(DataError) as error:
         indexed(folder)
@@ -87,8 +96,8 @@ def test_shards_that_changed_are_told_and_indexed_again_when_asked(folder: Path)
         f"{folder}: expected the shards that were indexed at {manifest.created}, got 1 new (new.tar), 1 gone "
         "(part0/00002.tar), 1 of another size (part0/00004.tar): --again makes the manifest anew"
     )
-    anew = indexed(folder, again=True)
-    assert anew.samples == (SHARDS - 2) * SAMPLES + 1 + SAMPLES + 2
+    anew = indexed(folder, again=True, bad_sample_limit=1)
+    assert anew.samples == (SHARDS - 2) * SAMPLES + 1 + SAMPLES + 1
     assert anew.facts["class_names"] == []
     assert anew.digest != manifest.digest
     assert indexed(folder) == anew
@@ -154,6 +163,13 @@ def test_sidecars_that_pack_wrote_do_as_well(tmp_path: Path):
     assert artifact.read("a.index") == made.to_bytes()
 
 
+def test_a_sidecar_that_judged_no_classes_is_made_anew_where_one_is_none(tmp_path: Path):
+    foreign_tar(tmp_path / "a.tar", {"0.png": b"x", "0.cls": b"-1", "1.png": b"x", "1.cls": b"3"})
+    store = open_store(str(tmp_path))
+    store.put("a.index", scan_shard(store, "a.tar").to_bytes())
+    assert [row["key"] for row in indexed(tmp_path, bad_sample_limit=1).facts["rejected"]] == ["0"]
+
+
 def test_what_cannot_be_indexed_is_refused(tmp_path: Path, folder: Path):
     (tmp_path / "zipped").mkdir()
     (tmp_path / "zipped" / "a.tar.gz").write_bytes(b"x")
@@ -171,18 +187,203 @@ def test_what_cannot_be_indexed_is_refused(tmp_path: Path, folder: Path):
             indexed(Path("relative"))
 
 
-@pytest.mark.parametrize(
-    ("largest", "names"),
-    [
-        ([3, 1], ["0", "1", "2", "3"]),
-        ([0], ["0"]),
-        ([3, None], []),
-        ([index.MOST_CLASSES - 1], [str(number) for number in range(index.MOST_CLASSES)]),
-        ([index.MOST_CLASSES], []),
-    ],
-)
-def test_classes_are_named_by_their_numbers_where_every_shard_has_them(largest, names):
-    assert index._class_names(largest) == names
+def test_names_of_classes_are_numbered_sorted_and_numbers_name_themselves(folder: Path, tmp_path: Path):
+    assert indexed(folder).facts["class_names"] == [str(number) for number in range(10)]
+    named = tmp_path / "named"
+    for shard, names in enumerate((["dog", "cat"], ["ape ", "cat"])):
+        rows = {f"{shard}{row}.png": b"x" for row in range(2)}
+        labels = {f"{shard}{row}.cls": name.encode() for row, name in enumerate(names)}
+        foreign_tar(named / f"{shard}.tar", dict(sorted((rows | labels).items())))
+    manifest = indexed(named)
+    assert (manifest.facts["class_names"], manifest.facts["classes"]) == (["ape", "cat", "dog"], "name")
+    shards = Shards.of(Artifact(open_store(str(named)), ""), manifest, manifest.shards, None)
+    classes = []
+    for name in shards.names:
+        found = shards.index(name)
+        classes += [class_of(sample) for sample in shards.rows(name, found, range(len(found))).samples()]
+    assert classes == [2, 1, 0, 1]
+    assert "3 classes by name: ape, cat, dog" in summary("here", manifest)
+
+
+def test_classes_that_are_names_here_and_numbers_there_are_refused_in_one_line(tmp_path: Path):
+    foreign_tar(tmp_path / "a.tar", {"0.png": b"x", "0.cls": b"cat"})
+    foreign_tar(tmp_path / "b.tar", {"1.png": b"x", "1.cls": b"7"})
+    with pytest.raises(DataError, match=r"a\.tar: expected classes .* got 'cat' here and 7 in .*b\.tar$"):
+        indexed(tmp_path)
+
+
+def test_where_some_samples_have_no_class_there_are_none_and_that_is_said(tmp_path: Path):
+    foreign_tar(tmp_path / "a.tar", {"0.png": b"x", "0.cls": b"cat", "1.png": b"x"})
+    manifest = indexed(tmp_path)
+    assert (manifest.facts["class_names"], manifest.facts["classes"]) == ([], "none")
+    assert "no classes: 1 of 2 samples have none" in summary("here", manifest)
+    shards = Shards.of(Artifact(open_store(str(tmp_path)), ""), manifest, manifest.shards, None)
+    assert set(shards.index("a.tar").members) == {"png"}
+    assert set(shards.as_written().index("a.tar").members) == {"png", "cls"}
+
+
+@pytest.mark.parametrize("label", [b"-1", b"9" * 30, b"1.5", b"\xff\xfe", b"two\nlines", b"x" * 300, b" "])
+def test_a_class_that_is_neither_a_number_nor_a_name_rejects_its_sample(tmp_path: Path, label: bytes):
+    foreign_tar(tmp_path / "a.tar", {"0.png": b"x", "0.cls": label, "1.png": b"x", "1.cls": b"3"})
+    with pytest.raises(DataError, match=r"a\.tar: sample 0: expected a class"):
+        indexed(tmp_path)
+    assert indexed(tmp_path, bad_sample_limit=1).facts["class_names"] == ["0", "1", "2", "3"]
+
+
+def test_samples_without_an_image_are_told_with_the_reason(tmp_path: Path):
+    """Of the kind of dots-in-keys.tar (webdataset 237)."""
+    torn = {name: b"x" for number in (1, 2) for name in (f"img_{number}.5.jpg", f"img_{number}.5.txt")}
+    foreign_tar(tmp_path / "a.tar", torn | {"sound.jpg": b"x", "lone.txt": b"x"})
+    with pytest.raises(DataError) as error:
+        indexed(tmp_path, bad_sample_limit=2)
+    reason = "sample img_1: expected an image (jpeg, jpg, png, webp), got .5.jpg, .5.txt: a key ends at the first dot"
+    assert reason.partition(" (")[0] in str(error.value)
+    assert ", got .5.jpg, .5.txt: a key ends at the first dot of its name" in str(error.value)
+    assert "(3 samples rejected so far, --bad-sample-limit 2)" in str(error.value)
+    manifest = indexed(tmp_path, bad_sample_limit=3)
+    assert manifest.samples == 1
+    assert [row["key"] for row in manifest.facts["rejected"]] == ["img_1", "img_2", "lone"]
+
+
+def test_what_belongs_to_no_sample_is_counted_and_hidden_tars_are_no_shards(folder: Path):
+    more = {"./._a.png": b"x", "__MACOSX/b.png": b"x", "LICENSE": b"x", "./0.png": b"x", "./0.cls": b"1"}
+    foreign_tar(folder / "more.tar", more)
+    for name in ("._00000.tar", "__MACOSX/00000.tar", ".ipynb_checkpoints/a.tar"):
+        foreign_tar(folder / name, {"a.png": b"x"})
+    manifest = indexed(folder)
+    assert len(manifest.shards) == SHARDS + 1
+    assert manifest.facts["passed_over"] == {"hidden": 2, "hidden tars": 3, "no extension": 1}
+    assert "passed over: hidden 2, hidden tars 3, no extension 1" in summary("here", manifest)
+
+
+def test_an_empty_caption_is_a_caption(tmp_path: Path):
+    foreign_tar(tmp_path / "a.tar", {"0.png": b"x", "0.txt": b""})
+    indexed(tmp_path)
+    artifact = Artifact(open_store(str(tmp_path)), "")
+    (sample,) = read_samples(artifact, "a.tar", read_index(artifact, "a.tar"), [0])
+    assert sample.members["txt"] == b""
+
+
+def test_a_tar_replaced_by_one_of_the_same_size_is_found(folder: Path):
+    first = indexed(folder)
+    path = folder / "part0" / "00002.tar"
+    foreign_tar(path, members(2) | {"0020003.PNG": bytes(300)})  # one member of one sample
+    with pytest.raises(DataError, match=r"part0/00002\.tar: .* got another of the same size: --again makes"):
+        indexed(folder)
+    anew = indexed(folder, again=True)
+    assert anew.digest != first.digest
+    assert indexed(folder) == anew
+
+
+def test_a_large_tar_replaced_by_one_of_the_same_size_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(spot_check, "WHOLE_BYTES", 0)
+    draw = np.random.default_rng(0)
+    contents = {f"{row:04}.png": draw.bytes(500) for row in range(40)}
+    foreign_tar(tmp_path / "a.tar", contents)
+    manifest = indexed(tmp_path)
+    assert indexed(tmp_path) == manifest
+    renamed = {f"{row + 1:04}.png": data for row, data in enumerate(contents.values())}
+    for other in ({name: draw.bytes(500) for name in contents}, renamed):
+        foreign_tar(tmp_path / "a.tar", other)
+        with pytest.raises(DataError, match="got another of the same size"):
+            indexed(tmp_path)
+
+
+def test_an_interrupted_index_goes_on_with_the_sidecars_that_still_hold(folder: Path):
+    indexed(folder)
+    (folder / "manifest.json").unlink()
+    before = sidecars(folder)
+    foreign_tar(folder / "part0" / "00002.tar", members(2) | {"0020003.PNG": bytes(300)})
+    indexed(folder)
+    after = sidecars(folder)
+    assert {path.stem for path in before if before[path] != after[path]} == {"00002"}
+
+
+@pytest.mark.parametrize("damage", ["cut", "flipped", "emptied", "other"])
+def test_a_damaged_sidecar_is_one_line_that_names_it_and_made_anew_when_asked(folder: Path, damage: str):
+    indexed(folder)
+    path = folder / "part1" / "00003.index"
+    sound = path.read_bytes()
+    flipped = sound[:20] + bytes([sound[20] ^ 4]) + sound[21:]
+    path.write_bytes({"cut": sound[:-9], "flipped": flipped, "emptied": b"", "other": b"x" * 5000}[damage])
+    with pytest.raises(DataError, match=r"part1/00003\.index: sha256 differs from the manifest's"):
+        indexed(folder)
+    (folder / "manifest.json").unlink()
+    with pytest.raises(DataError, match=r"part1/00003\.index: not a shard's index: .*: --again makes it anew"):
+        indexed(folder)
+    indexed(folder, again=True)
+    assert path.read_bytes() == sound
+
+
+def test_readers_refuse_an_index_that_is_not_the_manifests_and_a_tar_of_another_size(folder: Path):
+    manifest = indexed(folder)
+    artifact = Artifact(open_store(str(folder)), "")
+    shards = Shards.of(artifact, manifest, manifest.shards, None)
+    foreign = (folder / "part0" / "00000.index").read_bytes()
+    (folder / "part0" / "00002.index").write_bytes(foreign)
+    with pytest.raises(DataError, match=r"part0/00002\.index: sha256 differs from the manifest's"):
+        shards.index("part0/00002.tar")
+    (folder / "part0" / "00002.index").unlink()
+    with pytest.raises(DataError, match=r"part0/00002\.index: expected the index that the manifest lists, found none"):
+        shards.index("part0/00002.tar")
+    with (folder / "part0" / "00000.tar").open("ab") as tar:
+        tar.write(bytes(512))
+    with pytest.raises(DataError, match=r"part0/00000\.tar: expected 20,480 bytes, as when it was indexed, got 20,992"):
+        Shards.of(artifact, manifest, manifest.shards, None)
+
+
+def test_an_index_that_a_network_spoilt_once_is_read_again(folder: Path, monkeypatch: pytest.MonkeyPatch):
+    manifest = indexed(folder)
+    shards = Shards.of(Artifact(open_store(str(folder)), ""), manifest, manifest.shards, None)
+    read, asked = LocalFolder.read, []
+
+    def spoilt(self: LocalFolder, key: str) -> bytes:
+        asked.append(key)
+        data = read(self, key)
+        return data[:-1] if len(asked) == 1 else data
+
+    monkeypatch.setattr(LocalFolder, "read", spoilt)
+    assert len(shards.index("part1/00019.tar")) == SAMPLES
+    assert asked == ["part1/00019.index"] * 2
+
+
+def test_a_place_that_is_only_read_is_indexed_elsewhere(folder: Path, tmp_path: Path, capsys):
+    before = {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
+    to = tmp_path / "index"
+    lines = said(capsys, 0, folder, "--to", to, "--held-out", "part1/*")
+    assert lines[-1] == str(to)
+    assert {path: path.stat().st_mtime_ns for path in folder.rglob("*")} == before
+    artifact = Artifact(open_store(str(to)), "")
+    manifest = artifact.committed()
+    assert manifest.base_uri == str(folder)
+    assert not [name for name in artifact.names() if name.endswith(".tar")]
+    assert said(capsys, 0, folder, "--to", to) == lines
+    assert manifest.digest == indexed(folder, held_out="part1/*").digest
+    shards = Shards.of(artifact, manifest, manifest.split(HELD_OUT), None)
+    found = shards.index("part1/00001.tar")
+    (sample,) = shards.rows("part1/00001.tar", found, [2]).samples()
+    assert sample.members["cls"] == b"3"
+    (line,) = verify(open_store(str(to)))
+    assert "whole: 40 files" in line
+    data = bytearray((folder / "part1" / "00001.tar").read_bytes())
+    data[600] ^= 1
+    (folder / "part1" / "00001.tar").write_bytes(data)
+    with pytest.raises(DataError, match=rf"{folder}/part1/00001\.tar: sha256 differs from the manifest's"):
+        list(verify(open_store(str(to))))
+    with pytest.raises(DataError, match="expected an index of shards beside it, found one of shards"):
+        indexed(to)
+
+
+def test_an_unsigned_bucket_is_indexed_into_a_folder(folder: Path, tmp_path: Path, moto_s3):
+    uri = moto_s3.new_bucket()
+    bucket = uri.removeprefix("s3://")
+    moto_s3._client.put_bucket_acl(Bucket=bucket, ACL="public-read")
+    for path in folder.rglob("0000?.tar"):
+        moto_s3._client.put_object(Bucket=bucket, Key=f"p/{path.name}", Body=path.read_bytes(), ACL="public-read")
+    scale = Scale(endpoint_url=moto_s3.endpoint_url, s3=S3(buckets={bucket: S3Access(unsigned=True)}))
+    options = {"held_out": None, "bad_sample_limit": 0, "again": False, "to": str(tmp_path / "index")}
+    manifest = index_folder(f"{uri}/p", scale.model_copy(update={"endpoint_url": moto_s3.endpoint_url}), **options)
+    assert manifest.samples == 10 * SAMPLES
 
 
 def said(capsys, code, *arguments):
@@ -202,7 +403,7 @@ def said(capsys, code, *arguments):
 def test_the_command_prints_what_there_is_and_where_and_the_same_at_once_when_it_is_committed(
     capsys, folder, monkeypatch
 ):
-    foreign_tar(folder / "bad.tar", {"a.png": b"", "b.png": b"x"})
+    foreign_tar(folder / "bad.tar", {"a.png": b"", "b.png": b"x", "b.cls": b"1"})
     assert "1 samples rejected so far, --bad-sample-limit 0" in said(capsys, 2, folder)
     size = sum(path.stat().st_size for path in folder.rglob("*.tar"))
     lines = said(capsys, 0, folder, "--bad-sample-limit", 1)

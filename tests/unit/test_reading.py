@@ -11,13 +11,14 @@ from hypothesis import strategies as st
 from watched_store import WatchedFolder
 
 from rayograph.config import View
-from rayograph.errors import DataError, MissingObjectError
+from rayograph.errors import DataError, MissingObjectError, StorageError
 from rayograph.ingest import contents
 from rayograph.ingest.columns import from_npy, image_columns, moments_columns, to_npy
 from rayograph.ingest.contents import Images, Moments
 from rayograph.ingest.reading import PlannedReader
 from rayograph.runs.artifact import Artifact
 from rayograph.shards import store
+from rayograph.shards.committed import Shards
 from rayograph.shards.images import to_png
 from rayograph.shards.plan import Plan
 from rayograph.shards.sample import Sample
@@ -52,7 +53,7 @@ def write_shards(store, content, classes=True):
 
 
 def reader_of(artifact, content):
-    return PlannedReader((artifact,), (NAMES,), PLAN, METHODS[content])
+    return PlannedReader((Shards(artifact, NAMES),), PLAN, METHODS[content])
 
 
 @pytest.fixture
@@ -171,7 +172,7 @@ def test_moments_of_unlike_places_are_read_all_the_same(watched):
     ]
     put_shard(artifact, "a.tar", samples)
     plan = Plan((DataSet((8,), 2),), 0, 4, 2)
-    columns = PlannedReader((artifact,), (("a.tar",),), plan, METHODS["moments"]).read(np.arange(16))
+    columns = PlannedReader((Shards(artifact, ("a.tar",)),), plan, METHODS["moments"]).read(np.arange(16))
     _, rows = plan.locate(np.arange(16))
     assert np.array_equal(columns["moments"], MOMENTS[rows])
 
@@ -180,19 +181,62 @@ def test_moments_of_unlike_places_are_read_all_the_same(watched):
 def test_moments_keep_their_type(watched, kind):
     artifact = Artifact(watched, "typed")
     put_shard(artifact, "a.tar", [Sample(f"k{n}", {"npy": to_npy(MOMENTS[n].astype(kind))}) for n in range(8)])
-    reader = PlannedReader((artifact,), (("a.tar",),), Plan((DataSet((8,)),), 0, 4, 2), METHODS["moments"])
+    reader = PlannedReader((Shards(artifact, ("a.tar",)),), Plan((DataSet((8,)),), 0, 4, 2), METHODS["moments"])
     assert reader.read(np.arange(8))["moments"].dtype == kind
 
 
-def test_moments_of_one_odd_shape_are_an_error_that_names_the_sample(watched):
+def test_moments_of_another_shape_are_replaced_by_others_and_named(watched):
     artifact = Artifact(watched, "odd")
     shapes = [(4, 2, 3)] * 6 + [(4, 3, 2), (4, 2, 2)]
     put_shard(
         artifact, "a.tar", [Sample(f"k{n}", {"npy": to_npy(np.zeros(s, np.float32))}) for n, s in enumerate(shapes)]
     )
-    reader = PlannedReader((artifact,), (("a.tar",),), Plan((DataSet((8,)),), 0, 4, 2), METHODS["moments"])
-    with pytest.raises(DataError, match=r"a.tar: sample k\d: expected moments of shape .*, as others have, got "):
-        reader.read(np.arange(8))
+    reader = PlannedReader((Shards(artifact, ("a.tar",)),), Plan((DataSet((8,)),), 0, 4, 2), METHODS["moments"])
+    columns = reader.read(np.arange(8))
+    _, rows = reader.plan.locate(np.arange(8))
+    for row, wrong in zip(rows.tolist(), columns["substituted"], strict=True):
+        place = f"{watched.uri}/odd/a.tar: sample k{row}"
+        assert wrong == ("" if row < 6 else f"{place}: expected moments of shape (4, 2, 3), got float32 of shape "
+                         f"{shapes[row]}")  # fmt: skip
+    assert columns["moments"].shape == (8, 4, 2, 3)
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (MemoryError(), "MemoryError"),
+        (RecursionError("too deep\nby far"), "RecursionError: too deep by far"),
+        (UnicodeEncodeError("utf-8", "\udc00", 0, 1, "no"), "UnicodeEncodeError: "),
+        (DataError("damaged"), "damaged"),
+    ],
+)
+def test_any_exception_of_one_sample_is_that_samples_and_named_with_its_shard(watched, monkeypatch, error, said):
+    reader = reader_of(write_shards(watched, "images"), "images")
+    decode = contents.render
+
+    def failing(data, name, choose):
+        if name == "s3":
+            raise error
+        return decode(data, name, choose)
+
+    monkeypatch.setattr(contents, "render", failing)
+    columns = reader.read(np.arange(SIZE))
+    wrong = [reason for reason in columns["substituted"] if reason]
+    assert len(wrong) == 1
+    assert wrong[0].startswith(f"{watched.uri}/artifact/{NAMES[0]}: sample s3: {said}")
+    assert "\n" not in wrong[0]
+    assert "s3" not in columns["keys"]
+
+
+def test_a_store_that_fails_is_no_samples_fault(watched, monkeypatch):
+    reader = reader_of(write_shards(watched, "images"), "images")
+
+    def away(*_):
+        raise StorageError("the store is away")
+
+    monkeypatch.setattr(Shards, "rows", away)
+    with pytest.raises(StorageError, match="the store is away"):
+        reader.read(np.arange(4))
 
 
 @pytest.mark.parametrize("classes", [["1", "22", "333"], ["0"], ["7 ", "12"], ["-1", "5"]])
@@ -203,7 +247,7 @@ def test_classes_are_the_same_numbers_parsed_at_once_or_one_by_one(watched, clas
     ]
     put_shard(artifact, "a.tar", samples)
     plan = Plan((DataSet((8,)),), 0, 4, 2)
-    columns = PlannedReader((artifact,), (("a.tar",),), plan, METHODS["moments"]).read(np.arange(8))
+    columns = PlannedReader((Shards(artifact, ("a.tar",)),), plan, METHODS["moments"]).read(np.arange(8))
     _, rows = plan.locate(np.arange(8))
     assert columns["classes"].tolist() == [int(classes[row % len(classes)]) for row in rows]
 
@@ -211,7 +255,7 @@ def test_classes_are_the_same_numbers_parsed_at_once_or_one_by_one(watched, clas
 def test_a_random_view_depends_on_seed_and_position_alone(watched):
     artifact = write_shards(watched, "images")
     view = View(crop="random", smallest_crop=0.5, flip_probability=0.5)
-    readers = [PlannedReader((artifact,), (NAMES,), PLAN, Images(4, view, seed)) for seed in (1, 1, 2)]
+    readers = [PlannedReader((Shards(artifact, NAMES),), PLAN, Images(4, view, seed)) for seed in (1, 1, 2)]
     first, again, other = (reader.read(np.arange(2 * SIZE))["pixels"] for reader in readers)
     assert np.array_equal(first, again)
     assert not np.array_equal(first, other)

@@ -20,7 +20,7 @@ from rayograph.shards.index import Members, ShardIndex, index_name
 from rayograph.shards.sample import Sample, key_fraction
 from rayograph.shards.store import GAP_BYTES, find_index, put_shard, read_index, read_samples, shard_files, shard_name
 from rayograph.shards.tar import write_shard
-from rayograph.storage import ObjectStore
+from rayograph.storage import ObjectStore, open_store
 
 KEYS = st.text(st.characters(exclude_characters="/.\0", exclude_categories=["Cs"]), min_size=1, max_size=120)
 AWKWARD_KEYS = [
@@ -151,12 +151,21 @@ def test_an_index_comes_back_from_its_bytes():
             assert column.dtype == dtype
 
 
+def test_the_index_that_stands_is_the_one_that_is_returned(tmp_path):
+    """Two writers of one shard, whose sums differ by rounding: the manifest must list what is there."""
+    artifact = Artifact(open_store(str(tmp_path)), "x")
+    first = put_shard(artifact, "a.tar", samples_of(["a"]), {"sum": 0.1})
+    for samples in (samples_of(["a"]), samples_of(["a", "b"])):
+        again = put_shard(artifact, "a.tar", samples, {"sum": 0.2})
+        assert again.to_bytes() == first.to_bytes() == artifact.read("a.index")
+
+
 def test_an_index_without_samples_comes_back():
     _, index = write_shard([])
     assert len(ShardIndex.from_bytes(index.to_bytes(), "here")) == 0
 
 
-HEADER = {"format": 1, "bytes": 9, "sha256": "f", "samples": 2, "facts": {}}
+HEADER = {"format": 1, "bytes": 2048, "sha256": "f", "samples": 2, "facts": {}}
 COLUMNS = {
     "keys": np.frombuffer(b"a\0b", np.uint8),
     "offsets.png": np.array([0, 512]),
@@ -188,6 +197,15 @@ def index_bytes(header=None, **columns):
         *(index_bytes(**{name: None}) for name in ("keys", "sizes.png", "checksums.png")),
         *(index_bytes(**{name: column[:1]}) for name, column in COLUMNS.items()),
         index_bytes(keys=np.frombuffer(b"\xff\0b", np.uint8)),
+        *(index_bytes(HEADER | {"bytes": size}) for size in (-1, 100, 1 << 62, 1e9, True, "9")),
+        *(index_bytes(HEADER | {"facts": facts}) for facts in (None, {"rejected": [1]}, {"rejected": [{"key": "a"}]})),
+        *(index_bytes(**{"offsets.png": np.array([0, place])}) for place in (-1, 2048, 2**63 - 1)),
+        *(index_bytes(**{"sizes.png": np.array([1, size])}) for size in (-2, 2048, 2**63 - 1)),
+        index_bytes(**{"sizes.png": np.array([1, 1], np.uint64)}),
+        index_bytes().replace(b'"shape":[2]', b'"shape":[9]', 1),
+        index_bytes({**HEADER, "facts": {}}).replace(b'"facts\\": {}', b'"facts\\": 77'),
+        (lambda head: len(head).to_bytes(8, "little") + head)(b"[" * 500_000),
+        (2**63).to_bytes(8, "little") + b"{}",
     ],
 )
 def test_anything_but_an_index_is_refused_with_its_place(data):

@@ -13,7 +13,9 @@ from sources import encoded, packed, picture, pixels, rejected_of, samples_of, t
 from rayograph.config import Columns, ImageFolder, ParquetTable, WebDatasetShards
 from rayograph.errors import DataError
 from rayograph.ingest.sources import Rejected, open_source
+from rayograph.ingest.sources.base import Row
 from rayograph.shards.images import render
+from rayograph.shards.scan import scan_shard
 from rayograph.storage import ObjectStore, open_store
 from rayograph.storage.range_file import RangeFile
 
@@ -373,6 +375,86 @@ def test_bad_samples_of_a_tar_are_rejected_by_name(tmp_path):
     assert "other: expected a caption in UTF-8" in reasons["other"]
     assert "torn: expected JSON" in reasons["torn"]
     assert "half: expected an image, got 99 bytes" in reasons["half"]
+
+
+ODD_JSON = {
+    "beyond": b'{"score": 1e999}',
+    "infinite": b'{"score": -Infinity}',
+    "deep": b'{"x": ' + b"[" * 200_000,
+    "closed": b'{"x": ' + b"[" * 200_000 + b"]" * 200_000 + b"}",
+    "surrogate": b'{"text": "\\ud800"}',
+    "digits": b'{"x": ' + b"9" * 5000 + b"}",
+    "bytes": b'{"text": "\xff"}',
+    "empty": b" ",
+    "list": b'{"caption": ["a cat", "a dog"]}',
+    "number": b'{"caption": 7}',
+    "mapping": b'{"caption": {"en": "a cat"}}',
+}
+
+
+def test_odd_json_is_its_samples_rejection_by_name(tmp_path):
+    """Of the kinds of json-1e999.tar and json-caption-list.tar."""
+    members = [("fine.png", picture()), ("fine.json", b'{"caption": "", "score": NaN}')]
+    for key, data in ODD_JSON.items():
+        members += [(f"{key}.png", picture()), (f"{key}.json", data)]
+    tar_of(tmp_path / "a.tar", members)
+    source = WebDatasetShards(uri=str(tmp_path / "a.tar"))
+    artifact, records = packed(source, tmp_path / "out", bad_sample_limit=len(ODD_JSON), **AS_IS)
+    found, reasons = samples_of(artifact, records), rejected_of(records)
+    assert set(found) == {"fine"}
+    assert found["fine"]["txt"] == b""
+    assert set(reasons) == set(ODD_JSON)
+    for key, reason in reasons.items():
+        assert reason.startswith(f"{tmp_path}/a.tar: {key}: expected ")
+        assert len(reason) < 600
+        assert "\n" not in reason
+    with pytest.raises(DataError, match=r"a\.tar: beyond: expected JSON in its member json: Out of range"):
+        packed(source, tmp_path / "strict", **AS_IS)
+
+
+def test_any_exception_of_one_sample_is_its_rejection(tmp_path, monkeypatch):
+    tar_of(tmp_path / "a.tar", [("a.png", picture()), ("b.png", picture()), ("b.cls", b"1")])
+
+    def failing(*_):
+        raise OverflowError("too large\nby far")
+
+    monkeypatch.setattr("rayograph.ingest.sources.labels.Labels.number", failing)
+    rows = list(rows_of(open_source(WebDatasetShards(uri=str(tmp_path)), None)))
+    assert [type(row) for row in rows] == [Row, Rejected]
+    assert rows[1].reason == f"{tmp_path}/a.tar: b: OverflowError: too large by far"
+
+
+def test_dots_and_dot_slashes_and_empty_captions_of_a_tar(tmp_path):
+    """Of the kinds of dot-slash.tar, empty-caption.tar and dots-in-keys.tar."""
+    tar_of(
+        tmp_path / "a.tar",
+        [("./1.png", picture()), ("./1.txt", b""), ("./2.5.png", picture()), ("./2.5.txt", b"torn"), ("3.png", b"")],
+    )
+    source = WebDatasetShards(uri=str(tmp_path))
+    artifact, records = packed(source, tmp_path / "out", bad_sample_limit=2, **AS_IS)
+    assert {key: members["txt"] for key, members in samples_of(artifact, records).items()} == {"1": b""}
+    reasons = rejected_of(records)
+    assert set(reasons) == {"2", "3"}
+    assert "expected an image" in reasons["2"]
+    assert "a key ends at the first dot" in reasons["2"]
+
+
+def test_a_sidecar_that_no_longer_holds_is_not_believed(tmp_path):
+    """Of the kind of stale-index/."""
+    tar_of(tmp_path / "a.tar", [("1.png", picture())])
+    store = open_store(str(tmp_path))
+    store.put("a.index", scan_shard(store, "a.tar", ("png",)).to_bytes())
+    source = WebDatasetShards(uri=str(tmp_path))
+    assert [row.key for row in rows_of(open_source(source, None))] == ["1"]
+    tar_of(tmp_path / "a.tar", [("1.png", picture()), ("2.png", picture())])
+    assert [row.key for row in rows_of(open_source(source, None))] == ["1", "2"]
+    size = store.size("a.tar")
+    store.put("a.index", scan_shard(store, "a.tar", ("png",)).to_bytes())
+    tar_of(tmp_path / "a.tar", [("3.png", picture()), ("4.png", picture())])
+    assert store.size("a.tar") == size
+    assert [row.key for row in rows_of(open_source(source, None))] == ["3", "4"]
+    store.put("a.index", store.read("a.index")[:-20])
+    assert [row.key for row in rows_of(open_source(source, None))] == ["3", "4"]
 
 
 def test_a_tar_without_images_and_a_place_without_tars_are_refused(tmp_path):

@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, NonNegativeInt, PositiveFloat, PositiveInt
 
 from rayograph.config.base import Declaration
+from rayograph.config.s3 import S3
 
 
 class RayCluster(Declaration):
@@ -137,6 +138,8 @@ class Scale(Declaration):
     store: str = "~/rayograph"
     endpoint_url: str | None = None
     """Of an S3-compatible server; None leaves it to the standard settings (AWS_ENDPOINT_URL and such)."""
+    s3: S3 = S3()
+    """Unsigned, requester-pays and addressing, for all buckets or for single ones."""
     device: Literal["cpu", "cuda"] = "cpu"
     ray: RayCluster = RayCluster()
     training: TrainingScale = TrainingScale()
@@ -145,6 +148,11 @@ class Scale(Declaration):
     sampling: SamplingScale = SamplingScale()
     wandb_project: str | None = Field(None, min_length=1)
     """None is "rayograph"."""
+
+    @property
+    def access(self) -> S3:
+        """What stores are opened with, on the driver and on workers alike."""
+        return self.s3 if self.s3.endpoint_url else self.s3.model_copy(update={"endpoint_url": self.endpoint_url})
 
     @property
     def gpus(self) -> int:

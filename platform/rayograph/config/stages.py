@@ -82,6 +82,8 @@ class Encode(StageBase):
     image_size: PositiveInt | None = None
     """Side of the middle square that is encoded; None is the size that the autoencoder was trained at."""
     batch_size: PositiveInt = 128
+    bad_sample_limit: Annotated[int, NOT_IN_KEY] = Field(0, ge=0)
+    """Images that cannot be decoded are left out and named in the manifest; one more than this fails the stage."""
 
 
 class TrainDiffusion(Training):
@@ -159,6 +161,8 @@ class Evaluate(StageBase):
     samples: ArtifactRef = "sample"
     feature_size: PositiveInt = 8
     neighbours: PositiveInt = 3
+    bad_sample_limit: Annotated[int, NOT_IN_KEY] = Field(0, ge=0)
+    """Images that cannot be decoded are left out and named in the manifest; one more than this fails the stage."""
 
 
 Stage = Pack | TrainAutoencoder | Encode | TrainDiffusion | Sample | Evaluate

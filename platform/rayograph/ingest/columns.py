@@ -40,11 +40,14 @@ def image_of(sample: Sample) -> tuple[bytes, str]:
 
 
 def class_of(sample: Sample) -> int:
-    """A sample's class. Raises DataError naming a sample whose class is no number."""
+    """A sample's class. Raises DataError naming a sample whose class is no number of 64 bits."""
     try:
-        return int(sample.members["cls"])
+        found = int(sample.members["cls"])
     except ValueError:
+        found = None
+    if found is None or abs(found) >= 1 << 63:
         raise DataError(f"{sample.key}: expected a class's number, got {sample.members['cls'][:40]!r}") from None
+    return found
 
 
 def to_npy(array: np.ndarray) -> bytes:

@@ -109,10 +109,12 @@ class Moments:
         total = sum(len(places) for _, places in groups)
         first, _ = groups[0]
         prefix, dtype, shape = npy_header(first.sample(0).members["npy"], first.keys[0])
+        if shape != self.shape:
+            return None
         moments = np.empty((total, int(np.prod(shape)) * dtype.itemsize), np.uint8)
         if not all(rows.scatter("npy", moments, places, prefix) for rows, places in groups):
             return None
-        columns = {"moments": moments.view(dtype).reshape(total, *shape)}
+        columns: Columns = {"moments": moments.view(dtype).reshape(total, *shape)}
         if all(rows.has("cls") for rows, _ in groups):
             classes = np.empty(total, np.int64)
             for rows, places in groups:
@@ -126,7 +128,12 @@ class Moments:
     def _decode(self, row: int, sample: Sample) -> Columns:
         if "npy" not in sample.members:
             raise DataError(f"{sample.key}: expected moments (npy), got {', '.join(sample.members)}")
-        return {"moments": from_npy(sample.members["npy"], sample.key)} | _class(sample)
+        moments = from_npy(sample.members["npy"], sample.key)
+        if moments.shape != self.shape or moments.dtype.kind != "f":
+            raise DataError(
+                f"{sample.key}: expected moments of shape {self.shape}, got {moments.dtype} of shape {moments.shape}"
+            )
+        return {"moments": moments} | _class(sample)
 
 
 def _class(sample: Sample) -> Columns:

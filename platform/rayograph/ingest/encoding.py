@@ -1,4 +1,4 @@
-"""Encoding: one shard of images in, one shard of moments out, under the same keys.
+"""Encoding: one shard of images in, one shard of moments out, under the same keys; what is no image is left out.
 
 Moments, not scaled latents: the scale may change without encoding again, and every epoch draws afresh from the
 posterior.
@@ -13,16 +13,18 @@ from typing import Any
 import numpy as np
 import torch
 
-from rayograph.ingest.columns import image_columns, to_npy
+from rayograph.ingest.columns import to_npy
+from rayograph.ingest.decoding import decoded_images, require_few
 from rayograph.models.autoencoder import encode, posterior_sample, to_images
 from rayograph.models.folder import load_autoencoder
 from rayograph.models.scaling import LatentScale
 from rayograph.runs.artifact import Artifact
 from rayograph.runs.draws import Stream, normal
+from rayograph.shards.committed import Shards
 from rayograph.shards.frames import middle_square
 from rayograph.shards.index import ShardIndex
 from rayograph.shards.sample import Sample, key_fraction
-from rayograph.shards.store import find_index, put_shard, read_index, read_samples
+from rayograph.shards.store import find_index, put_shard
 
 
 class ShardEncoder:
@@ -30,15 +32,20 @@ class ShardEncoder:
 
     def __init__(
         self,
-        images: Artifact,
+        images: Shards,
         autoencoder: Artifact,
         target: Artifact,
         size: int,
         batch_size: int,
         seed: int,
         device: str,
+        bad_sample_limit: int = 0,
     ):
-        """`size` is the side of the middle square that is encoded."""
+        """`size` is the side of the middle square that is encoded.
+
+        Raises DataError, of a call, once more samples of a shard are left out than `bad_sample_limit`.
+        """
+        self._limit = bad_sample_limit
         self._images, self._target, self._batch_size, self._seed = images, target, batch_size, seed
         self._choose = partial(middle_square, size=size)
         self._device = torch.device(device)
@@ -50,24 +57,33 @@ class ShardEncoder:
         found = find_index(self._target, name)
         if found is not None:
             return found
-        index = read_index(self._images, name)
+        index = self._images.index(name)
         first = first_position(name)
+        rejected: list[dict[str, str]] = []
         samples: list[Sample] = []
         sums: list[np.ndarray] = []
         shape: tuple[int, ...] = ()
         for start in range(0, len(index), self._batch_size):
-            rows = range(start, min(start + self._batch_size, len(index)))
-            batch = read_samples(self._images, name, index, rows)
-            pixels = torch.from_numpy(image_columns(batch, self._choose)["pixels"]).to(self._device)
+            rows = self._images.rows(name, index, range(start, min(start + self._batch_size, len(index))))
+            decoded, wrong = decoded_images(rows, self._choose)
+            rejected += wrong
+            require_few(rejected, self._limit)
+            if not decoded:
+                continue
+            pixels = torch.from_numpy(np.stack([image for _, _, image in decoded])).to(self._device)
             moments = encode(self._autoencoder, to_images(pixels))
-            positions = first + torch.arange(rows.start, rows.stop, device=self._device)
+            # By the row, not by what is left of a batch: no sample's noise depends on another's being sound.
+            positions = first + start + torch.tensor([row for row, _, _ in decoded], device=self._device)
             shape = (moments.shape[1] // 2, *moments.shape[2:])
             latents = posterior_sample(moments, normal(self._seed, Stream.ENCODE, positions, shape)).double()
             sums.append(torch.stack([latents.sum(dim=(0, 2, 3)), latents.square().sum(dim=(0, 2, 3))]).cpu().numpy())
-            samples += [_encoded(sample, array) for sample, array in zip(batch, moments.cpu().numpy(), strict=True)]
-        total, squares = np.sum(sums, axis=0).tolist()
-        places = len(samples) * shape[1] * shape[2]
-        facts = {"places": places, "sum": total, "sum_of_squares": squares, "latent_shape": list(shape)}
+            arrays = moments.cpu().numpy()
+            samples += [_encoded(sample, array) for (_, sample, _), array in zip(decoded, arrays, strict=True)]
+        facts: dict[str, Any] = {"places": 0, "rejected": rejected} if rejected else {}
+        if samples:
+            total, squares = np.sum(sums, axis=0).tolist()
+            places = len(samples) * shape[1] * shape[2]
+            facts |= {"places": places, "sum": total, "sum_of_squares": squares, "latent_shape": list(shape)}
         return put_shard(self._target, name, samples, facts)
 
 
@@ -78,6 +94,7 @@ def first_position(name: str) -> int:
 
 def latent_scale(facts: Sequence[dict[str, Any]]) -> LatentScale:
     """Mean and standard deviation of raw latents, by channel, over all shards."""
+    facts = [fact for fact in facts if fact["places"]]
     places = sum(fact["places"] for fact in facts)
     mean = np.sum([fact["sum"] for fact in facts], axis=0) / places
     variance = np.sum([fact["sum_of_squares"] for fact in facts], axis=0) / places - mean**2

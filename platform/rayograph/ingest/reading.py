@@ -8,14 +8,13 @@ from functools import lru_cache
 
 import numpy as np
 
-from rayograph.errors import DataError
+from rayograph.errors import DataError, StorageError
 from rayograph.ingest.contents import Columns, Content
-from rayograph.runs.artifact import Artifact
-from rayograph.shards.index import ShardIndex
+from rayograph.ingest.decoding import described
+from rayograph.shards.committed import Shards
 from rayograph.shards.plan import Plan
 from rayograph.shards.rows import Rows
 from rayograph.shards.sample import Sample
-from rayograph.shards.store import fetch_rows, read_index
 
 POSITIONS, KEYS, SUBSTITUTED = "positions", "keys", "substituted"
 """Columns of every block beside its content's own. `substituted` is empty, or what was wrong with the row's sample."""
@@ -29,10 +28,9 @@ SUBSTITUTES = 8
 
 @dataclass(frozen=True)
 class PlannedReader:
-    """Reads any positions of a plan; `shards` are the artifact and name of each of the plan's shards, in its order."""
+    """Reads any positions of a plan; `shards` are the plan's, one data set after the other."""
 
-    artifacts: tuple[Artifact, ...]
-    names: tuple[tuple[str, ...], ...]
+    shards: tuple[Shards, ...]
     plan: Plan
     content: Content
 
@@ -72,10 +70,11 @@ class PlannedReader:
         return list(zip(fetched, places, strict=True))
 
     def _fetch_shard(self, shard: int, rows: np.ndarray) -> Rows:
-        for artifact, names in zip(self.artifacts, self.names, strict=True):
-            if shard < len(names):
-                return fetch_rows(artifact, names[shard], _index(artifact, names[shard]), rows)
-            shard -= len(names)
+        for shards in self.shards:
+            if shard < len(shards.names):
+                name = shards.names[shard]
+                return shards.rows(name, shards.index(name), rows)
+            shard -= len(shards.names)
         raise IndexError(shard)
 
     def _decode(self, positions: np.ndarray, groups: list[tuple[Rows, np.ndarray]]) -> Columns:
@@ -85,7 +84,7 @@ class PlannedReader:
         substituted = np.full(len(positions), "", object)
         try:
             columns = self.content.columns(groups)
-        except DataError:  # one by one, then, to tell which
+        except Exception:  # noqa: BLE001 - whatever damaged bytes do to a decoder: one by one, then, to tell whose
             columns = None
         if columns is None:
             columns = self._one_by_one(positions, groups, keys, substituted)
@@ -101,8 +100,11 @@ class PlannedReader:
             for row, place in enumerate(places.tolist()):
                 try:
                     values = decode(place, rows.sample(row))
-                except DataError as error:
-                    keys[place], values, substituted[place] = self._again(int(positions[place]), place, decode, error)
+                except StorageError:
+                    raise
+                except Exception as error:  # noqa: BLE001 - of whatever class, it is this sample's
+                    wrong = described(error, rows, row)
+                    keys[place], values, substituted[place] = self._again(int(positions[place]), place, decode, wrong)
                 for name, value in values.items():
                     if name not in columns:
                         columns[name] = np.empty((len(positions), *np.shape(value)), value.dtype)
@@ -116,7 +118,7 @@ class PlannedReader:
         return {name: column for name, column in columns.items() if filled[name] == len(positions)}
 
     def _again(
-        self, position: int, place: int, decode: Callable[[int, Sample], Columns], error: DataError
+        self, position: int, place: int, decode: Callable[[int, Sample], Columns], wrong: str
     ) -> tuple[str, Columns, str]:
         """The sample at `position` read anew, as a network may have spoilt it, or one that stands in for it.
 
@@ -127,10 +129,12 @@ class PlannedReader:
         for attempt, (shard, row) in enumerate(tries):
             try:
                 sample = self._fetch_shard(shard, np.array([row])).sample(0)
-                return sample.key, decode(place, sample), str(error) if attempt else ""
-            except DataError:
+                return sample.key, decode(place, sample), wrong if attempt else ""
+            except StorageError:
+                raise
+            except Exception:  # noqa: BLE001 - the next one is tried
                 continue
-        raise DataError(f"{error} ({SUBSTITUTES} samples tried in its place were unreadable too)")
+        raise DataError(f"{wrong} ({SUBSTITUTES} samples tried in its place were unreadable too)")
 
 
 def _within(rows: Rows, places: np.ndarray, start: int, stop: int) -> tuple[Rows, np.ndarray]:
@@ -139,11 +143,6 @@ def _within(rows: Rows, places: np.ndarray, start: int, stop: int) -> tuple[Rows
     if len(chosen) == len(places):
         return rows, places - start
     return rows.take(chosen), places[chosen] - start
-
-
-@lru_cache(maxsize=64)
-def _index(artifact: Artifact, name: str) -> ShardIndex:
-    return read_index(artifact, name)
 
 
 @lru_cache(maxsize=1)

@@ -16,7 +16,7 @@ from pydantic import ValidationError
 from rayograph.errors import DataError, MissingObjectError
 from rayograph.runs.digests import sha256
 from rayograph.runs.manifest import FileRecord, Manifest
-from rayograph.storage import ObjectStore
+from rayograph.storage import Access, ObjectStore, open_store
 
 MANIFEST = "manifest.json"
 METRICS = "metrics.jsonl"
@@ -50,8 +50,10 @@ class Artifact:
         try:
             return Manifest.model_validate_json(self.store.read(key))
         except ValidationError as error:
+            first = error.errors()[0]
+            said = ": ".join(filter(None, (".".join(map(str, first["loc"])), first["msg"])))
             raise DataError(
-                f"{self.store.uri_of(key)}: not a manifest of format 1: {error.errors()[0]['msg']}"
+                f"{self.store.uri_of(key)}: not a manifest of format 1: {' '.join(said.split())[:300]}"
             ) from error
 
     def committed(self) -> Manifest:
@@ -119,14 +121,20 @@ class Artifact:
         if problem := _difference(file, size, found.hexdigest):
             raise DataError(f"{self.store.uri_of(key)}: {problem}")
 
-    def problems(self, manifest: Manifest) -> Iterator[str]:
-        """Every way in which the store differs from the manifest, one line each; nothing if all is well."""
-        sizes = {info.key: info.size for info in self.store.list(self.key(""))}
+    def problems(self, manifest: Manifest, access: Access = None) -> Iterator[str]:
+        """Every way in which the store differs from the manifest, one line each; nothing if all is well.
+
+        Tars that lie elsewhere are checked there; `access` opens that place.
+        """
+        tars = self if manifest.base_uri is None else Artifact(open_store(manifest.base_uri, access), "")
+        places = {True: tars, False: self}
+        listed = {place: {info.key: info.size for info in place.store.list(place.key(""))} for place in {tars, self}}
 
         def check(file: FileRecord) -> str | None:
-            key = self.key(file.path)
-            problem = _difference(file, sizes.get(key), lambda: sha256(self.store.read(key)))
-            return problem and f"{self.store.uri_of(key)}: {problem}"
+            place = places[file.path.endswith(".tar")]
+            key = place.key(file.path)
+            problem = _difference(file, listed[place].get(key), lambda: sha256(place.store.read(key)))
+            return problem and f"{place.store.uri_of(key)}: {problem}"
 
         with ThreadPoolExecutor(8) as pool:
             yield from (problem for problem in pool.map(check, manifest.files) if problem)

@@ -1,8 +1,8 @@
 """The manifest: what an artifact holds and where it came from. Written last, it is the commit."""
 
-from typing import Any, Final, Literal
+from typing import Annotated, Any, Final, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from rayograph.runs.digests import digest_of
 
@@ -20,11 +20,15 @@ class Record(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
+Count = Annotated[int, Field(ge=0, lt=2**53)]
+"""Of bytes or samples: what every reader of JSON can hold."""
+
+
 class FileRecord(Record):
     """One file of an artifact; `path` is relative to the artifact."""
 
     path: str
-    bytes: int
+    bytes: Count
     sha256: str
 
 
@@ -33,7 +37,7 @@ class ShardRecord(Record):
 
     path: str
     split: str
-    samples: int
+    samples: Count
 
 
 class Parent(Record):
@@ -59,6 +63,8 @@ class Manifest(Record):
     scale: dict[str, Any]
     parents: list[Parent]
     files: list[FileRecord]
+    base_uri: str | None = None
+    """Where the tars among the files lie, if not beside this manifest: they are another's, and only read."""
     shards: list[ShardRecord]
     facts: dict[str, Any]
     """What the stage found out and a later one needs: class names, latents' statistics, rejected samples."""

@@ -12,7 +12,7 @@ from rayograph.sampling.denoising import DiffusionModel
 from rayograph.sampling.plan import open_plan
 from rayograph.sampling.units import Files, Origin
 from rayograph.sampling.watermark import Watermark
-from rayograph.storage import open_store
+from rayograph.storage import Access, open_store
 
 MODEL = "request/model.json"
 
@@ -30,7 +30,7 @@ def keep_origin(artifact: Artifact, origin: Origin, model_uri: str, image: Image
 
 
 def draw_again(
-    artifact: Artifact, number: int, endpoint_url: str | None, device: str = "cpu"
+    artifact: Artifact, number: int, endpoint_url: Access, device: str = "cpu"
 ) -> tuple[np.ndarray, bytes, dict[str, Any]]:
     """Sample `number` of a generation, drawn alone: pixels (h, w, 3) uint8, its file without credentials, its record.
 

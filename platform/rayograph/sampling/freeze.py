@@ -16,12 +16,13 @@ from rayograph.sampling.page import KEEP, page_bytes
 from rayograph.sampling.plan import PAGE, Plan, commit_plan, open_plan
 from rayograph.sampling.request import fingerprint, read_rows
 from rayograph.sampling.traits import ModelTraits
+from rayograph.storage import Access
 
 MAX_GROUPS = 1000
 """Of sizes, steps and schedulers: each draws in batches of its own."""
 
 
-def freeze(artifact: Artifact, declared: Sample, seed: int, traits: ModelTraits, endpoint_url: str | None) -> Plan:
+def freeze(artifact: Artifact, declared: Sample, seed: int, traits: ModelTraits, endpoint_url: Access) -> Plan:
     """The artifact's plan, made now unless one is committed. Memory does not grow with the rows.
 
     Raises DataError for the first bad row, before anything is written, and for a request that has changed since.
@@ -47,7 +48,7 @@ def freeze(artifact: Artifact, declared: Sample, seed: int, traits: ModelTraits,
     return _planned(artifact, declared, seed, checker, source, endpoint_url)
 
 
-def glance(declared: Sample, where: str, traits: ModelTraits, endpoint_url: str | None) -> None:
+def glance(declared: Sample, where: str, traits: ModelTraits, endpoint_url: Access) -> None:
     """Looks at a request's first rows only: before a job trains for weeks, to draw by it in the end."""
     if declared.request is not None:
         next(_pages(Checker(declared.request, traits, declared.sampler), endpoint_url), None)
@@ -63,7 +64,7 @@ def _steps_fit(declared: Sample, where: str, traits: ModelTraits) -> None:
         )
 
 
-def _pages(checker: Checker, endpoint_url: str | None) -> Iterator[dict[str, Any]]:
+def _pages(checker: Checker, endpoint_url: Access) -> Iterator[dict[str, Any]]:
     first = 0
     for table in read_rows(checker.request, endpoint_url):
         yield checker.page(table, first)
@@ -88,7 +89,7 @@ def _counted(artifact: Artifact, declared: Sample, seed: int, traits: ModelTrait
 
 
 def _planned(
-    artifact: Artifact, declared: Sample, seed: int, checker: Checker, source: dict[str, Any], endpoint_url: str | None
+    artifact: Artifact, declared: Sample, seed: int, checker: Checker, source: dict[str, Any], endpoint_url: Access
 ) -> Plan:
     grouping = _Grouping(checker)
     entries: list[dict[str, Any]] = []

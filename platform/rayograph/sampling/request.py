@@ -18,8 +18,8 @@ from rayograph.config import Request
 from rayograph.errors import DataError
 from rayograph.runs.artifact import Artifact
 from rayograph.runs.digests import sha256
-from rayograph.shards.store import read_index, read_samples
-from rayograph.storage import ObjectStore, open_store
+from rayograph.shards.committed import Shards
+from rayograph.storage import Access, ObjectStore, open_store
 from rayograph.storage.range_file import RangeFile
 
 PAGE_ROWS = 65_536
@@ -48,11 +48,11 @@ _ENDS_BYTES = 1 << 20
 _SHARD_ROWS = 1024  # a sample's image comes along
 
 
-def read_rows(request: Request, endpoint_url: str | None) -> Iterator[pa.Table]:
+def read_rows(request: Request, endpoint_url: Access) -> Iterator[pa.Table]:
     """Tables of up to `PAGE_ROWS` rows. Raises DataError naming the file and, where it can, the row."""
     ending = request.uri.rpartition(".")[2].lower()
     if ending not in ("parquet", "jsonl", "csv"):
-        return _shards(Artifact(open_store(request.uri, endpoint_url), ""), {*KNOWN, *request.keep})
+        return _shards(Artifact(open_store(request.uri, endpoint_url), ""), {*KNOWN, *request.keep}, endpoint_url)
     store, key = _file(request.uri, endpoint_url)
     match ending:
         case "parquet":
@@ -62,7 +62,7 @@ def read_rows(request: Request, endpoint_url: str | None) -> Iterator[pa.Table]:
     return _json_lines(store, key)
 
 
-def fingerprint(request: Request, endpoint_url: str | None) -> dict[str, Any]:
+def fingerprint(request: Request, endpoint_url: Access) -> dict[str, Any]:
     """What tells a request from a changed one: size and digest of its ends, or a shards artifact's own digest."""
     if request.uri.rpartition(".")[2].lower() not in ("parquet", "jsonl", "csv"):
         return {"digest": Artifact(open_store(request.uri, endpoint_url), "").committed().digest}
@@ -72,7 +72,7 @@ def fingerprint(request: Request, endpoint_url: str | None) -> dict[str, Any]:
     return {"bytes": size, "ends": sha256(b"".join(store.read_ranges(key, ends)))}
 
 
-def _file(uri: str, endpoint_url: str | None) -> tuple[ObjectStore, str]:
+def _file(uri: str, endpoint_url: Access) -> tuple[ObjectStore, str]:
     folder, _, key = uri.rpartition("/")
     store = open_store(folder or ("/" if uri.startswith("/") else "."), endpoint_url)
     if not store.exists(key):
@@ -225,7 +225,7 @@ def shown(value: Any) -> str:
     return text if len(text) <= 60 else f"{text[:60]}… ({len(text)} characters)"
 
 
-def _shards(artifact: Artifact, names: set[str]) -> Iterator[pa.Table]:
+def _shards(artifact: Artifact, names: set[str], access: Access) -> Iterator[pa.Table]:
     """A row a sample: what its json says in columns of these names, else its class (cls) and caption (txt).
 
     A generated sample's seed is left out: it counts with its number there, which here would be another.
@@ -234,10 +234,11 @@ def _shards(artifact: Artifact, names: set[str]) -> Iterator[pa.Table]:
     manifest = artifact.committed()
     if manifest.kind == "sample":
         names = names - {"seed"}
-    for shard in manifest.shards:
-        index = read_index(artifact, shard.path)
+    shards = Shards.of(artifact, manifest, manifest.shards, access).as_written()
+    for name in shards.names:
+        index = shards.index(name)
         for start in range(0, len(index), _SHARD_ROWS):
-            samples = read_samples(artifact, shard.path, index, range(start, min(start + _SHARD_ROWS, len(index))))
+            samples = shards.rows(name, index, range(start, min(start + _SHARD_ROWS, len(index)))).samples()
             rows: list[dict[str, Any]] = []
             for sample in samples:
                 row = {}
@@ -246,7 +247,7 @@ def _shards(artifact: Artifact, names: set[str]) -> Iterator[pa.Table]:
                 if "txt" in sample.members:
                     row["prompt"] = sample.members["txt"].decode(errors="replace")
                 if "json" in sample.members:
-                    said = _object(sample.members["json"], f"{artifact.uri}/{shard.path} {sample.key}")
-                    row |= {name: value for name, value in said.items() if name in names}
+                    said = _object(sample.members["json"], f"{artifact.uri}/{name} {sample.key}")
+                    row |= {column: value for column, value in said.items() if column in names}
                 rows.append(row)
-            yield _table(rows, f"{artifact.uri}/{shard.path}", start, seen)
+            yield _table(rows, f"{artifact.uri}/{name}", start, seen)

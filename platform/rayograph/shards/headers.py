@@ -14,7 +14,7 @@ from rayograph.errors import DataError
 from rayograph.shards.forward import Forward
 
 BLOCK = 512
-SMALL_BYTES = 32
+SMALL_BYTES = 256
 """The contents of files up to this size come with them."""
 
 MOST_EXTRA_BYTES = 1 << 20
@@ -120,9 +120,23 @@ def number(field: bytes) -> int:
     return found
 
 
+def header_name(block: bytes) -> str | None:
+    """The name that a header holds by itself; None for one that is damaged, not UTF-8 or as long as fits: cut off."""
+    if not _sum_holds(block):
+        return ""
+    name = _name_in(block)
+    try:
+        return name.decode() if len(block[:100].partition(b"\0")[0]) < 100 else None
+    except UnicodeDecodeError:
+        return None
+
+
 def printable(name: str) -> str:
-    """A name for messages and records, whatever bytes it was made from."""
-    return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace").replace("\0", "\\0")
+    """A name for messages and records, on one line whatever bytes it was made from."""
+    text = name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace").replace("\0", "\\0")
+    if text.isprintable():
+        return text
+    return "".join(part if part.isprintable() else part.encode("unicode_escape").decode() for part in text)
 
 
 def _passed(source: Forward, name: str, kind: Kind, size: int) -> Member:

@@ -8,8 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from safetensors import SafetensorError
-from safetensors.numpy import load, save
+from safetensors.numpy import save
 
 from rayograph.errors import DataError
 
@@ -17,6 +16,9 @@ SUFFIX = ".index"
 FORMAT = 1
 _COLUMNS = ("offsets", "sizes", "checksums")
 _SEPARATOR = "\0"  # the one character that no name in a tar holds
+_TYPES: dict[str, np.dtype[Any]] = {"I64": np.dtype("<i8"), "U64": np.dtype("<u8"), "U8": np.dtype("u1")}
+_EXPECTED = {"offsets": "I64", "sizes": "I64", "checksums": "U64"}
+_MOST_BYTES = 1 << 62
 
 
 @dataclass(frozen=True)
@@ -78,23 +80,76 @@ class ShardIndex:
 
     @staticmethod
     def from_bytes(data: bytes, uri: str) -> "ShardIndex":
-        """Raises DataError naming `uri` for anything but an index of this format."""
+        """The index that these bytes hold, whose columns are views into them.
+
+        Raises DataError naming `uri` for anything but an index of this format, before memory is set aside for it.
+        """
         try:
-            end = 8 + int.from_bytes(data[:8], "little")
-            header = json.loads(json.loads(data[8:end])["__metadata__"]["index"])
-            if header["format"] != FORMAT:
-                raise DataError(f"{uri}: expected an index of format {FORMAT}, got {header['format']!r}")
-            columns = load(data)
-            keys = columns["keys"].tobytes().decode().split(_SEPARATOR) if header["samples"] else []
-            extensions = [name.partition(".")[2] for name in columns if name.startswith("offsets.")]
-            members = {ext: Members(*(columns[f"{name}.{ext}"] for name in _COLUMNS)) for ext in extensions}
-            if len(keys) != header["samples"] or any(
-                getattr(member, name).shape != (len(keys),) for member in members.values() for name in _COLUMNS
-            ):
-                raise DataError(f"{uri}: expected a place of every member for each of {header['samples']} samples")
-            return ShardIndex(header["bytes"], header["sha256"], keys, members, header["facts"])
-        except (ValueError, KeyError, TypeError, AttributeError, OverflowError, SafetensorError) as error:
-            raise DataError(f"{uri}: not a shard's index: {type(error).__name__}: {error}") from error
+            header, columns = _parsed(data)
+            names = columns.pop("keys").tobytes().decode()
+            keys = names.split(_SEPARATOR) if header["samples"] else []
+            index = ShardIndex(header["bytes"], header["sha256"], keys, _members(columns), header["facts"])
+            _check(index, header["samples"])
+        except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
+            raise DataError(f"{uri}: not a shard's index: {type(error).__name__}: {error}"[:400]) from error
+        return index
+
+
+def _parsed(data: bytes) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """Our header, and the columns by name. Raises what a damaged file makes Python raise, ValueError above all.
+
+    The layout is safetensors': the length of a header, the header as JSON, the columns one after another.
+    """
+    end = 8 + int.from_bytes(data[:8], "little")
+    if not 8 < end <= len(data):
+        raise ValueError(f"expected a header of {end - 8:,} bytes, got {len(data):,} bytes in all")
+    tensors = json.loads(data[8:end])
+    header = json.loads(tensors.pop("__metadata__")["index"])
+    if header["format"] != FORMAT:
+        raise ValueError(f"expected an index of format {FORMAT}, got {header['format']!r}")
+    columns = {}
+    for name, tensor in tensors.items():
+        (start, stop), (count,), kind = tensor["data_offsets"], tensor["shape"], _TYPES[tensor["dtype"]]
+        if not 0 <= start <= stop <= len(data) - end or stop - start != count * kind.itemsize:
+            raise ValueError(f"column {name!r}: expected {count!r} values of {tensor['dtype']}, got other bytes")
+        columns[name] = np.frombuffer(data, kind, count, end + start)
+    return header, columns
+
+
+def _members(columns: dict[str, np.ndarray]) -> dict[str, Members]:
+    extensions = [name.partition(".")[2] for name in columns if name.startswith("offsets.")]
+    found = {extension: Members(*(columns[f"{name}.{extension}"] for name in _COLUMNS)) for extension in extensions}
+    for name, column in columns.items():
+        if column.dtype != _TYPES[_EXPECTED[name.partition(".")[0]]]:
+            raise ValueError(f"column {name!r}: expected another type than {column.dtype}")
+    return found
+
+
+def _check(index: ShardIndex, samples: Any) -> None:
+    """Raises ValueError for what no tar could have: places past its end, above all."""
+    if type(index.size) is not int or not 0 <= index.size < _MOST_BYTES:
+        raise ValueError(f"expected a tar's size, got {index.size!r}")
+    if not isinstance(index.sha256, str) or len(index.sha256) > 64:
+        raise ValueError(f"expected a sha256, got {str(index.sha256)[:80]!r}")
+    if type(samples) is not int or len(index) != samples:
+        raise ValueError(f"expected {samples!r} keys, got {len(index)}")
+    if not isinstance(index.facts, dict) or not all(map(_is_rejection, index.facts.get("rejected", []))):
+        raise ValueError("expected facts, and rejected samples with key and reason among them")
+    for extension, members in index.members.items():
+        offsets, sizes = members.offsets, members.sizes
+        if len(offsets) != samples or len(sizes) != samples or len(members.checksums) != samples:
+            raise ValueError(f"expected a place of .{extension} for each of {samples} samples")
+        if samples and not (
+            offsets.min() >= 0
+            and sizes.min() >= -1
+            and max(offsets.max(), sizes.max()) <= index.size
+            and (offsets + sizes).max() <= index.size
+        ):
+            raise ValueError(f"expected every .{extension} within the tar's {index.size:,} bytes")
+
+
+def _is_rejection(row: Any) -> bool:
+    return isinstance(row, dict) and isinstance(row.get("key"), str) and isinstance(row.get("reason"), str)
 
 
 def index_name(shard_name: str) -> str:

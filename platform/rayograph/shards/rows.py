@@ -3,14 +3,15 @@
 Shapes: n rows, m ≥ n rows of a batch, s bytes.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
 import xxhash
 
 from rayograph.errors import DataError
+from rayograph.shards.headers import printable
 from rayograph.shards.index import Members
 from rayograph.shards.sample import Sample
 
@@ -25,6 +26,8 @@ class Rows:
     blobs: Sequence[bytes]
     starts: Sequence[int]
     which: np.ndarray
+    class_numbers: Mapping[str, int] = field(default_factory=dict)
+    """Where `cls` members hold names: what is read in their place."""
 
     def __len__(self) -> int:
         return len(self.keys)
@@ -32,6 +35,10 @@ class Rows:
     def has(self, extension: str) -> bool:
         """Whether every row has a member of this extension."""
         return extension in self.members and self.members[extension].complete
+
+    def place(self, row: int) -> str:
+        """Shard and key of a row, for messages."""
+        return f"{self.uri}: sample {printable(self.keys[row])}"
 
     def sample(self, row: int) -> Sample:
         """Raises DataError naming the sample if its bytes are not the ones that were indexed."""
@@ -52,7 +59,7 @@ class Rows:
         data = self.blobs[which][start : start + size]
         if xxhash.xxh3_64_intdigest(data) != checksum:
             raise DataError(self._differs(row, extension))
-        return data
+        return self._numbered(row, data) if extension == "cls" and self.class_numbers else data
 
     def scatter(self, extension: str, out: np.ndarray, places: np.ndarray, prefix: bytes = b"") -> bool:
         """Writes what follows `prefix` in each member into rows `places` of `out` (m, s) uint8, a range at a time.
@@ -76,6 +83,8 @@ class Rows:
 
     def numbers(self, extension: str) -> np.ndarray | None:
         """(n,) int64 of members that are all decimal digits, parsed at once; None where one is anything else."""
+        if extension == "cls" and self.class_numbers:
+            return None
         columns, values = self.members[extension], np.zeros(len(self), np.int64)
         for number in np.unique(self.which).tolist():
             data = np.frombuffer(self.blobs[number], np.uint8)
@@ -93,7 +102,13 @@ class Rows:
         """Some of the rows, over the same bytes."""
         members = {extension: columns[chosen] for extension, columns in self.members.items()}
         keys = [self.keys[row] for row in chosen.tolist()]
-        return Rows(self.uri, keys, members, self.blobs, self.starts, self.which[chosen])
+        return Rows(self.uri, keys, members, self.blobs, self.starts, self.which[chosen], self.class_numbers)
+
+    def _numbered(self, row: int, data: bytes) -> bytes:
+        number = self.class_numbers.get(data.decode(errors="replace").strip())
+        if number is None:
+            raise DataError(f"{self.place(row)}: expected one of {len(self.class_numbers)} classes, got {data[:40]!r}")
+        return str(number).encode()
 
     def _check(self, extension: str, rows: np.ndarray, contents: np.ndarray) -> None:
         digests = np.fromiter(map(xxhash.xxh3_64_intdigest, contents), np.uint64, len(contents))
@@ -109,7 +124,7 @@ class Rows:
         }
 
     def _differs(self, row: int, extension: str) -> str:
-        return f"{self.uri}: sample {self.keys[row]}: its .{extension} differs from what was indexed (checksum)"
+        return f"{self.place(row)}: its .{extension} differs from what was indexed (checksum)"
 
 
 def _table(data: np.ndarray, offsets: np.ndarray, width: int) -> np.ndarray:

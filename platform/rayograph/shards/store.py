@@ -28,15 +28,17 @@ def put_shard(
 ) -> ShardIndex:
     """Writes a shard, then its index, whose presence says that the shard is whole. Writing twice changes nothing.
 
-    The first shard stands where another comes with other bytes (rounding, a signature's time), and so does its index.
+    The first shard stands where another comes with other bytes (rounding, a signature's time), and so does its index,
+    which is the one that is returned.
     """
     data, index = write_shard(samples, facts)
     if not artifact.store.put_if_absent(artifact.key(name), data):
         there = scan_shard(artifact.store, artifact.key(name))
         if there.sha256 != index.sha256:
             index = replace(there, facts=facts or {})
-    artifact.store.put_if_absent(artifact.key(index_name(name)), index.to_bytes())
-    return index
+    if artifact.store.put_if_absent(artifact.key(index_name(name)), index.to_bytes()):
+        return index
+    return read_index(artifact, name)
 
 
 def read_index(artifact: Artifact, name: str) -> ShardIndex:

@@ -10,4 +10,4 @@ from rayograph.stages.resolve import ResolvedStage
 def plan_of(stage: ResolvedStage, declared: Sample) -> Plan:
     """The committed plan, made now where there is none. Raises DataError for the first bad row of the request."""
     model, trained = stage.input("model")
-    return freeze(stage.artifact, declared, stage.seed, ModelTraits.of(model, trained), stage.scale.endpoint_url)
+    return freeze(stage.artifact, declared, stage.seed, ModelTraits.of(model, trained), stage.scale.access)

@@ -50,7 +50,7 @@ class StoreDesk:
     ) -> None:
         self._store, self._scale = store, scale.model_copy(update={"store": store.uri})
         self._start, self._draw_again, self._prepare = start, draw_again, prepare
-        self._allowed = [store.uri, *(open_store(uri, scale.endpoint_url).uri for uri in allowed)]
+        self._allowed = [store.uri, *(open_store(uri, scale.access).uri for uri in allowed)]
         self._catalogue = Catalogue(store)
         self._lineages: Recent[str, list[Ancestor]] = Recent(256)
         self._class_names: Recent[str, list[str]] = Recent(1024)
@@ -131,10 +131,10 @@ class StoreDesk:
         if known is not None:
             return known
         if self._catalogue.manifest(artifact) is not None:
-            found = [_ancestor(*pair) for pair in ancestors(artifact, self._scale.endpoint_url)]
+            found = [_ancestor(*pair) for pair in ancestors(artifact, self._scale.access)]
             return self._lineages.put(artifact.path, found)
         stage = self._resolve(read_job(artifact))
-        rest = ancestors(stage.inputs["model"], self._scale.endpoint_url)
+        rest = ancestors(stage.inputs["model"], self._scale.access)
         return [_unfinished(stage), *(_ancestor(*pair) for pair in rest)]
 
     def draw_again(self, artifact: Artifact, number: int) -> tuple[np.ndarray, bytes, dict[str, Any]]:
@@ -174,7 +174,7 @@ class StoreDesk:
 
     def _permitted(self, field: str, given: str) -> str:
         try:
-            uri = open_store(given, self._scale.endpoint_url).uri
+            uri = open_store(given, self._scale.access).uri
         except StorageError as error:
             raise ConfigError(f"{field}: {error}") from error
         if not any(uri == place or uri.startswith(f"{place.rstrip('/')}/") for place in self._allowed):

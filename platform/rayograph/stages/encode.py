@@ -2,11 +2,15 @@
 
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 from rayograph.config import Encode
+from rayograph.errors import DataError
+from rayograph.ingest.decoding import require_few
 from rayograph.ingest.encoding import ShardEncoder, latent_scale
 from rayograph.runs.artifact import Artifact
 from rayograph.runs.manifest import TRAIN
+from rayograph.shards.committed import Shards
 from rayograph.shards.index import ShardIndex
 from rayograph.stages.cluster import require
 from rayograph.stages.outcome import Outcome
@@ -15,7 +19,10 @@ from rayograph.stages.resolve import ResolvedStage
 
 
 def run_encode(stage: ResolvedStage, declared: Encode) -> Outcome:
-    """Encodes the training split; facts are the latents' statistics and the classes' names."""
+    """Encode the training split; facts are the latents' statistics, the classes' names, and what was left out.
+
+    Raises DataError once more samples are left out than `bad_sample_limit`, naming the first with its shard and key.
+    """
     from rayograph.ingest.streams import each_with
 
     images, packed = stage.input("images")
@@ -28,7 +35,7 @@ def run_encode(stage: ResolvedStage, declared: Encode) -> Outcome:
 
     worker = partial(
         _encoder,
-        images,
+        Shards.of(images, packed, shards, scale.access),
         autoencoder,
         stage.artifact,
         size,
@@ -36,9 +43,11 @@ def run_encode(stage: ResolvedStage, declared: Encode) -> Outcome:
         stage.seed,
         scale.device,
         pool.threads_per_actor,
+        declared.bad_sample_limit,
     )
     outcome = Outcome()
-    facts = []
+    facts: list[dict[str, Any]] = []
+    rejected: list[dict[str, str]] = []
     with Recorder(stage, "images", sum(shard.samples for shard in shards)) as recorder:
         names = [shard.path for shard in shards]
         done = each_with(names, worker, cpus=pool.cpus_per_actor, gpus=scale.gpus, actors=pool.actors)
@@ -46,9 +55,17 @@ def run_encode(stage: ResolvedStage, declared: Encode) -> Outcome:
             index = ShardIndex.from_bytes(data, shard.path)
             outcome.add_shard(stage, shard.path, TRAIN, index)
             facts.append(index.facts)
-            recorder.progress.advance_to(recorder.progress.done + len(index))
+            for row in index.facts.get("rejected", []):
+                recorder.progress.say(f"left out: {row['reason']}")
+                rejected.append(row)
+            require_few(rejected, declared.bad_sample_limit)
+            recorder.progress.advance_to(recorder.progress.done + shard.samples)
+    facts = [fact for fact in facts if fact["places"]]
+    if not facts:
+        raise DataError(f"{images.uri}: expected images in the {TRAIN} split, got none that can be decoded")
     found = latent_scale(facts)
     outcome.facts = {
+        "rejected": rejected,
         "class_names": packed.facts["class_names"],
         "latent_shape": facts[0]["latent_shape"],
         "latent_mean": list(found.mean),
@@ -58,7 +75,7 @@ def run_encode(stage: ResolvedStage, declared: Encode) -> Outcome:
 
 
 def _encoder(
-    images: Artifact,
+    images: Shards,
     autoencoder: Artifact,
     target: Artifact,
     size: int,
@@ -66,9 +83,10 @@ def _encoder(
     seed: int,
     device: str,
     threads: int,
+    bad_sample_limit: int,
 ) -> Callable[[str], bytes]:
     import torch
 
     torch.set_num_threads(threads)
-    encoder = ShardEncoder(images, autoencoder, target, size, batch_size, seed, device)
+    encoder = ShardEncoder(images, autoencoder, target, size, batch_size, seed, device, bad_sample_limit)
     return lambda name: encoder(name).to_bytes()

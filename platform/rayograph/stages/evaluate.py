@@ -8,6 +8,7 @@ import numpy as np
 import yaml
 
 from rayograph.config import Evaluate, Sample, Scale
+from rayograph.errors import DataError
 from rayograph.runs.artifact import REPORT, Artifact
 from rayograph.runs.manifest import HELD_OUT, TRAIN, Manifest
 from rayograph.runs.tracking import read_metrics
@@ -53,6 +54,11 @@ def run_evaluate(stage: ResolvedStage, declared: Evaluate) -> Outcome:
         recorder.progress.advance_to(2)
         generated = gather_images(samples, drawn, SPLIT, size, scale)
         recorder.progress.advance_to(3)
+        rejected = [str(reason) for part in (train, held_out, generated) for reason in part["rejected"]]
+        for reason in rejected:
+            recorder.progress.say(f"left out: {reason}")
+        if len(rejected) > declared.bad_sample_limit:
+            raise DataError(f"{rejected[0]} ({len(rejected)} rejected, bad_sample_limit {declared.bad_sample_limit})")
         strip = _denoising(stage, drawn)
         recorder.progress.advance_to(4)
         settings = MeasureSettings(
@@ -69,7 +75,7 @@ def run_evaluate(stage: ResolvedStage, declared: Evaluate) -> Outcome:
         pixels, classes = generated["pixels"], generated.get("classes")
         rows = samples_by_class(pixels, classes, COLUMNS) if classes is not None else []
         pairs = slice(0, 2 * COLUMNS)
-        ancestry = ancestors(samples, scale.endpoint_url)
+        ancestry = ancestors(samples, scale.access)
         report = Report(
             job=stage.job.name,
             measures=measures,
@@ -100,7 +106,7 @@ def run_evaluate(stage: ResolvedStage, declared: Evaluate) -> Outcome:
     text = json.dumps(figures, allow_nan=False, indent=2).encode()
     return Outcome(
         files=[stage.artifact.write(FIGURES, text), stage.artifact.write(REPORT, render(report).encode())],
-        facts=figures | circumstances(report),
+        facts=figures | circumstances(report) | {"rejected": rejected},
     )
 
 
@@ -161,7 +167,7 @@ def _curves(ancestry: Ancestry, scale: Scale) -> list[Any]:
     curves = []
     for uri, manifest in reversed(ancestry):
         if manifest.kind in CURVES:
-            rows = read_metrics(Artifact(open_store(uri, scale.endpoint_url), ""))
+            rows = read_metrics(Artifact(open_store(uri, scale.access), ""))
             curves += [
                 TrainingCurves(manifest.stage, title, rows, series, logarithmic)
                 for title, series, logarithmic in CURVES[manifest.kind]

@@ -1,104 +1,125 @@
 """`rayograph index`: a folder of shards that others made becomes an artifact, as if `pack` had made it.
 
 Each tar gets a sidecar (shards/scan.py), by Ray Data tasks, one shard each; then a manifest makes them count. The tars
-stay where and as they are.
+stay where and as they are; those of a place that one may only read get sidecars and manifest elsewhere.
 """
 
 import json
 import time
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from fnmatch import fnmatchcase
 from functools import partial
 from typing import Any
 
 from rayograph.config import Scale
-from rayograph.errors import ConfigError, DataError, MissingObjectError, StorageError
+from rayograph.errors import ConfigError, DataError, StorageError
+from rayograph.ingest.indexing import Folder, Shard, index_shard
 from rayograph.runs.artifact import MANIFEST, Artifact
 from rayograph.runs.digests import digest_of
 from rayograph.runs.environment import machine, versions
 from rayograph.runs.manifest import HELD_OUT, TRAIN, FileRecord, Manifest, ShardRecord
 from rayograph.runs.progress import Progress
-from rayograph.shards.index import ShardIndex, index_name
-from rayograph.shards.scan import LARGEST_CLASS, scan_shard
-from rayograph.shards.store import fetch_rows
+from rayograph.shards.classes import combined, from_fact
+from rayograph.shards.committed import INDEXED, TAR, Shards
+from rayograph.shards.ignored import is_ignored
+from rayograph.shards.scan import CLASSES, PASSED_OVER, REJECTED
+from rayograph.shards.spot_check import still_holds
 from rayograph.stages.cluster import connect, inside_submitted_job
-from rayograph.storage import open_store
 
-TAR = ".tar"
 _COMPRESSED = (".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".tar.zst")
-STAGE = "index"
 
-MOST_CLASSES = 65_536
-"""Larger numbers are taken for something else's, such as identifiers, and the data for data without classes."""
-
-
-@dataclass(frozen=True)
-class Shard:
-    """A tar below the folder; `size` in bytes."""
-
-    name: str
-    size: int
-    split: str
+AT_ONCE = 16
+"""Shards that are compared with their sidecars side by side: an object store answers late but to many at once."""
 
 
-def index_folder(uri: str, scale: Scale, *, held_out: str | None, bad_sample_limit: int, again: bool) -> Manifest:
+def index_folder(
+    uri: str, scale: Scale, *, held_out: str | None, bad_sample_limit: int, again: bool, to: str | None = None
+) -> Manifest:
     """Indexes every tar below `uri` and commits; finds it committed, unless `again`.
 
-    Shards whose path (or, for a pattern without '/', whose name) matches `held_out` are the held-out split; None is
-    what the manifest was made with, or no such split. A shard with a sidecar for its size is not read again. Raises
-    DataError for a shard that cannot be read, for more rejected samples than `bad_sample_limit`, and for shards that
-    are not the committed ones.
+    Sidecars and manifest go beside the tars, or below `to`. Shards whose path (or, for a pattern without '/', whose
+    name) matches `held_out` are the held-out split; None is what the manifest was made with, or no such split. A shard
+    whose sidecar still holds (shards/spot_check.py) is not read again. Raises DataError for a shard that cannot be
+    read, for more rejected samples than `bad_sample_limit`, and for shards that are not the committed ones.
     """
     started = time.monotonic()
-    if inside_submitted_job() and "://" not in uri and not uri.startswith(("/", "~")):
-        raise StorageError(f"expected an absolute path or a URI inside a submitted job, got {uri!r}")
-    artifact = Artifact(open_store(uri, scale.endpoint_url), "")
-    before = artifact.manifest()
-    if before is not None and before.stage != STAGE:
-        raise DataError(f"{artifact.uri}: expected a folder of shards, found {before.kind} of the job {before.job}")
-    pattern = (before.facts["held_out"] if before is not None else "") if held_out is None else held_out
-    shards = _shards_below(artifact, pattern)
+    for place in filter(None, (uri, to)):
+        if inside_submitted_job() and "://" not in place and not place.startswith(("/", "~")):
+            raise StorageError(f"expected an absolute path or a URI inside a submitted job, got {place!r}")
+    folder = Folder.open(uri, to, scale)
+    before = folder.artifact.manifest()
+    if before is not None:
+        _check_indexed(folder, before)
+    pattern = (str(before.facts.get("held_out", "")) if before is not None else "") if held_out is None else held_out
+    shards, ignored = _shards_below(folder.tars, pattern)
     if before is not None and not again:
-        _check_same(artifact, before, shards)
+        _check_same(folder.artifact, before, shards)
+        _check_contents(folder, before, shards, scale)
         return before
-    artifact.store.check_access()
+    folder.artifact.store.check_access()
     connect(scale)
-    found = _index_all(artifact, shards, scale, bad_sample_limit)
-    manifest = _manifest(artifact, shards, found, pattern, round(time.monotonic() - started, 3))
+    found = _index_all(folder, shards, scale, bad_sample_limit, again)
+    manifest = _manifest(folder, shards, found, pattern, ignored, round(time.monotonic() - started, 3))
     if before is None:
-        return artifact.commit(manifest)
-    artifact.write(MANIFEST, manifest.model_dump_json(indent=1).encode())
+        return folder.artifact.commit(manifest)
+    folder.artifact.write(MANIFEST, manifest.model_dump_json(indent=1).encode())
     return manifest
 
 
 def summary(artifact_uri: str, manifest: Manifest) -> list[str]:
-    """What the command prints: how much there is, what was left out, and where."""
+    """What the command prints: how much there is, what was left out or passed over, and where."""
     size = sum(file.bytes for file in manifest.files if file.path.endswith(TAR))
+    facts = manifest.facts
     lines = [f"{len(manifest.shards):,} shards, {manifest.samples:,} samples, {size:,} bytes"]
-    if rejected := manifest.facts["rejected"]:
+    if rejected := facts["rejected"]:
         lines.append(f"{len(rejected):,} samples rejected, named in {MANIFEST}; the first: {rejected[0]['reason']}")
+    if facts.get("classes") == "name":
+        names = facts["class_names"]
+        lines.append(f"{len(names):,} classes by name: {', '.join(names[:8])}{', …' * (len(names) > 8)}")
+    if unlabelled := facts.get("unlabelled"):
+        lines.append(f"no classes: {unlabelled:,} of {manifest.samples:,} samples have none")
+    if passed := facts.get("passed_over"):
+        lines.append(f"passed over: {', '.join(f'{kind} {count:,}' for kind, count in passed.items())}")
     return [*lines, artifact_uri]
 
 
-def _shards_below(artifact: Artifact, pattern: str) -> list[Shard]:
-    """Every tar, by name. Raises DataError for none, ConfigError where `pattern` matches none or all."""
-    sizes = {info.key: info.size for info in artifact.store.list()}
+def _shards_below(tars: Artifact, pattern: str) -> tuple[list[Shard], int]:
+    """Every tar, by name, and how many others are hidden.
+
+    Raises DataError for none, ConfigError where `pattern` matches none or all.
+    """
+    sizes = {info.key: info.size for info in tars.store.list()}
+    tar_names = [name for name in sizes if name.endswith(TAR)]
 
     def split(name: str) -> str:
         matched = fnmatchcase(name if "/" in pattern else name.rpartition("/")[2], pattern)
         return HELD_OUT if matched else TRAIN
 
-    shards = [Shard(name, size, split(name)) for name, size in sizes.items() if name.endswith(TAR)]
+    shards = [
+        Shard(name, size, split(name)) for name, size in sizes.items() if name.endswith(TAR) and not is_ignored(name)
+    ]
     if not shards:
         packed = sum(name.endswith(_COMPRESSED) for name in sizes)
         hint = f" but {packed:,} compressed ones: single samples cannot be read from them" if packed else ""
-        raise DataError(f"{artifact.uri}: expected shards (*{TAR}), found none{hint}")
+        raise DataError(f"{tars.uri}: expected shards (*{TAR}), found none{hint}")
     matched = sum(shard.split == HELD_OUT for shard in shards)
     if pattern and matched in (0, len(shards)):
         raise ConfigError(f"--held-out {pattern}: expected some of {len(shards):,} shards to match, got {matched:,}")
-    return shards
+    return shards, len(tar_names) - len(shards)
+
+
+def _check_indexed(folder: Folder, before: Manifest) -> None:
+    """Raises DataError for a manifest that is not of these shards' index."""
+    if before.stage != INDEXED:
+        raise DataError(
+            f"{folder.artifact.uri}: expected a folder of shards, found {before.kind} of the job {before.job}"
+        )
+    if before.base_uri != folder.base_uri:
+        there, here = (uri or "beside it" for uri in (before.base_uri, folder.base_uri))
+        raise DataError(f"{folder.artifact.uri}: expected an index of shards {here}, found one of shards {there}")
 
 
 def _check_same(artifact: Artifact, manifest: Manifest, shards: Sequence[Shard]) -> None:
@@ -122,16 +143,34 @@ def _check_same(artifact: Artifact, manifest: Manifest, shards: Sequence[Shard])
         )
 
 
-def _index_all(artifact: Artifact, shards: Sequence[Shard], scale: Scale, limit: int) -> list[dict[str, Any]]:
-    """What `_index` tells of each shard."""
+def _check_contents(folder: Folder, manifest: Manifest, shards: Sequence[Shard], scale: Scale) -> None:
+    """Raises DataError, naming the first, for an index that is not the manifest's, or a tar that is not the index's."""
+    listed = {shard.path for shard in manifest.shards}
+    committed = Shards.of(folder.artifact, manifest, manifest.shards, scale.access)
+
+    def changed(shard: Shard) -> bool:
+        return not still_holds(folder.tars, shard.name, committed.index(shard.name), shard.size)
+
+    mine = [shard for shard in shards if shard.name in listed]
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        for shard, differs in zip(mine, pool.map(changed, mine), strict=True):
+            if differs:
+                raise DataError(
+                    f"{folder.tars.store.uri_of(folder.tars.key(shard.name))}: expected the shard that was indexed at "
+                    f"{manifest.created}, got another of the same size: --again makes the manifest anew"
+                )
+
+
+def _index_all(folder: Folder, shards: Sequence[Shard], scale: Scale, limit: int, again: bool) -> list[dict[str, Any]]:
+    """What `index_shard` tells of each shard."""
     from rayograph.ingest.streams import each
 
-    progress = Progress(STAGE, "shards", len(shards))
+    progress = Progress(INDEXED, "shards", len(shards))
     found: list[dict[str, Any]] = []
     rejected: list[dict[str, str]] = []
-    for data in each(shards, partial(_index, artifact), scale.ingest):
+    for data in each(shards, partial(index_shard, folder, again), scale.ingest):
         found.append(json.loads(data))
-        rejected += found[-1]["rejected"]
+        rejected += found[-1][REJECTED]
         if len(rejected) > limit:
             raise DataError(
                 f"{rejected[0]['reason']} ({len(rejected):,} samples rejected so far, --bad-sample-limit {limit})"
@@ -140,50 +179,8 @@ def _index_all(artifact: Artifact, shards: Sequence[Shard], scale: Scale, limit:
     return found
 
 
-def _index(artifact: Artifact, shard: Shard) -> bytes:
-    """Makes one shard's sidecar, or finds it made; what the manifest needs of it, as JSON."""
-    index, data = _sidecar(artifact, shard)
-    tar = FileRecord(path=shard.name, bytes=index.size, sha256=index.sha256)
-    told = {
-        "files": [tar.model_dump(), artifact.record(index_name(shard.name), data).model_dump()],
-        "samples": len(index),
-        "rejected": index.facts.get("rejected", []),
-        LARGEST_CLASS: _largest_class(artifact, shard.name, index),
-    }
-    return json.dumps(told).encode()
-
-
-def _sidecar(artifact: Artifact, shard: Shard) -> tuple[ShardIndex, bytes]:
-    store, key = artifact.store, artifact.key(index_name(shard.name))
-    try:
-        data = store.read(key)
-    except MissingObjectError:
-        index = scan_shard(store, artifact.key(shard.name))
-        data = index.to_bytes()
-        store.put_if_absent(key, data)
-        return index, data
-    index = ShardIndex.from_bytes(data, store.uri_of(key))
-    if index.size != shard.size:  # the shard was replaced
-        index = scan_shard(store, artifact.key(shard.name))
-        data = index.to_bytes()
-        store.put(key, data)
-    return index, data
-
-
-def _largest_class(artifact: Artifact, name: str, index: ShardIndex) -> int | None:
-    """As the scan found it; from the members themselves where the sidecar is of `pack`."""
-    if LARGEST_CLASS in index.facts:
-        known: int | None = index.facts[LARGEST_CLASS]
-        return known
-    if not len(index) or "cls" not in index.members or not index.members["cls"].complete:
-        return None
-    classes = ShardIndex(index.size, index.sha256, index.keys, {"cls": index.members["cls"]})
-    numbers = fetch_rows(artifact, name, classes, range(len(index))).numbers("cls")
-    return None if numbers is None else int(numbers.max())
-
-
 def _manifest(
-    artifact: Artifact, shards: Sequence[Shard], found: Sequence[dict[str, Any]], held_out: str, seconds: float
+    folder: Folder, shards: Sequence[Shard], found: Sequence[dict[str, Any]], held_out: str, hidden: int, seconds: float
 ) -> Manifest:
     """Shards without a sample are among the files, but no shards to draw from. Raises DataError if no other is left."""
     records = [
@@ -193,12 +190,13 @@ def _manifest(
     ]
     for split in {shard.split for shard in shards}:
         if not any(record.split == split for record in records):
-            raise DataError(f"{artifact.uri}: expected samples in the {split} shards, got none")
+            raise DataError(f"{folder.tars.uri}: expected samples in the {split} shards, got none")
     files = [FileRecord.model_validate(file) for told in found for file in told["files"]]
     contents = [(s.name, s.split, told["files"][0]["sha256"]) for s, told in zip(shards, found, strict=True)]
+    passed_over = sum((Counter(told[PASSED_OVER]) for told in found), Counter({"hidden tars": hidden}))
     return Manifest(
-        job=artifact.uri.rstrip("/").rpartition("/")[2],
-        stage=STAGE,
+        job=folder.tars.uri.rstrip("/").rpartition("/")[2],
+        stage=INDEXED,
         kind="pack",
         key=digest_of(contents)[:16],
         seed=0,
@@ -206,13 +204,15 @@ def _manifest(
         scale={},
         parents=[],
         files=files,
+        base_uri=folder.base_uri,
         shards=records,
         facts={
-            "class_names": _class_names([told[LARGEST_CLASS] for told in found if told["samples"]]),
+            **_class_facts(folder, shards, found),
             "image_size": None,
             "resize": "none",
             "held_out": held_out,
-            "rejected": [row for told in found for row in told["rejected"]],
+            REJECTED: [row for told in found for row in told[REJECTED]],
+            **({PASSED_OVER: dict(sorted((+passed_over).items()))} if +passed_over else {}),
         },
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         seconds=seconds,
@@ -221,9 +221,16 @@ def _manifest(
     )
 
 
-def _class_names(largest: Sequence[int | None]) -> list[str]:
-    """Every number up to the largest class; none unless every sample has one."""
-    known = [number for number in largest if number is not None]
-    if len(known) < len(largest) or max(known) >= MOST_CLASSES:
-        return []
-    return [str(number) for number in range(max(known) + 1)]
+def _class_facts(folder: Folder, shards: Sequence[Shard], found: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """The classes' names; where members hold no numbers, what they hold, and how many samples have none at all."""
+    parts = []
+    for shard, told in zip(shards, found, strict=True):
+        classes = from_fact(told[CLASSES])
+        if told["samples"] and classes is not None:
+            parts.append((folder.tars.store.uri_of(folder.tars.key(shard.name)), classes))
+    names, held = combined(parts)
+    labelled = any(classes.largest is not None or classes.names != [] for _, classes in parts)
+    facts: dict[str, Any] = {"class_names": names}
+    if held != "number" and labelled:
+        facts |= {CLASSES: held, "unlabelled": sum(classes.missing for _, classes in parts)}
+    return facts

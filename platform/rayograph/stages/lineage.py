@@ -2,12 +2,12 @@
 
 from rayograph.runs.artifact import Artifact
 from rayograph.runs.manifest import Manifest
-from rayograph.storage import open_store
+from rayograph.storage import Access, open_store
 
 Ancestry = list[tuple[str, Manifest]]
 
 
-def ancestors(artifact: Artifact, endpoint_url: str | None) -> Ancestry:
+def ancestors(artifact: Artifact, endpoint_url: Access) -> Ancestry:
     """(URI, manifest) of the artifact and of all its ancestors, each once and after everything made from it."""
     found: dict[str, Manifest] = {}
     finished: list[str] = []

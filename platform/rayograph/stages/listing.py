@@ -9,7 +9,7 @@ from rayograph.runs.artifact import MANIFEST, RESOLVED, Artifact
 from rayograph.runs.job_record import read_job
 from rayograph.runs.manifest import Manifest
 from rayograph.shards.index import SUFFIX
-from rayograph.storage import ObjectStore
+from rayograph.storage import Access, ObjectStore
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ def list_artifacts(store: ObjectStore) -> Iterator[str]:
         raise DataError(f"{store.uri}: expected artifacts, found none")
 
 
-def verify(store: ObjectStore) -> Iterator[str]:
+def verify(store: ObjectStore, access: Access = None) -> Iterator[str]:
     """Yield a line for each committed artifact below that is whole. Raises DataError with every problem found."""
     problems: list[str] = []
     found = False
@@ -79,7 +79,7 @@ def verify(store: ObjectStore) -> Iterator[str]:
         if manifest is None:
             continue
         found = True
-        wrong = list(artifact.problems(manifest))
+        wrong = list(artifact.problems(manifest, access))
         problems += wrong
         if not wrong:
             yield (

@@ -24,7 +24,8 @@ class Outcome:
     def add_shard(self, stage: ResolvedStage, name: str, split: str, index: ShardIndex) -> None:
         files, shard = shard_files(stage.artifact, name, split, index)
         self.files += files
-        self.shards.append(shard)
+        if shard.samples:  # one whose samples were all left out is no shard to draw from
+            self.shards.append(shard)
 
 
 def commit(stage: ResolvedStage, outcome: Outcome, started: float) -> Manifest:

@@ -18,7 +18,7 @@ def run_pack(stage: ResolvedStage, declared: Pack) -> Outcome:
     """Raises DataError once more images are rejected than `bad_sample_limit` allows, naming the first of them."""
     from rayograph.ingest.streams import each
 
-    source = open_source(declared.source, stage.scale.endpoint_url)
+    source = open_source(declared.source, stage.scale.access)
     tasks = source.tasks(declared.samples_per_shard, declared.held_out_fraction)
     work = partial(pack_task, stage.artifact, source, declared)
     packed = Packed(stage, declared)

@@ -107,7 +107,7 @@ def _open(scale: Scale) -> ObjectStore:
             f"store: expected an absolute path or a URI inside a submitted job, got {scale.store!r}: "
             "it would be lost with the job's working directory"
         )
-    store = open_store(scale.store, scale.endpoint_url)
+    store = open_store(scale.store, scale.access)
     store.check_access()
     return store
 

@@ -83,7 +83,7 @@ def _sampling(job: Job, name: str, stage: Sample, scale: Scale) -> None:
 
     multiple = autoencoder.network.downsampling_factor * 2 ** (len(trained.network.block_out_channels) - 1)
     steps = trained.noise_schedule.num_train_timesteps
-    glance(stage, name, ModelTraits(trained.network.num_classes, None, side, multiple, steps), scale.endpoint_url)
+    glance(stage, name, ModelTraits(trained.network.num_classes, None, side, multiple, steps), scale.access)
 
 
 def _evaluation(job: Job, name: str, stage: Evaluate) -> None:

@@ -5,6 +5,7 @@ from rayograph.errors import DataError
 from rayograph.ingest.contents import Content
 from rayograph.ingest.reading import PlannedReader
 from rayograph.runs.manifest import TRAIN
+from rayograph.shards.committed import Shards
 from rayograph.shards.plan import Plan
 from rayograph.shards.sequence import DataSet, slice_rows
 from rayograph.stages.resolve import ResolvedStage
@@ -12,7 +13,7 @@ from rayograph.stages.resolve import ResolvedStage
 
 def planned_reader(stage: ResolvedStage, recipe: Training, field: str, content: Content) -> PlannedReader:
     """Over the training split of all data sets of input `field`. Raises DataError for one that has none."""
-    sets, artifacts, names = [], [], []
+    sets, read = [], []
     for artifact, manifest, weight in stage.mixture(field):
         shards = manifest.split(TRAIN)
         samples = sum(shard.samples for shard in shards)
@@ -21,7 +22,6 @@ def planned_reader(stage: ResolvedStage, recipe: Training, field: str, content: 
         sizes = {file.path: file.bytes for file in manifest.files}
         rows = slice_rows(samples, sum(sizes[shard.path] for shard in shards), recipe.lanes)
         sets.append(DataSet(tuple(shard.samples for shard in shards), rows, weight))
-        artifacts.append(artifact)
-        names.append(tuple(shard.path for shard in shards))
+        read.append(Shards.of(artifact, manifest, shards, stage.scale.access))
     plan = Plan(tuple(sets), stage.seed, recipe.global_batch_size, recipe.lanes)
-    return PlannedReader(tuple(artifacts), tuple(names), plan, content)
+    return PlannedReader(tuple(read), plan, content)

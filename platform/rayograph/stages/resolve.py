@@ -15,7 +15,7 @@ from rayograph.runs.artifact import Artifact
 from rayograph.runs.digests import digest_of
 from rayograph.runs.job_record import JobRecord
 from rayograph.runs.manifest import Manifest, Parent
-from rayograph.storage import ObjectStore, open_store
+from rayograph.storage import Access, ObjectStore, open_store
 
 KEY_FORMAT = 3
 
@@ -70,7 +70,7 @@ def resolve(job: Job, scale: Scale, store: ObjectStore) -> dict[str, ResolvedSta
             if ref in resolved:
                 inputs[field], parent_keys[field] = resolved[ref].artifact, resolved[ref].key
             else:
-                inputs[field], parent_keys[field] = _outside(ref, kind, f"{name}.{field}", scale.endpoint_url)
+                inputs[field], parent_keys[field] = _outside(ref, kind, f"{name}.{field}", scale.access)
         weights = {
             field: list(given.values()) for field in stage.inputs if isinstance(given := getattr(stage, field), dict)
         }
@@ -92,7 +92,7 @@ def needed(job: Job, target: str) -> list[str]:
     return [name for name in job.stages if name in wanted]
 
 
-def _outside(uri: str, kind: str, where: str, endpoint_url: str | None) -> tuple[Artifact, str]:
+def _outside(uri: str, kind: str, where: str, endpoint_url: Access) -> tuple[Artifact, str]:
     artifact = Artifact(open_store(uri, endpoint_url), "")
     manifest = artifact.manifest()
     if manifest is None or manifest.kind != kind:

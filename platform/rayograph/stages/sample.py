@@ -43,7 +43,7 @@ def run_sample(stage: ResolvedStage, declared: Sample) -> Outcome:
         raise StoppedError(f"{stage.artifact.uri}: was cancelled; `rayograph resume` lets it go on")
     model, trained = stage.input("model")
     plan = plan_of(stage, declared)
-    before = ancestors(model, stage.scale.endpoint_url)
+    before = ancestors(model, stage.scale.access)
     data = sorted({manifest.digest for _, manifest in before if manifest.kind == "pack"})
     origin = Origin(stage.artifact.path, plan.digest, trained.digest, tuple(data))
     keep_origin(stage.artifact, origin, model.uri, declared.image, declared.marking)

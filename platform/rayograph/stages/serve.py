@@ -25,7 +25,7 @@ from rayograph.stages.cluster import LOCAL, connect
 from rayograph.stages.desk import StoreDesk
 from rayograph.stages.keeper import ensure
 from rayograph.stages.resolve import ResolvedStage
-from rayograph.storage import open_store
+from rayograph.storage import Access, open_store
 
 log = logging.getLogger(__name__)
 
@@ -41,7 +41,7 @@ def serve_http(scale: Scale, host: str, port: int, token_file: str | None, allow
     from ray import serve
 
     digest = _digest_of_token(host, token_file)
-    store = open_store(scale.store, scale.endpoint_url)
+    store = open_store(scale.store, scale.access)
     store.check_access()
     scale = scale.model_copy(update={"store": store.uri})
     connect(scale)
@@ -74,7 +74,7 @@ class Front:
 
     def __init__(self, scale: Scale, token_sha256: str | None, allowed: Sequence[str]) -> None:
         self._scale, self._token_sha256 = scale, token_sha256
-        self._store = open_store(scale.store, scale.endpoint_url)
+        self._store = open_store(scale.store, scale.access)
         self._desk = StoreDesk(
             self._store, scale, partial(_start, scale), partial(_draw_again_elsewhere, scale), allowed, prepare
         )
@@ -120,14 +120,12 @@ def _draw_again_elsewhere(scale: Scale, artifact: Artifact, number: int) -> tupl
 
     gpus = scale.sampling.gpus_per_replica or scale.gpus
     task = ray.remote(_draw_again).options(num_cpus=scale.sampling.cpus_per_replica, num_gpus=gpus, max_retries=2)
-    found: tuple[np.ndarray, bytes, dict[str, Any]] = ray.get(
-        task.remote(artifact, number, scale.endpoint_url, scale.device)
-    )
+    found: tuple[np.ndarray, bytes, dict[str, Any]] = ray.get(task.remote(artifact, number, scale.access, scale.device))
     return found
 
 
 def _draw_again(
-    artifact: Artifact, number: int, endpoint_url: str | None, device: str
+    artifact: Artifact, number: int, endpoint_url: Access, device: str
 ) -> tuple[np.ndarray, bytes, dict[str, Any]]:
     from rayograph.sampling.again import draw_again
 

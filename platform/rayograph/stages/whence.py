@@ -20,7 +20,7 @@ from rayograph.sampling.credentials import credentials_in
 from rayograph.sampling.provenance import record_in
 from rayograph.shards.images import render
 from rayograph.stages.lineage import Ancestry, ancestors
-from rayograph.storage import ObjectStore, open_store
+from rayograph.storage import Access, ObjectStore, open_store
 
 PACK, PLAN = "pack", "request/plan.json"
 ROUNDING, LOSSY_ROUNDING = 1, 8
@@ -42,7 +42,7 @@ class Asked:
     to: str | None = None
 
 
-def whence(uri: str, endpoint_url: str | None, asked: Asked) -> Iterator[str]:
+def whence(uri: str, endpoint_url: Access, asked: Asked) -> Iterator[str]:
     """What is known of the image at `uri`, a local path or a URI, a line each.
 
     Raises DataError for an image without a record, and, once everything is said, where the store disagrees with the
@@ -91,9 +91,7 @@ def _credentials(data: bytes, uri: str) -> str:
     return f"{who}: valid, " + ("and trusted here" if found.trusted else "by an issuer that is in no trust list here")
 
 
-def _in_store(
-    artifact: Artifact, record: dict[str, Any], endpoint_url: str | None, problems: list[str]
-) -> Iterator[str]:
+def _in_store(artifact: Artifact, record: dict[str, Any], endpoint_url: Access, problems: list[str]) -> Iterator[str]:
     """The artifact and everything it was made from; what differs from the record is added to `problems`."""
     manifest = artifact.manifest()
     if manifest is None:
@@ -132,7 +130,7 @@ def _drawn_again(
     record: dict[str, Any],
     data: bytes,
     uri: str,
-    endpoint_url: str | None,
+    endpoint_url: Access,
     target: str | None,
     problems: list[str],
 ) -> Iterator[str]:
@@ -167,7 +165,7 @@ def _difference(drawn: np.ndarray, given: np.ndarray) -> tuple[str, int]:
     return f"pixels differ by up to {largest} of 255, in {share:.2%} of them", largest
 
 
-def _place(uri: str, endpoint_url: str | None) -> tuple[ObjectStore, str]:
+def _place(uri: str, endpoint_url: Access) -> tuple[ObjectStore, str]:
     """The folder of a file, and its name."""
     folder, slash, name = uri.rpartition("/")
     if not name or folder.endswith(":/"):

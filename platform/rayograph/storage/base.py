@@ -1,11 +1,13 @@
 """What every store promises.
 
-A key is a '/'-separated path below the store's URI, and no key is the folder of another. Sizes, starts and lengths are
-bytes. Objects appear whole or not at all, and every failure is a `StorageError` in one line: which URI, what was
-asked, what the server said.
+A key is what follows the store's URI: a '/'-separated path in a folder, any text at all in an object store, where
+"p//x", "a/../y", "~" and "s3://b/c" are names like others. A key that is listed is a key of that store and of no other
+place. Sizes, starts and lengths are bytes. Objects appear whole or not at all, and every failure is a `StorageError`
+in one line: which URI, what was asked, what the server said.
 """
 
 import builtins
+import errno
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
@@ -15,6 +17,10 @@ from rayograph.errors import MissingObjectError, StorageError
 
 UNFINISHED = ".unfinished-"
 """Names that begin so belong to writes in progress: never listed, refused as keys."""
+
+
+NO_FILE = {errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ENXIO, errno.ELOOP, errno.ENAMETOOLONG}
+"""What operating systems say of a name that is no file's: a socket's, a link's to itself, one that none could have."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +41,10 @@ class Backend(Protocol):
 
     @property
     def uri(self) -> str: ...
+
+    @property
+    def flat(self) -> bool:
+        """Whether keys are mere names, so that '..' and '//' in one lead nowhere."""
 
     def objects(self, prefix: str) -> Iterator[ObjectInfo]: ...
 
@@ -72,7 +82,7 @@ class ObjectStore:
     def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
         """The objects at any depth whose keys begin with the string `prefix`, sorted by key; none where none is."""
         if prefix:
-            self._check_key(prefix.removesuffix("/"))
+            self._check_key(prefix.removesuffix("/") if not self.backend.flat else prefix.rstrip("/") or "any")
         return (info for info in self.backend.objects(prefix) if f"/{UNFINISHED}" not in f"/{info.key}")
 
     def folders(self, folder: str = "") -> builtins.list[str]:
@@ -154,7 +164,8 @@ class ObjectStore:
 
     def _check_key(self, key: str) -> str:
         parts = key.split("/")
-        if any(part in ("", ".", "..") or part.startswith(UNFINISHED) for part in parts) or "\0" in key:
+        astray = not self.backend.flat and any(part in ("", ".", "..") for part in parts)
+        if not key or key.endswith("/") or astray or any(part.startswith(UNFINISHED) for part in parts) or "\0" in key:
             raise StorageError(
                 f"{self.uri}: {key!r} is no key: expected a/b/c without empty, '.', '..' or hidden parts"
             )

@@ -1,18 +1,20 @@
 """Objects as files in a folder, also one that several machines mount."""
 
+import errno
 import fcntl
 import os
 import stat
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from io import FileIO
 from urllib.parse import unquote
 from uuid import uuid4
 
 import numpy as np
 
 from rayograph.errors import MissingObjectError, StorageError
-from rayograph.storage.base import UNFINISHED, ObjectInfo, join_uri
+from rayograph.storage.base import NO_FILE, UNFINISHED, ObjectInfo, join_uri
 
 DIRECT_BYTES = 8 << 20
 """From this size on, and so much at a time, bytes may go past the kernel's cache."""
@@ -25,6 +27,7 @@ class LocalFolder:
     """The folder `uri`, an absolute path; made by the first write."""
 
     uri: str
+    flat = False
 
     @classmethod
     def open(cls, uri: str) -> "LocalFolder":
@@ -58,21 +61,22 @@ class LocalFolder:
                 return
             raise
         # A folder sorts by its name with the slash, as its files' keys do: a.tar before a/b, and a/b before a0.
-        rows = sorted((key + "/" if entry.is_dir() else key, entry) for key, entry in entries)
+        rows = sorted((key + "/" if _is_folder(entry) else key, entry) for key, entry in entries)
         for key, entry in rows:
             if not key.startswith(prefix) or entry.name.startswith(UNFINISHED):
                 continue
-            with suppress(FileNotFoundError):  # deleted since the folder was read, or a link to nowhere
-                status = entry.stat()
-                if stat.S_ISREG(status.st_mode):
-                    yield ObjectInfo(key, status.st_size)
-                elif stat.S_ISDIR(status.st_mode):
-                    yield from self._walk(key[:-1], prefix, above | {(here.st_dev, here.st_ino)})
+            status = _status(entry)
+            if status is None:
+                continue
+            if stat.S_ISREG(status.st_mode):
+                yield ObjectInfo(key, status.st_size)
+            elif stat.S_ISDIR(status.st_mode):
+                yield from self._walk(key.rstrip("/"), prefix, above | {(here.st_dev, here.st_ino)})
 
     def folders(self, folder: str) -> Iterator[str]:
         missing = suppress(FileNotFoundError, NotADirectoryError)
         with _writing(self.uri, "list"), missing, os.scandir(self._path(folder)) as found:
-            yield from [entry.name for entry in found if entry.is_dir()]
+            yield from [entry.name for entry in found if _is_folder(entry)]
 
     def size(self, key: str) -> int:
         with _reading(join_uri(self.uri, key), "size"):
@@ -82,12 +86,13 @@ class LocalFolder:
         return status.st_size
 
     def read(self, key: str) -> bytes:
-        with _reading(join_uri(self.uri, key), "read"), open(self._path(key), "rb") as file:
+        with _reading(join_uri(self.uri, key), "read"), self._file(key) as file:
             return file.read()
 
     def read_ranges(self, key: str, ranges: Sequence[tuple[int, int]]) -> list[bytes]:
-        with _reading(join_uri(self.uri, key), "read"), open(self._path(key), "rb", buffering=0) as file:
-            return [_read_at(file.fileno(), start, length) for start, length in ranges]
+        with _reading(join_uri(self.uri, key), "read"), self._file(key) as file:
+            size = os.fstat(file.fileno()).st_size  # memory is set aside for what is there, not for what is asked
+            return [_read_at(file.fileno(), start, min(length, max(0, size - start))) for start, length in ranges]
 
     def put(self, key: str, data: bytes | memoryview) -> None:
         with _writing(join_uri(self.uri, key), "put"), self._unfinished(key, data) as unfinished:
@@ -114,6 +119,17 @@ class LocalFolder:
         return join_uri(self.uri, key) if key else self.uri
 
     @contextmanager
+    def _file(self, key: str) -> Iterator[FileIO]:
+        """The regular file `key`, unbuffered. Raises FileNotFoundError for any other kind.
+
+        A pipe that nobody writes to would hold up a plain open for ever.
+        """
+        with FileIO(os.open(self._path(key), os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)) as file:
+            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                raise FileNotFoundError(errno.ENOENT, "not a regular file")
+            yield file
+
+    @contextmanager
     def _unfinished(self, key: str, data: bytes | memoryview) -> Iterator[str]:
         """A hidden file beside `key` with `data` on the disk, then gone, and the folder's new entry on the disk."""
         folder = os.path.dirname(self._path(key))
@@ -135,6 +151,23 @@ class LocalFolder:
             os.fsync(entries)
         finally:
             os.close(entries)
+
+
+def _status(entry: os.DirEntry[str]) -> os.stat_result | None:
+    """What a folder's entry leads to; None where it was deleted since, or is a link to nowhere or to itself."""
+    try:
+        return entry.stat()
+    except OSError as error:
+        if error.errno in NO_FILE:
+            return None
+        raise
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link that leads to itself, or through what may not be entered
+        return False
 
 
 def _write(file: int, data: memoryview) -> None:
@@ -169,9 +202,9 @@ def _read_at(file: int, start: int, length: int) -> bytes:
 def _reading(uri: str, asked: str) -> Iterator[None]:
     try:
         yield
-    except (FileNotFoundError, NotADirectoryError, IsADirectoryError) as error:
-        raise MissingObjectError(f"{uri}: no such object") from error
     except OSError as error:
+        if error.errno in NO_FILE:
+            raise MissingObjectError(f"{uri}: no such object") from error
         raise StorageError(f"{uri}: {asked} failed ({error.strerror})") from error
 
 

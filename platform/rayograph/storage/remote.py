@@ -13,9 +13,11 @@ from typing import Any
 import fsspec
 
 from rayograph.errors import MissingObjectError, StorageError
-from rayograph.storage.base import ObjectInfo, join_uri
+from rayograph.storage.base import NO_FILE, ObjectInfo, join_uri
 
 _WRITABLE = {"memory", "gs", "gcs", "az", "abfs", "abfss"}
+_FLAT = {"gs", "gcs"}  # gcsfs escapes a key as a whole; with other filesystems '..' may lead out of the place
+_PLACES = {"local", "sftp", "ssh", "smb"}  # where more than files has names: a pipe would hold up a reader for ever
 # memory:// looks before it writes. It lives in one process, where a lock makes the two one step.
 _MEMORY = Lock()
 
@@ -28,6 +30,10 @@ class RemoteFolder:
         self._scheme = uri.partition("://")[0].lower()
         with _asking(self.uri, "open"):
             fsspec.get_filesystem_class(self._scheme)
+
+    @property
+    def flat(self) -> bool:
+        return self._scheme in _FLAT
 
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (self.uri,)
@@ -54,7 +60,11 @@ class RemoteFolder:
             filesystem.invalidate_cache()  # others write too
             found = filesystem.find(self._path(prefix.rpartition("/")[0]), detail=True)
             # Only what lies below: where the place itself is a file, fsspec gives that file.
-            rows = [(path[len(root) + 1 :], int(info["size"])) for path, info in found.items() if len(path) > len(root)]
+            rows = [
+                (path[len(root) + 1 :], int(info["size"]))
+                for path, info in found.items()
+                if len(path) > len(root) and info["type"] == "file"
+            ]
         for key, size in sorted(rows):
             if key.startswith(prefix) and not key.endswith("/"):
                 yield ObjectInfo(key, size)
@@ -80,15 +90,22 @@ class RemoteFolder:
             return int(info["size"])
 
     def read(self, key: str) -> bytes:
+        self._require_file(key)
         with _asking(join_uri(self.uri, key), "read"):
             return bytes(self._opened[0].cat_file(self._path(key)))
 
     def read_ranges(self, key: str, ranges: Sequence[tuple[int, int]]) -> list[bytes]:
         starts = [start for start, _ in ranges]
         ends = [start + length for start, length in ranges]
+        self._require_file(key)
         with _asking(join_uri(self.uri, key), "read"):
             paths = [self._path(key)] * len(ranges)
             return [bytes(answer) for answer in self._opened[0].cat_ranges(paths, starts, ends, on_error="raise")]
+
+    def _require_file(self, key: str) -> None:
+        """Raises MissingObjectError where a name may be of another kind, and is."""
+        if self._scheme in _PLACES:
+            self.size(key)
 
     def put(self, key: str, data: bytes | memoryview) -> None:
         with self._writing(key, "put"):
@@ -129,6 +146,13 @@ def _asking(uri: str, asked: str) -> Iterator[None]:
         raise
     except FileNotFoundError as error:
         raise MissingObjectError(f"{uri}: no such object") from error
+    except OSError as error:
+        if error.errno in NO_FILE:
+            raise MissingObjectError(f"{uri}: no such object") from error
+        raise StorageError(f"{uri}: {asked} failed ({_said(error)})") from error
     except Exception as error:  # each filesystem raises its own server's kind
-        said = " ".join(str(error).split()) or type(error).__name__
-        raise StorageError(f"{uri}: {asked} failed ({said})") from error
+        raise StorageError(f"{uri}: {asked} failed ({_said(error)})") from error
+
+
+def _said(error: Exception) -> str:
+    return " ".join(str(error).split()) or type(error).__name__

@@ -11,12 +11,14 @@ from typing import Any, TypeVar
 from uuid import uuid4
 
 from boto3.session import Session
+from botocore import UNSIGNED
 from botocore.config import Config
 from botocore.exceptions import ClientError, IncompleteReadError
 from botocore.parsers import ResponseParserError
 from botocore.session import get_session
 from botocore.utils import parse_timestamp
 
+from rayograph.config.s3 import S3Access
 from rayograph.errors import MissingObjectError, StorageError
 from rayograph.storage.base import ObjectInfo, join_uri
 from rayograph.storage.s3_errors import asking, status_of
@@ -48,20 +50,22 @@ class _Part:
 class S3Prefix:
     """The objects of one bucket below one prefix."""
 
-    def __init__(self, uri: str, endpoint_url: str | None = None) -> None:
-        """From `s3://bucket/prefix`. `endpoint_url` names an S3-compatible server; credentials never come this way."""
+    flat = True
+
+    def __init__(self, uri: str, access: S3Access) -> None:
+        """From `s3://bucket/prefix`. Credentials never come with `access`."""
         bucket, _, prefix = uri.partition("://")[2].partition("/")
         parts = [part for part in prefix.split("/") if part]
         if not bucket or any(part in (".", "..") for part in parts):
             raise StorageError(f"{uri}: expected s3://bucket/prefix")
         self.uri = "/".join(["s3:/", bucket, *parts])
-        self.endpoint_url = endpoint_url
+        self.access = access
         self._bucket = bucket
         self._root = "".join(f"{part}/" for part in parts)
         self._opened: tuple[int, Any] | None = None
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), (self.uri, self.endpoint_url)
+        return type(self), (self.uri, self.access)
 
     def __eq__(self, other: object) -> bool:
         """An address: what came through a pickle is the same, so that a cache on a worker knows it again."""
@@ -76,12 +80,16 @@ class S3Prefix:
         if opened is None or opened[0] != os.getpid():  # a fork has its parent's, whose connections it must not share
             environment = frozenset((name, value) for name, value in os.environ.items() if name.startswith("AWS_"))
             with asking(self.uri, "open"), _OPENING:  # or each of the first threads would make one
-                client = _shared_client(self.endpoint_url, READ_TIMEOUT_SECONDS, environment, os.getpid())
+                client = _shared_client(self.access, READ_TIMEOUT_SECONDS, environment, os.getpid())
             opened = self._opened = (os.getpid(), client)
         return opened[1]
 
+    @property
+    def _payer(self) -> dict[str, str]:
+        return {"RequestPayer": "requester"} if self.access.requester_pays else {}
+
     def _at(self, key: str) -> dict[str, str]:
-        return {"Bucket": self._bucket, "Key": self._root + key}
+        return {"Bucket": self._bucket, "Key": self._root + key, **self._payer}
 
     def objects(self, prefix: str) -> Iterator[ObjectInfo]:
         for page in self._pages({"Prefix": self._root + prefix}):
@@ -96,7 +104,7 @@ class S3Prefix:
                 yield row["Prefix"][len(above) : -1]
 
     def _pages(self, wanted: dict[str, str]) -> Iterator[dict[str, Any]]:
-        query = {"Bucket": self._bucket, **wanted}
+        query = {"Bucket": self._bucket, **wanted, **self._payer}
 
         def fetch() -> dict[str, Any]:
             page: dict[str, Any] = self._client.list_objects_v2(**query)
@@ -151,7 +159,7 @@ class S3Prefix:
             self._ask(key, "delete", lambda: self._client.delete_object(**self._at(key)))
 
     def _ask(self, key: str, asked: str, ask: Callable[[], _T]) -> _T:
-        return persist(self.endpoint_url, join_uri(self.uri, key) if key else self.uri, asked, ATTEMPTS, ask)
+        return persist(self.access.endpoint_url, join_uri(self.uri, key) if key else self.uri, asked, ATTEMPTS, ask)
 
     def _writer_of(self, key: str) -> str | None:
         with suppress(MissingObjectError):
@@ -203,9 +211,12 @@ class S3Prefix:
 # a process keeps them. Connections must not be shared over a fork, hence the process id.
 @lru_cache(maxsize=8)
 def _shared_client(
-    endpoint_url: str | None, read_timeout: float, environment: frozenset[tuple[str, str]], _process: int
+    access: S3Access, read_timeout: float, environment: frozenset[tuple[str, str]], _process: int
 ) -> Any:
-    names = {name for name, _ in environment}
+    names, endpoint_url = {name for name, _ in environment}, access.endpoint_url
+    addressing = access.addressing
+    if addressing == "auto" and (endpoint_url or names & _ENDPOINTS):
+        addressing = "path"  # few servers but Amazon's have a DNS name for each bucket
     config = Config(
         connect_timeout=CONNECT_TIMEOUT_SECONDS,
         read_timeout=read_timeout,
@@ -216,8 +227,8 @@ def _shared_client(
         # Older servers refuse the checksum trailers that are otherwise sent.
         request_checksum_calculation="when_required",
         response_checksum_validation="when_required",
-        # Few servers but Amazon's have a DNS name for each bucket.
-        s3={"addressing_style": "path"} if endpoint_url or names & _ENDPOINTS else None,
+        s3={"addressing_style": addressing},
+        signature_version=UNSIGNED if access.unsigned else None,
     )
     core = get_session()
     # Every answer holds the object's date, whose parsing takes a tenth of a request's processor time, again and again.

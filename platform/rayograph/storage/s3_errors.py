@@ -82,7 +82,7 @@ def asking(uri: str, asked: str, history: Callable[[], str] = _no_history) -> It
     except (NoCredentialsError, PartialCredentialsError) as error:
         raise StorageError(
             f"{uri}: {asked} failed: no credentials found: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, a profile "
-            "or a role"
+            "or a role; or, for a public bucket, `s3: {unsigned: true}` in the scale profile"
         ) from error
     except (EndpointConnectionError, ConnectTimeoutError) as error:
         raise StorageError(f"{uri}: {asked} failed: {said(error)}{history()}") from error

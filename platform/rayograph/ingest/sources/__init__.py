@@ -2,12 +2,13 @@
 
 from rayograph.config import ImageFolder, ParquetTable, SklearnDigits, WebDatasetShards
 from rayograph.ingest.sources.base import Boxes, Rejected, Row, Source, Task
+from rayograph.storage import Access
 
 __all__ = ["Boxes", "Rejected", "Row", "Source", "Task", "open_source"]
 
 
 def open_source(
-    declared: SklearnDigits | ImageFolder | ParquetTable | WebDatasetShards, endpoint_url: str | None
+    declared: SklearnDigits | ImageFolder | ParquetTable | WebDatasetShards, endpoint_url: Access
 ) -> Source:
     """The reader of a declared source. Raises DataError or StorageError for a place that is not there."""
     match declared:

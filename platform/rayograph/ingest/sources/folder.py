@@ -17,7 +17,7 @@ from rayograph.ingest.sources.listing import Listing
 from rayograph.ingest.sources.naming import KNOWN, choose
 from rayograph.ingest.sources.places import Places, ahead
 from rayograph.ingest.sources.tables import Cells, TableRows, cells_of, columns_to_read, holds_addresses, labels_of
-from rayograph.storage import ObjectStore, open_store
+from rayograph.storage import Access, ObjectStore, open_store
 from rayograph.storage.range_file import RangeFile
 
 IMAGE_EXTENSIONS = (".jpg", ".jpeg", ".png", ".webp")
@@ -32,7 +32,7 @@ class Folder:
 
     unit = "images"
 
-    def __init__(self, declared: ImageFolder, endpoint_url: str | None) -> None:
+    def __init__(self, declared: ImageFolder, endpoint_url: Access) -> None:
         store, columns, folder = open_store(declared.uri, endpoint_url), declared.columns, ""
         if declared.metadata is None:
             table, where = _listed(store, declared.uri), store.uri

@@ -18,6 +18,7 @@ from rayograph.ingest.sources.naming import choose
 from rayograph.ingest.sources.places import Places, ahead, files_below
 from rayograph.ingest.sources.tables import Cells, TableRows, cells_of, columns_to_read, holds_addresses, labels_of
 from rayograph.runs.digests import sha256
+from rayograph.storage import Access
 from rayograph.storage.range_file import RangeFile
 
 _BUFFER_BYTES = 4 << 20
@@ -32,7 +33,7 @@ class ParquetFiles:
 
     unit = "images"
 
-    def __init__(self, declared: ParquetTable, endpoint_url: str | None) -> None:
+    def __init__(self, declared: ParquetTable, endpoint_url: Access) -> None:
         self._store, files = files_below(declared.uri, endpoint_url, ".parquet")
         self._keys = [key for key, _ in files]
         self._names = unique_names([key.removesuffix(".parquet") for key in self._keys])

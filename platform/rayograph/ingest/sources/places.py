@@ -10,7 +10,7 @@ from posixpath import normpath
 from typing import TypeVar
 
 from rayograph.errors import DataError, MissingObjectError
-from rayograph.storage import ObjectStore, open_store
+from rayograph.storage import Access, ObjectStore, open_store
 
 S = TypeVar("S")
 T = TypeVar("T")
@@ -24,7 +24,7 @@ class Places:
     """Reads files named by a table that lies in `folder`: by a path from there, an absolute one, or a URI."""
 
     folder: str
-    endpoint_url: str | None
+    endpoint_url: Access
 
     def uri(self, name: str) -> str:
         """Where that is, for messages."""
@@ -79,7 +79,7 @@ def ahead(work: Callable[[S], T], items: Iterable[S]) -> Iterator[T]:
                 future.cancel()
 
 
-def files_below(uri: str, endpoint_url: str | None, ending: str) -> tuple[ObjectStore, list[tuple[str, int]]]:
+def files_below(uri: str, endpoint_url: Access, ending: str) -> tuple[ObjectStore, list[tuple[str, int]]]:
     """A store, and (key, bytes) of its files that end so: below a folder, the one at `uri`, or those that match its *.
 
     Raises DataError where there is none.
@@ -106,5 +106,5 @@ def _is_absolute(name: str) -> bool:
 
 
 @lru_cache(maxsize=256)
-def _store(uri: str, endpoint_url: str | None) -> ObjectStore:
+def _store(uri: str, endpoint_url: Access) -> ObjectStore:
     return open_store(uri, endpoint_url)

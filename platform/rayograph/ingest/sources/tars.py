@@ -17,10 +17,13 @@ from rayograph.ingest.sources.places import files_below
 from rayograph.ingest.sources.tables import caption_of
 from rayograph.runs.artifact import Artifact
 from rayograph.runs.digests import sha256
+from rayograph.shards.headers import printable
 from rayograph.shards.images import EXTENSIONS
 from rayograph.shards.index import ShardIndex, index_name
-from rayograph.shards.scan import scan_shard
+from rayograph.shards.scan import CLASSES, TORN, scan_shard
+from rayograph.shards.spot_check import still_holds
 from rayograph.shards.store import fetch_rows
+from rayograph.storage import Access
 
 _READ_BYTES = 32 << 20
 """About so much of a tar is held at once."""
@@ -33,9 +36,9 @@ class Tars:
 
     unit = "tars"
 
-    def __init__(self, declared: WebDatasetShards, endpoint_url: str | None) -> None:
+    def __init__(self, declared: WebDatasetShards, endpoint_url: Access) -> None:
         self._store, files = files_below(declared.uri, endpoint_url, ".tar")
-        self._keys = [key for key, _ in files]
+        self._keys, self._sizes = [key for key, _ in files], dict(files)
         self._columns = declared.columns
         self._labels = Labels(declared.columns.class_names)
         self.class_names = list(declared.columns.class_names)
@@ -52,23 +55,35 @@ class Tars:
             yield Rejected(bad["key"], f"{uri}: {bad['reason']}")
         members = {name: column for name, column in index.members.items() if name in self._wanted(index.members)}
         if not any(name in members for name in _candidates(self._columns, "image")):
-            raise DataError(f"{uri}: expected images ({', '.join(EXTENSIONS)}), got members {', '.join(index.members)}")
-        index = replace(index, members=members)
+            raise DataError(_without_image(uri, "images", "members ", list(index.members)))
+        whole, index = index, replace(index, members=members)
         for rows in _portions(index):
             fetched = fetch_rows(Artifact(self._store, ""), key, index, rows)
             for number, name in enumerate(fetched.keys):
+                where = f"{uri}: {printable(name)}"
                 try:
-                    yield self._row(name, fetched.sample(number).members, f"{uri}: {name}")
+                    sample = fetched.sample(number)
+                    if not isinstance(_part(self._columns, "image", sample.members, {}), bytes):
+                        present = [ext for ext, column in whole.members.items() if column.sizes[rows[number]] >= 0]
+                        raise DataError(_without_image(where, "an image", "", present))
+                    yield self._row(name, sample.members, where)
                 except DataError as error:
                     yield Rejected(name, str(error))
+                except Exception as error:  # noqa: BLE001 - of whatever class, it is this sample's rejection
+                    yield Rejected(name, f"{where}: {type(error).__name__}: {' '.join(str(error).split())[:400]}")
 
     def _index(self, key: str) -> ShardIndex:
         """The one beside the tar, or else what is found by reading it through."""
         name = index_name(key)
         try:
-            return ShardIndex.from_bytes(self._store.read(name), self._store.uri_of(name))
+            index = ShardIndex.from_bytes(self._store.read(name), self._store.uri_of(name))
         except (MissingObjectError, DataError):  # an index of another make may be called so
             return scan_shard(self._store, key)
+        # `rayograph index` leaves out what has no image or class of a known name; other columns may be wanted here.
+        narrower = CLASSES in index.facts and (self._columns.image is not None or self._columns.label is not None)
+        if narrower or not still_holds(Artifact(self._store, ""), key, index, self._sizes[key]):
+            return scan_shard(self._store, key)
+        return index
 
     def _wanted(self, present: dict[str, Any]) -> set[str]:
         parts = {name for part in KNOWN for name in _candidates(self._columns, part)}
@@ -76,9 +91,6 @@ class Tars:
 
     def _row(self, key: str, members: dict[str, bytes], where: str) -> Row:
         fields = _fields(members.get("json"), where)
-        image = _part(self._columns, "image", members, {})
-        if not isinstance(image, bytes):
-            raise DataError(f"{where}: expected an image ({', '.join(EXTENSIONS)}), got {', '.join(members)}")
         label = _part(self._columns, "label", members, fields)
         if label is None and self._columns.label:
             raise DataError(f"{where}: expected a label ({self._columns.label}), got {', '.join(members)}")
@@ -86,13 +98,20 @@ class Tars:
         return Row(
             key,
             where,
-            image,
+            _part(self._columns, "image", members, {}),
             None if label is None else self._labels.number(label, where),
-            caption_of(_part(self._columns, "caption", members, fields), where),
+            _caption(_part(self._columns, "caption", members, fields), where),
             parse_boxes(_part(self._columns, "boxes", members, fields), where),
             mask if isinstance(mask, bytes) else None,
             fields,
         )
+
+
+def _without_image(where: str, expected: str, what: str, present: list[str]) -> str:
+    """Why there is none, where names with dots in them are the reason."""
+    torn = any("." in name and name.rpartition(".")[2] in EXTENSIONS for name in present)
+    got = f"{what}{', '.join(present[:8])}"
+    return f"{where}: expected {expected} ({', '.join(EXTENSIONS)}), got {got}{TORN if torn else ''}"
 
 
 def _candidates(columns: Columns, part: str) -> tuple[str, ...]:
@@ -111,14 +130,31 @@ def _part(columns: Columns, part: str, members: dict[str, bytes], fields: dict[s
 
 
 def _fields(data: bytes | None, where: str) -> dict[str, Any]:
-    """Raises DataError naming the sample for a json member that is none."""
+    """What a json member says; NaN, as pandas writes what is missing, is null.
+
+    Raises DataError naming the sample for what is no JSON, or such as nothing else would read again: Python alone knows
+    numbers beyond a double and single surrogates.
+    """
     if data is None:
         return {}
     try:
-        fields = json.loads(data, parse_constant=lambda _: None)
-    except ValueError as error:
-        raise DataError(f"{where}: expected JSON in its member json: {error}") from error
+        fields = json.loads(data, parse_constant=_constant)
+        json.dumps(fields, ensure_ascii=False, allow_nan=False).encode()
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"{where}: expected JSON in its member json: {error}"[:400]) from error
     return fields if isinstance(fields, dict) else {}
+
+
+def _constant(name: str) -> None:
+    if name != "NaN":
+        raise ValueError(f"{name} is no number")
+
+
+def _caption(given: Any, where: str) -> str | None:
+    """Raises DataError naming the sample for anything but text: the repr of a list is nobody's caption."""
+    if given is not None and not isinstance(given, bytes | str):
+        raise DataError(f"{where}: expected a caption that is text, got {type(given).__name__}: {str(given)[:80]}")
+    return caption_of(given, where)
 
 
 def _portions(index: ShardIndex) -> Iterator[np.ndarray]:
