@@ -126,17 +126,17 @@ def _index_all(artifact: Artifact, shards: Sequence[Shard], scale: Scale, limit:
     """What `_index` tells of each shard."""
     from rayograph.ingest.streams import each
 
-    progress = Progress(STAGE, "shards", len(shards))
     found: list[dict[str, Any]] = []
     rejected: list[dict[str, str]] = []
-    for data in each(shards, partial(_index, artifact), scale.ingest):
-        found.append(json.loads(data))
-        rejected += found[-1]["rejected"]
-        if len(rejected) > limit:
-            raise DataError(
-                f"{rejected[0]['reason']} ({len(rejected):,} samples rejected so far, --bad-sample-limit {limit})"
-            )
-        progress.advance_to(len(found))
+    with Progress(STAGE, "shards", len(shards), at_once=scale.ingest.tasks) as progress:
+        for data in each(shards, partial(_index, artifact), scale.ingest):
+            found.append(json.loads(data))
+            rejected += found[-1]["rejected"]
+            if len(rejected) > limit:
+                raise DataError(
+                    f"{rejected[0]['reason']} ({len(rejected):,} samples rejected so far, --bad-sample-limit {limit})"
+                )
+            progress.advance_to(len(found))
     return found
 
 
