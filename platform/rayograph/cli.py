@@ -224,6 +224,7 @@ def _port(text: str) -> int:
 
 def _doctor(options: argparse.Namespace) -> None:
     from rayograph.stages.doctor import examine
+    from rayograph.stages.foresight import check_machine
     from rayograph.stages.pipeline import stage_names
     from rayograph.stages.preflight import check
 
@@ -233,6 +234,7 @@ def _doctor(options: argparse.Namespace) -> None:
     lines = examine(job, scale, names, tflops=options.tflops, utilisation=options.utilisation, price=options.price)
     for line in lines:
         put(line)
+    check_machine(scale)  # last, as a job is planned elsewhere than where it runs
 
 
 def _export(options: argparse.Namespace) -> None:
@@ -293,7 +295,7 @@ def _whence(options: argparse.Namespace) -> None:
     from rayograph.stages.whence import Asked, whence
 
     for line in whence(options.image, options.endpoint_url, Asked(options.store, options.again, options.to)):
-        put(line)
+        console.put_labelled(line)
 
 
 def _store(options: argparse.Namespace) -> Any:

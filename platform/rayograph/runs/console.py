@@ -7,17 +7,20 @@ everything else that a terminal acts on is printed as its escape.
 import codecs
 import errno
 import os
+import shutil
 import sys
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from typing import TextIO
+from typing import Any
 
 TYPOGRAPHY = {
     "×": "x", "–": "-", "—": "-", "…": "...", "←": "<-", "→": "->", "·": "*", "≤": "<=", "≥": ">=", "±": "+-",
     "“": '"', "”": '"', "‘": "'", "’": "'", "σ": "sigma", "λ": "lambda", "ε": "eps", "β": "beta", "²": "2",
 }  # fmt: skip
 """What our own lines use beside ASCII, for terminals that have nothing else."""
+LABEL_CELLS = 20
+"""Columns of a label before its value."""
 _HANDLER = "rayograph"
 _JOINERS = "\u200c\u200d"
 
@@ -32,9 +35,25 @@ class OutputError(Exception):
 
 def escaped(text: str) -> str:
     """Return `text` as one line that a terminal shows and does not obey: ESC becomes \\x1b, a line's end \\n."""
-    if text.isprintable():
+    if plain(text):
         return text
     return "".join(character if _shown(character) else _escape(character) for character in text)
+
+
+def plain(text: str) -> bool:
+    """Whether there is nothing to escape in `text`."""
+    return text.isprintable() or all(map(_shown, text))
+
+
+def cells(text: str) -> int:
+    """Return the columns that `text`, escaped, takes on a terminal: two for most of East Asia's characters."""
+    wide = sum(unicodedata.east_asian_width(character) in "WF" for character in text)
+    return len(text) + wide - sum(unicodedata.combining(character) > 0 for character in text)
+
+
+def padded(text: str, width: int) -> str:
+    """Return `text` with blanks up to `width` columns."""
+    return text + " " * (width - cells(text))
 
 
 def ready(environment: Mapping[str, str] = os.environ) -> None:
@@ -50,6 +69,17 @@ def ready(environment: Mapping[str, str] = os.environ) -> None:
 def put(line: str) -> None:
     """Print a line of a command's result on standard output. Raises OutputError where that takes no more."""
     put_raw(_typeset(escaped(line)) + "\n")
+
+
+def put_labelled(line: str) -> None:
+    """Print a label of LABEL_CELLS columns and its value; on a terminal, the value in lines below each other."""
+    width = shutil.get_terminal_size().columns if sys.stdout is not None and sys.stdout.isatty() else 0
+    text = escaped(line)
+    if width <= 2 * LABEL_CELLS or cells(text) < width:
+        put(text)
+        return
+    for part in _folded(text, width - 1):
+        put(part)
 
 
 def put_raw(text: str) -> None:
@@ -77,9 +107,9 @@ def put_is_unicode() -> bool:
 
 
 class QuietStream:
-    """A stream for people: writes are dropped once they fail. Typography is ASCII where the locale is C."""
+    """A text stream for people, or None: writes are dropped once they fail. Typography is ASCII where the locale is C."""
 
-    def __init__(self, stream: TextIO | None) -> None:
+    def __init__(self, stream: Any) -> None:
         self._stream = stream
 
     @property
@@ -103,12 +133,12 @@ class QuietStream:
                 self._drop()
 
     def isatty(self) -> bool:
-        return self._stream is not None and self._stream.isatty()
+        return self._stream is not None and bool(self._stream.isatty())
 
     def fileno(self) -> int:
         if self._stream is None:
             raise OSError("no stream")
-        return self._stream.fileno()
+        return int(self._stream.fileno())
 
     def _drop(self) -> None:
         if self._stream is not None:
@@ -127,7 +157,18 @@ class _Streams:
     plain = False
 
 
-def _forget(stream: TextIO) -> None:
+def _folded(text: str, width: int) -> Iterator[str]:
+    """`text` in lines of at most `width` columns, all but the first with a label's room before them."""
+    line = ""
+    for character in text:
+        if cells(line) + cells(character) > width:
+            yield line
+            line = " " * (LABEL_CELLS + 1)
+        line += character
+    yield line
+
+
+def _forget(stream: Any) -> None:
     """Lets what a stream still holds go nowhere: the interpreter would try again at its end, and complain."""
     with suppress(OSError, ValueError, AttributeError):
         nowhere = os.open(os.devnull, os.O_WRONLY)

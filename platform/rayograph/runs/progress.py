@@ -114,7 +114,7 @@ class Progress:
 
 def on_terminal() -> bool:
     """Whether somebody looks on, at a terminal that can move its cursor."""
-    return sys.stderr is not None and sys.stderr.isatty() and os.environ.get("TERM", "dumb") not in ("dumb", "unknown")
+    return sys.stderr is not None and sys.stderr.isatty() and os.environ.get("TERM", "") not in ("", "dumb", "unknown")
 
 
 def memory(count: float) -> str:

@@ -3,8 +3,6 @@
 import netrc
 import os
 import tempfile
-import urllib.error
-import urllib.request
 from collections.abc import Callable, Mapping, MutableMapping
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -95,6 +93,9 @@ def _unwritable(folder: Path) -> str | None:
 
 def _unreachable(environment: Mapping[str, str]) -> str | None:
     """Why its server does not answer, if so; any answer will do."""
+    import urllib.error
+    import urllib.request
+
     url = environment.get("WANDB_BASE_URL")
     if not url:
         import wandb

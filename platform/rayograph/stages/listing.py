@@ -2,19 +2,20 @@
 
 from collections.abc import Iterator
 
-import yaml
-
-from rayograph.config import Job
 from rayograph.config.training import Training
-from rayograph.errors import DataError
+from rayograph.errors import DataError, RayographError
 from rayograph.runs.artifact import MANIFEST, RESOLVED, Artifact
 from rayograph.runs.manifest import Manifest
 from rayograph.shards.index import SUFFIX
+from rayograph.stages.resolve import described_job
 from rayograph.storage import ObjectStore
 
 
-def artifacts_below(store: ObjectStore) -> Iterator[tuple[Artifact, Manifest | None, list[str]]]:
-    """Every artifact begun or committed below the store's URI, with its manifest and the names of its files."""
+def artifacts_below(store: ObjectStore) -> Iterator[tuple[Artifact, Manifest | RayographError | None, list[str]]]:
+    """Every artifact begun or committed below the store's URI, with its manifest and the names of its files.
+
+    One whose manifest cannot be read comes with the reason instead, and hides no other.
+    """
     files: dict[str, list[str]] = {}
     keys = [info.key for info in store.list()]
     for key in keys:
@@ -27,7 +28,12 @@ def artifacts_below(store: ObjectStore) -> Iterator[tuple[Artifact, Manifest | N
             files[owner].append(key.removeprefix(f"{owner}/"))
     for folder in sorted(files):
         artifact = Artifact(store, folder)
-        yield artifact, artifact.manifest(), files[folder]
+        manifest: Manifest | RayographError | None
+        try:
+            manifest = artifact.manifest()
+        except RayographError as error:
+            manifest = error
+        yield artifact, manifest, files[folder]
 
 
 def list_artifacts(store: ObjectStore) -> Iterator[str]:
@@ -36,7 +42,10 @@ def list_artifacts(store: ObjectStore) -> Iterator[str]:
     for artifact, manifest, names in artifacts_below(store):
         found = True
         if manifest is None:
-            yield f"{artifact.path}  in progress: {_progress(artifact, names)}"
+            yield f"{artifact.path or artifact.uri}  in progress: {_progress(artifact, names)}"
+            continue
+        if isinstance(manifest, RayographError):
+            yield f"{artifact.path or artifact.uri}  unreadable: {manifest}"
             continue
         size = f"{manifest.samples:,} samples in {len(manifest.shards)} shards, " if manifest.shards else ""
         yield (
@@ -57,6 +66,9 @@ def verify(store: ObjectStore) -> Iterator[str]:
         if manifest is None:
             continue
         found = True
+        if isinstance(manifest, RayographError):
+            problems.append(str(manifest))
+            continue
         wrong = list(artifact.problems(manifest))
         problems += wrong
         if not wrong:
@@ -78,9 +90,15 @@ def _folders_above(key: str) -> Iterator[str]:
 
 
 def _progress(artifact: Artifact, names: list[str]) -> str:
-    resolved = yaml.safe_load(artifact.read(RESOLVED))
-    stage = Job.model_validate(resolved["job"]).stages[resolved["stage"]]
+    """How far it is; where its declaration cannot be read, that, and how many shards it has."""
+    unreadable = ""
+    try:
+        job, name = described_job(artifact)
+        stage = job.stages.get(name)
+    except RayographError as error:
+        stage, unreadable = None, f" ({error})"
     if isinstance(stage, Training):
         commits = [name.split("/")[1] for name in names if name.endswith("/checkpoint.json")]
+        commits = [position for position in commits if position.isdecimal()]
         return f"checkpoint at {max(map(int, commits), default=0):,} of {stage.total_images:,} images"
-    return f"{sum(name.endswith(SUFFIX) for name in names)} shards"
+    return f"{sum(name.endswith(SUFFIX) for name in names)} shards{unreadable}"

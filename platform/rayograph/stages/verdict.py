@@ -33,6 +33,6 @@ def advice(name: str, declared: TrainAutoencoder, facts: Mapping[str, Any]) -> s
     return (
         f"warning: {name}: {psnr:.1f} dB PSNR is below {LOW_PSNR:g}, and no sample will be better than that: more "
         f"total_images ({declared.total_images:,}), another learning_rate ({declared.learning_rate:g}), more "
-        f"network.latent_channels ({network.latent_channels}), or fewer network.block_out_channels for a smaller factor "
+        f"network.latent_channels ({network.latent_channels}), or fewer network.block_out_channels "
         f"(f = {network.downsampling_factor})"
     )

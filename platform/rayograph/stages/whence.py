@@ -14,6 +14,7 @@ import torch
 
 from rayograph.errors import ConfigError, DataError
 from rayograph.runs.artifact import RESOLVED, Artifact
+from rayograph.runs.console import LABEL_CELLS, escaped, padded, plain
 from rayograph.runs.digests import sha256
 from rayograph.runs.manifest import Manifest
 from rayograph.sampling.credentials import credentials_in
@@ -23,7 +24,6 @@ from rayograph.stages.lineage import Ancestry, ancestors
 from rayograph.storage import ObjectStore, open_store
 
 PACK, PLAN = "pack", "request/plan.json"
-_WIDTH = 20
 _FIRST = ("artifact", "number", "seed", "counter", "class", "prompt")
 _LAST = ("model", "data", "request")
 
@@ -47,6 +47,9 @@ def whence(uri: str, endpoint_url: str | None, asked: Asked) -> Iterator[str]:
         raise ConfigError("--again: expected --store URI too, whose model and request draw the image")
     if asked.to is not None and not asked.again:
         raise ConfigError("--to: expected --again too, which draws what is written there")
+    target = None if asked.to is None else _place(asked.to, endpoint_url)
+    if target is not None:
+        target[0].check_access()
     store, key = _place(uri, endpoint_url)
     data = store.read(key)
     record = record_in(data, uri)
@@ -57,7 +60,7 @@ def whence(uri: str, endpoint_url: str | None, asked: Asked) -> Iterator[str]:
         artifact = Artifact(open_store(asked.store, endpoint_url), _text(record, "artifact", uri))
         yield from _in_store(artifact, record, endpoint_url, problems)
         if asked.again:
-            yield from _drawn_again(artifact, record, data, uri, endpoint_url, asked.to)
+            yield from _drawn_again(artifact, record, data, uri, endpoint_url, target)
     if problems:
         raise DataError(f"{uri}: its record disagrees with the store: {'; '.join(problems)}")
 
@@ -123,7 +126,12 @@ def _differences(record: dict[str, Any], artifact: Artifact, manifest: Manifest,
 
 
 def _drawn_again(
-    artifact: Artifact, record: dict[str, Any], data: bytes, uri: str, endpoint_url: str | None, target: str | None
+    artifact: Artifact,
+    record: dict[str, Any],
+    data: bytes,
+    uri: str,
+    endpoint_url: str | None,
+    target: tuple[ObjectStore, str] | None,
 ) -> Iterator[str]:
     from rayograph.sampling.again import draw_again
 
@@ -134,7 +142,7 @@ def _drawn_again(
     _, encoded, _ = draw_again(artifact, number, endpoint_url, device)
     yield _line("again", _compared(render(encoded, "the image drawn again"), render(data, uri)))
     if target is not None:
-        store, key = _place(target, endpoint_url)
+        store, key = target
         store.put(key, encoded)
         yield _line("to", store.uri_of(key))
 
@@ -167,13 +175,10 @@ def _text(record: dict[str, Any], key: str, uri: str) -> str:
 
 
 def _line(label: str, value: Any) -> str:
-    return f"{_plain(label):{_WIDTH}} {value if isinstance(value, str) and value.isprintable() else _shown(value)}"
+    """A label and a value, both from anywhere: quoted and escaped where they hold more than a terminal should see."""
+    shown = value if isinstance(value, str) and plain(value) else _shown(value)
+    return f"{padded(escaped(label), LABEL_CELLS)} {shown}"
 
 
 def _shown(value: Any) -> str:
-    return _plain(json.dumps(value, ensure_ascii=False))
-
-
-def _plain(text: str) -> str:
-    """Without characters that a terminal would obey: images come from anywhere."""
-    return "".join(character if character.isprintable() else f"\\u{ord(character):04x}" for character in text)
+    return escaped(json.dumps(value, ensure_ascii=False))
