@@ -7,6 +7,7 @@ import sys
 import traceback
 from collections.abc import Sequence
 from contextlib import suppress
+from types import TracebackType
 from typing import Any, NoReturn
 
 from rayograph import __version__
@@ -18,7 +19,6 @@ from rayograph.runs import console
 from rayograph.runs.console import put, say
 from rayograph.storage import open_store
 
-DEFECT = 1
 USER_ERROR = 2
 INTERRUPTED = 130
 NOBODY_READS = 128 + signal.SIGPIPE
@@ -28,6 +28,7 @@ NOBODY_READS = 128 + signal.SIGPIPE
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; return its exit code. A user's mistake is one line on standard error and code 2."""
     console.ready()
+    sys.excepthook = _defect
     options = _parser().parse_args(arguments)
     signal.signal(signal.SIGTERM, _interrupt)  # `ray job stop` and init systems ask this way
     try:
@@ -44,11 +45,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         say("")
         say("rayograph: interrupted; the same command goes on from here")
         _leave(INTERRUPTED)
-    except Exception:  # noqa: BLE001 - a defect of ours: told whole, but what it quotes is not obeyed
-        for line in traceback.format_exc().splitlines():
-            say(line)
-        return DEFECT
     return 0
+
+
+def _defect(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """Tell a defect of ours whole; what it quotes is not obeyed."""
+    for part in traceback.format_exception(kind, error, trace):
+        for line in part.rstrip("\n").split("\n"):
+            say(line)
 
 
 class _Parser(argparse.ArgumentParser):

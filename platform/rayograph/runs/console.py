@@ -107,7 +107,7 @@ def put_is_unicode() -> bool:
 
 
 class QuietStream:
-    """A text stream for people, or None: writes are dropped once they fail. Typography is ASCII where the locale is C."""
+    """A text stream for people, or None: writes are dropped once they fail. Typography is ASCII in the C locale."""
 
     def __init__(self, stream: Any) -> None:
         self._stream = stream
