@@ -4,38 +4,66 @@ import argparse
 import os
 import signal
 import sys
+import traceback
 from collections.abc import Sequence
 from contextlib import suppress
-from typing import Any
+from types import TracebackType
+from typing import Any, NoReturn
 
 from rayograph import __version__
 from rayograph.config import Job, Scale
 from rayograph.config.files import load_job, load_scale
 from rayograph.config.overrides import apply_overrides
 from rayograph.errors import RayographError
+from rayograph.runs import console
+from rayograph.runs.console import put, say
 from rayograph.storage import Access, open_store
 
 USER_ERROR = 2
 INTERRUPTED = 130
+NOBODY_READS = 128 + signal.SIGPIPE
+"""What a shell sees of `cat` too, where `head` has read enough."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs one command; its exit code. A user's mistake is one line on standard error and code 2."""
+    """Run one command; return its exit code. A user's mistake is one line on standard error and code 2."""
+    console.ready()
+    sys.excepthook = _defect
     options = _parser().parse_args(arguments)
     signal.signal(signal.SIGTERM, _interrupt)  # `ray job stop` and init systems ask this way
     try:
         options.command(options)
     except RayographError as error:
-        print(f"rayograph: {error}", file=sys.stderr)
+        say(f"rayograph: {error}")
+        return USER_ERROR
+    except console.OutputError as error:
+        if error.broken:
+            return NOBODY_READS
+        say(f"rayograph: {error}")
         return USER_ERROR
     except KeyboardInterrupt:
-        print("\nrayograph: interrupted; the same command goes on from here", file=sys.stderr)
+        say("")
+        say("rayograph: interrupted; the same command goes on from here")
         _leave(INTERRUPTED)
     return 0
 
 
+def _defect(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """Tell a defect of ours whole; what it quotes is not obeyed."""
+    for part in traceback.format_exception(kind, error, trace):
+        for line in part.rstrip("\n").split("\n"):
+            say(line)
+
+
+class _Parser(argparse.ArgumentParser):
+    """Its complaints quote the arguments."""
+
+    def error(self, message: str) -> NoReturn:
+        super().error(console.escaped(message))
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="rayograph", description="Latent diffusion on a Ray cluster.")
+    parser = _Parser(prog="rayograph", description="Latent diffusion on a Ray cluster.")
     parser.add_argument("--version", action="version", version=f"rayograph {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
@@ -65,7 +93,7 @@ def _parser() -> argparse.ArgumentParser:
     export.add_argument("uri", help="the training's artifact, as `rayograph ls` shows it below its store")
     export.add_argument("--to", metavar="URI", required=True, help="the folder that gets vae, unet and scheduler")
     export.add_argument("--endpoint-url", metavar="URL", help="of an S3-compatible server")
-    export.add_argument("--at", metavar="IMAGES", type=int, help="which checkpoint; by default the newest whole one")
+    export.add_argument("--at", metavar="IMAGES", type=_count, help="which checkpoint; by default the newest whole one")
     which = export.add_mutually_exclusive_group()
     which.add_argument("--average", metavar="KEY", help="such as ema-0.9999; 'weight' for none; by default the first")
     which.add_argument(
@@ -83,7 +111,7 @@ def _parser() -> argparse.ArgumentParser:
     index.add_argument("--on", metavar="SCALE", help="a scale profile: its ray, ingest and s3 parts count")
     index.add_argument("--held-out", metavar="GLOB", help="shards of the held-out split, such as 'val-*.tar'")
     index.add_argument(
-        "--bad-sample-limit", metavar="N", type=int, default=0, help="rejected samples before it fails; by default 0"
+        "--bad-sample-limit", metavar="N", type=_count, default=0, help="rejected samples before it fails; by default 0"
     )
     index.add_argument("--again", action="store_true", help="make the manifest anew, and sidecars that are damaged")
     index.set_defaults(command=_index)
@@ -93,7 +121,7 @@ def _parser() -> argparse.ArgumentParser:
     serve.add_argument("--store", metavar="URI", help="where models are and images go, instead of the profile's store")
     serve.add_argument("--endpoint-url", metavar="URL", help="of an S3-compatible server")
     serve.add_argument("--host", default="127.0.0.1", help="to listen on; any but loopback asks for a token")
-    serve.add_argument("--port", type=int, default=8000, help="to listen on; by default 8000")
+    serve.add_argument("--port", type=_port, default=8000, help="to listen on; by default 8000")
     serve.add_argument("--token-file", metavar="FILE", help="a secret that clients show; or RAYOGRAPH_TOKEN")
     serve.add_argument(
         "--allow", metavar="URI", action="append", default=[], help="a place beside the store for models and requests"
@@ -159,7 +187,7 @@ def _run(options: argparse.Namespace) -> None:
     from rayograph.stages.pipeline import run_job
 
     job, scale, target = _resolved(options)
-    print(run_job(job, scale, target), flush=True)
+    put(run_job(job, scale, target))
 
 
 def _show(options: argparse.Namespace) -> None:
@@ -175,9 +203,9 @@ def _show(options: argparse.Namespace) -> None:
     described["stages"] = {name: described["stages"][name] for name in names}
     shown: dict[str, Any] = {"job": described, "scale": scale.model_dump(mode="json")}
     if options.json:
-        print(json.dumps(shown, indent=2))
+        console.put_raw(json.dumps(shown, indent=2) + "\n")
     else:
-        print(yaml.safe_dump(shown, sort_keys=False, allow_unicode=True), end="")
+        console.put_raw(yaml.safe_dump(shown, sort_keys=False, allow_unicode=console.put_is_unicode()))
 
 
 def _positive(text: str) -> float:
@@ -187,8 +215,23 @@ def _positive(text: str) -> float:
     raise argparse.ArgumentTypeError(f"expected a number above 0, got {text!r}")
 
 
+def _count(text: str) -> int:
+    with suppress(ValueError):
+        if (value := int(text)) >= 0:
+            return value
+    raise argparse.ArgumentTypeError(f"expected a number from 0 on, got {text!r}")
+
+
+def _port(text: str) -> int:
+    with suppress(ValueError):
+        if 0 < (value := int(text)) < 1 << 16:
+            return value
+    raise argparse.ArgumentTypeError(f"expected a number from 1 to 65535, got {text!r}")
+
+
 def _doctor(options: argparse.Namespace) -> None:
     from rayograph.stages.doctor import examine
+    from rayograph.stages.foresight import check_machine
     from rayograph.stages.pipeline import stage_names
     from rayograph.stages.preflight import check
 
@@ -197,7 +240,8 @@ def _doctor(options: argparse.Namespace) -> None:
     check(job, scale, names)
     lines = examine(job, scale, names, tflops=options.tflops, utilisation=options.utilisation, price=options.price)
     for line in lines:
-        print(line)
+        put(line)
+    check_machine(scale)  # last, as a job is planned elsewhere than where it runs
 
 
 def _export(options: argparse.Namespace) -> None:
@@ -205,13 +249,13 @@ def _export(options: argparse.Namespace) -> None:
 
     wanted = Wanted(options.at, options.average, options.length)
     for line in export(options.uri, options.to, options.endpoint_url, wanted):
-        print(line)
+        put(line)
 
 
 def _steer(options: argparse.Namespace) -> None:
     from rayograph.stages.steering import steer
 
-    print(steer(options.uri, options.endpoint_url, options.wish))
+    put(steer(options.uri, options.endpoint_url, options.wish))
 
 
 def _index(options: argparse.Namespace) -> None:
@@ -227,7 +271,7 @@ def _index(options: argparse.Namespace) -> None:
         to=options.to,
     )
     for line in summary(open_store(options.to or options.uri, scale.access).uri, manifest):
-        print(line, flush=True)
+        put(line)
 
 
 def _serve(options: argparse.Namespace) -> None:
@@ -245,21 +289,21 @@ def _ls(options: argparse.Namespace) -> None:
     from rayograph.stages.listing import list_artifacts
 
     for line in list_artifacts(_store(options)):
-        print(line)
+        put(line)
 
 
 def _verify(options: argparse.Namespace) -> None:
     from rayograph.stages.listing import verify
 
     for line in verify(_store(options), _access(options)):
-        print(line)
+        put(line)
 
 
 def _whence(options: argparse.Namespace) -> None:
     from rayograph.stages.whence import Asked, whence
 
     for line in whence(options.image, _access(options), Asked(options.store, options.again, options.to)):
-        print(line)
+        console.put_labelled(line)
 
 
 def _access(options: argparse.Namespace) -> Access:

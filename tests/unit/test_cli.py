@@ -2,6 +2,7 @@
 
 import json
 import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -249,8 +250,67 @@ def test_an_interruption_is_code_130_and_says_how_to_go_on(tmp_path, kind):
     assert "Traceback" not in done.stderr
 
 
-def test_a_defect_of_ours_shows_its_traceback(tmp_path):
-    (tmp_path / "job.py").write_text("raise RuntimeError('not foreseen')\n")
-    done = rayograph("show", str(tmp_path / "job.py"))
+def test_a_defect_of_ours_shows_its_traceback_and_what_it_quotes_is_not_obeyed():
+    program = (
+        "import sys, rayograph.cli as cli\n"
+        "def broken(path): raise RuntimeError('not foreseen\\x1b[31m\\nsecond line')\n"
+        "cli.load_job = broken\n"
+        "sys.exit(cli.main(['show', 'job.py']))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], env=environment(), capture_output=True, text=True, timeout=60, check=False
+    )
     assert done.returncode == 1
-    assert "RuntimeError: not foreseen" in done.stderr
+    assert "Traceback" in done.stderr
+    assert r"RuntimeError: not foreseen\x1b[31m" in done.stderr.splitlines()
+    assert done.stderr.splitlines()[-1] == "second line"
+    assert "\x1b" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["index", "x", "--bad-sample-limit", "-1"], "expected a number from 0 on, got '-1'"),
+        (["export", "x", "--to", "y", "--at", "-5"], "expected a number from 0 on, got '-5'"),
+        (["serve", "--port", "0"], "expected a number from 1 to 65535, got '0'"),
+        (["serve", "--port", "70000"], "expected a number from 1 to 65535, got '70000'"),
+    ],
+)
+def test_a_number_out_of_bounds_is_refused_by_its_option(capsys, arguments, said):
+    with pytest.raises(SystemExit) as ended:
+        main(arguments)
+    assert ended.value.code == 2
+    assert said in capsys.readouterr().err
+
+
+def test_a_port_that_is_taken_is_one_line_before_ray_is_started(capsys, tmp_path, monkeypatch):
+    def refuse(*_):
+        raise AssertionError("Ray was started")
+
+    from rayograph.stages import serve
+
+    monkeypatch.setattr(serve, "connect", refuse)
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        line = refused(capsys, "serve", "--port", str(port), "--store", str(tmp_path / "store"))
+    assert line == f"rayograph: --port: expected a free port on 127.0.0.1, got {port}, which is taken\n"
+    with pytest.raises(AssertionError, match="Ray was started"):
+        main(["serve", "--port", str(port), "--store", str(tmp_path / "store")])
+
+
+@pytest.mark.parametrize("command", ["run", "serve"])
+def test_a_profile_that_wants_gpus_is_refused_on_a_machine_without(capsys, tmp_path, monkeypatch, command):
+    import torch
+
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    (tmp_path / "scale.yaml").write_text("device: cuda\n")
+    more = [DIGITS] if command == "run" else []
+    line = refused(capsys, command, *more, "--on", str(tmp_path / "scale.yaml"), "--store", str(tmp_path / "store"))
+    assert "device: expected a GPU on this machine for 'cuda', found none" in line
+    assert not list((tmp_path / "store").rglob("*.yaml"))
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    if command == "run":
+        with pytest.raises(AssertionError, match="work was started"):
+            main(["run", DIGITS, "--on", str(tmp_path / "scale.yaml"), "--store", str(tmp_path / "store")])

@@ -94,7 +94,25 @@ def test_the_command_prints_each_training(capsys):
     assert [line.partition(":")[0] for line in lines if not line.startswith(" ")] == [
         "train_autoencoder",
         "train_diffusion",
+        "tracking",
     ]
     assert any("ZeRO 2" in line and "(the profile's)" in line for line in lines)
     assert any("250 steps of 64" in line for line in lines)
     assert any(line.startswith("  2 workers at 35%: ") and "at 2 a worker's hour" in line for line in lines)
+
+
+def test_what_only_the_data_can_tell_is_said(capsys, monkeypatch):
+    monkeypatch.setenv("WANDB_MODE", "onlien")
+    assert main(["doctor", "jobs/digits.py", "--set", "train_diffusion.network.num_classes=auto"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert "  num_classes auto: counted without classes; the data tells how many, once it is packed" in lines
+    assert lines[-1] == "  WANDB_MODE: expected online, offline or disabled, got 'onlien': offline"
+
+
+def test_a_missing_gpu_is_said_after_what_it_is_wanted_for(capsys, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    assert main(["doctor", "jobs/digits.py", "--set", "scale.device=cuda"]) == 2
+    out, err = capsys.readouterr()
+    assert out.startswith("train_autoencoder: ")
+    assert err.startswith("rayograph: device: expected a GPU on this machine")

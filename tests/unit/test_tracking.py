@@ -8,6 +8,7 @@ import pytest
 from rayograph.runs import tracking
 from rayograph.runs.artifact import Artifact
 from rayograph.runs.tracking import MetricsLog, WandbRun, read_metrics, wandb_mode
+from rayograph.runs.wandb_access import wandb_access
 from rayograph.storage import open_store
 
 
@@ -164,3 +165,44 @@ def test_when_disabled_the_package_is_not_even_asked(artifact, fake_wandb, monke
     run.summarise({"loss": 1.0})
     run.finish()
     assert fake_wandb.asked == fake_wandb.logged == []
+
+
+class Refusing(FakeWandb):
+    """Raises whatever is asked of it in the modes named."""
+
+    def __init__(self, *modes):
+        super().__init__()
+        self.modes = modes
+
+    def init(self, **options):
+        if options["mode"] in self.modes:
+            raise RuntimeError("no such host\nand more")
+        return super().init(**options)
+
+
+@pytest.mark.parametrize(
+    ("modes", "left", "said"), [(("online",), "offline", 1), (("online", "offline"), "disabled", 2)]
+)
+def test_what_wandb_refuses_ends_no_stage_and_is_not_tried_again(artifact, monkeypatch, tmp_path, modes, left, said):
+    monkeypatch.setitem(sys.modules, "wandb", Refusing(*modes))
+    monkeypatch.setenv("WANDB_DIR", str(tmp_path / "wandb"))
+    monkeypatch.setenv("WANDB_MODE", "online")
+    lines = []
+    for _ in range(2):
+        run = WandbRun(artifact, project="p", job="j", stage="s", config={}, say=lines.append)
+        run.log({"images_seen": 1})
+        run.finish()
+    assert wandb_mode() == left
+    assert len(lines) == said
+    assert all(line.startswith("warning: W&B: RuntimeError: no such host: ") for line in lines)
+
+
+def test_an_odd_mode_a_missing_key_and_a_folder_that_takes_nothing_are_one_warning_each(nobody, tmp_path):
+    (tmp_path / "file").write_text("")
+    base = {**nobody, "WANDB_DIR": str(tmp_path / "w")}
+    assert wandb_access({**base, "WANDB_MODE": "onlien"}).warning.startswith("WANDB_MODE: expected online, offline or")
+    assert wandb_access({**base, "WANDB_MODE": "online"})[:1] == ("offline",)
+    assert wandb_access({**base, "WANDB_DIR": str(tmp_path / "file")}).mode == "disabled"
+    gone = {**base, "WANDB_MODE": "online", "WANDB_API_KEY": "k", "WANDB_BASE_URL": "http://127.0.0.1:9"}
+    assert "not reachable" in wandb_access(gone).warning
+    assert wandb_access(base) == ("offline", None)

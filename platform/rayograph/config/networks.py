@@ -1,10 +1,11 @@
 """Declarations of the networks, in diffusers' own words."""
 
-from typing import Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, PositiveInt, model_validator
+from pydantic import BeforeValidator, PositiveInt, model_validator
 
 from rayograph.config.base import Declaration, Seed
+from rayograph.errors import ConfigError
 
 
 class Autoencoder(Declaration):
@@ -47,13 +48,23 @@ class PerceptualNetwork(Declaration):
     seed: Seed = 0
 
 
+def _as_classes(given: Any) -> Any:
+    if given == "auto" or (isinstance(given, int) and not isinstance(given, bool) and given >= 0):
+        return given
+    raise ValueError(f"expected a number from 0 on, or 'auto', got {given!r}")
+
+
+Classes = Annotated[int | Literal["auto"], BeforeValidator(_as_classes)]
+
+
 class Denoiser(Declaration):
     """diffusers' `UNet2DModel`, conditioned on a class through its time embedding.
 
     `attention_levels` counts from the finest level, 0. The condition `num_classes` itself is the null condition.
     """
 
-    num_classes: int = Field(0, ge=0)
+    num_classes: Classes = 0
+    """Of the data; "auto" is as many as it has, known once it is packed. 0 makes the model unconditional."""
     block_out_channels: tuple[PositiveInt, ...] = (224, 448, 672, 896)
     layers_per_block: PositiveInt = 2
     attention_levels: tuple[int, ...] = ()
@@ -61,6 +72,13 @@ class Denoiser(Declaration):
     attention_head_dim: PositiveInt = 32
     norm_num_groups: PositiveInt = 32
     resnet_time_scale_shift: Literal["default", "scale_shift"] = "default"
+
+    @property
+    def known_classes(self) -> int:
+        """The number of classes. Raises ConfigError while it is "auto": a training takes it from its data."""
+        if self.num_classes == "auto":
+            raise ConfigError("num_classes: expected a number by now, got 'auto'")
+        return self.num_classes
 
     @model_validator(mode="after")
     def _levels_exist(self) -> "Denoiser":

@@ -9,6 +9,9 @@ from rayograph.config.base import NOT_IN_KEY, StageBase
 LONGEST_EMA = 0.28
 """Below the relative standard deviation of a plain mean over all steps, 12 ** -0.5."""
 
+PREVIEWS = 10
+"""Of a training that does not say how often."""
+
 
 class Training(StageBase):
     """AdamW over a number of images, with a moving average of the weights."""
@@ -43,8 +46,8 @@ class Training(StageBase):
     as (0.05, 0.1), and snapshots `rayograph export --length` makes one of any other length."""
 
     log_every_images: Annotated[PositiveInt, NOT_IN_KEY] = 1024
-    preview_every_images: Annotated[PositiveInt | None, NOT_IN_KEY] = None
-    """How often pictures of what the first average does are made."""
+    preview_every_images: Annotated[int | None, NOT_IN_KEY] = Field(None, ge=0)
+    """How often pictures of what the first average does are made; None is ten times, 0 never."""
     preview_images: Annotated[PositiveInt, NOT_IN_KEY] = 16
     checkpoint_every_images: Annotated[PositiveInt, NOT_IN_KEY] = 16384
     keep_checkpoints: Annotated[PositiveInt, NOT_IN_KEY] = 2
@@ -77,6 +80,13 @@ class Training(StageBase):
             if len(set(values)) < len(values):
                 raise ValueError(f"{name}: expected each once, got {values}")
         return self
+
+    @property
+    def previews_every(self) -> int | None:
+        """Images between two previews; None where there are none."""
+        if self.preview_every_images is None:
+            return -(-self.total_steps // PREVIEWS) * self.global_batch_size
+        return self.preview_every_images or None
 
     @property
     def total_steps(self) -> int:

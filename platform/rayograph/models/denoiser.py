@@ -31,7 +31,7 @@ def build_denoiser(declared: Denoiser, latent_channels: int, latent_size: int) -
         norm_num_groups=declared.norm_num_groups,
         resnet_time_scale_shift=declared.resnet_time_scale_shift,
         add_attention=declared.mid_block_attention,
-        num_class_embeds=declared.num_classes + 1 if declared.num_classes else None,
+        num_class_embeds=declared.known_classes + 1 if declared.known_classes else None,
     )
 
 

@@ -5,16 +5,17 @@ reads as if nothing had happened.
 """
 
 import json
-import netrc
 import os
 import time
-from collections.abc import Mapping
-from pathlib import Path
-from typing import Any, Literal
+from collections.abc import Callable, Mapping
+from typing import Any
 
 from rayograph.runs.artifact import METRICS, Artifact
+from rayograph.runs.wandb_access import Mode, wandb_folder, wandb_mode
 
 WRITE_EVERY_SECONDS = 20.0
+START_SECONDS, END_SECONDS = 30.0, 60.0
+"""What Weights & Biases has to begin a run, and to send the rest of it."""
 
 Row = dict[str, Any]
 
@@ -49,70 +50,99 @@ def read_metrics(artifact: Artifact) -> list[Row]:
     return [json.loads(line) for line in artifact.read(METRICS).splitlines()]
 
 
-def wandb_mode(environment: Mapping[str, str] = os.environ) -> Literal["online", "offline", "disabled"]:
-    """WANDB_MODE where set; otherwise online for someone logged in, and offline for anyone else."""
-    asked = environment.get("WANDB_MODE", "").lower()
-    if asked in ("online", "run", "shared"):
-        return "online"
-    if asked in ("offline", "dryrun"):
-        return "offline"
-    if asked in ("disabled",):
-        return "disabled"
-    return "online" if environment.get("WANDB_API_KEY") or _in_netrc(environment) else "offline"
-
-
-def _in_netrc(environment: Mapping[str, str]) -> bool:
-    path = Path(environment.get("NETRC", "~/.netrc")).expanduser()
-    try:
-        return netrc.netrc(path).authenticators("api.wandb.ai") is not None
-    except (OSError, netrc.NetrcParseError):
-        return False
-
-
 class WandbRun:
-    """One Weights & Biases run for one stage, under an id that a resumed stage finds again."""
+    """One Weights & Biases run for one stage, under an id that a resumed stage finds again.
 
-    def __init__(self, artifact: Artifact, *, project: str, job: str, stage: str, config: Mapping[str, Any]) -> None:
+    Nothing of it ends a stage: what cannot be tracked is said once, by `say`, and left.
+    """
+
+    def __init__(
+        self,
+        artifact: Artifact,
+        *,
+        project: str,
+        job: str,
+        stage: str,
+        config: Mapping[str, Any],
+        say: Callable[[str], None] = lambda line: None,
+    ) -> None:
         self._run: Any = None
+        self._say = say
+        options = {
+            "project": project,
+            "group": job,
+            "job_type": stage,
+            "name": f"{job}/{stage}",
+            "id": f"{job}-{stage}-{artifact.path.rpartition('/')[2]}",
+            "config": dict(config),
+        }
         mode = wandb_mode()
-        if mode == "disabled":
-            return
-        import wandb
+        if mode == "online" and not self._open(options, mode, "offline"):
+            mode = "offline"
+        if mode == "offline" and self._run is None:
+            self._open(options, mode, "disabled")
 
-        folder = Path(os.environ.get("WANDB_DIR") or Path.home() / ".cache" / "rayograph")
-        folder.mkdir(parents=True, exist_ok=True)
-        self._run = wandb.init(
-            project=project,
-            group=job,
-            job_type=stage,
-            name=f"{job}/{stage}",
-            id=f"{job}-{stage}-{artifact.path.rpartition('/')[2]}",
-            resume="allow" if mode == "online" else None,
-            mode=mode,
-            dir=str(folder),
-            config=dict(config),
-            settings=wandb.Settings(silent=True, console="off", x_disable_stats=True),
-        )
-        self._run.define_metric("*", step_metric="images_seen")
+    def _open(self, options: Mapping[str, Any], mode: Mode, otherwise: Mode) -> bool:
+        """Begins the run, or makes `otherwise` the mode of this command's stages."""
+        try:
+            import wandb
+
+            folder = wandb_folder()
+            folder.mkdir(parents=True, exist_ok=True)
+            self._run = wandb.init(
+                **options,
+                resume="allow" if mode == "online" else None,
+                mode=mode,
+                dir=str(folder),
+                settings=wandb.Settings(
+                    silent=True,
+                    console="off",
+                    x_disable_stats=True,
+                    init_timeout=START_SECONDS,
+                    finish_timeout=END_SECONDS,
+                ),
+            )
+            self._run.define_metric("*", step_metric="images_seen")
+        except Exception as error:  # noqa: BLE001 - whatever W&B raises, the work goes on
+            self._run = None
+            os.environ["WANDB_MODE"] = otherwise
+            instead = "nothing is tracked" if otherwise == "disabled" else otherwise
+            self._say(f"warning: W&B: {_first_line(error)}: {instead}")
+            return False
+        return True
 
     def log(self, row: Row) -> None:
-        if self._run is not None:
-            self._run.log(row)
+        self._told(lambda run: run.log(row))
 
     def log_image(self, name: str, png: bytes, images_seen: int = 0) -> None:
         """A PNG picture under a name of its own."""
-        if self._run is not None:
+
+        def log(run: Any) -> None:
             import io
 
             import wandb
             from PIL import Image
 
-            self._run.log({name: wandb.Image(Image.open(io.BytesIO(png))), "images_seen": images_seen})
+            run.log({name: wandb.Image(Image.open(io.BytesIO(png))), "images_seen": images_seen})
+
+        self._told(log)
 
     def summarise(self, figures: Mapping[str, Any]) -> None:
-        if self._run is not None:
-            self._run.summary.update(dict(figures))
+        self._told(lambda run: run.summary.update(dict(figures)))
 
     def finish(self) -> None:
-        if self._run is not None:
-            self._run.finish()
+        self._told(lambda run: run.finish())
+
+    def _told(self, what: Callable[[Any], object]) -> None:
+        if self._run is None:
+            return
+        try:
+            what(self._run)
+        except Exception as error:  # noqa: BLE001 - as above
+            self._run = None
+            self._say(f"warning: W&B: {_first_line(error)}: this stage's figures go there no more")
+
+
+def _first_line(error: Exception) -> str:
+    said = (str(error).strip().splitlines() or [""])[0][:200]
+    return f"{type(error).__name__}: {said}" if said else type(error).__name__

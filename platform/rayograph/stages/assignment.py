@@ -24,3 +24,5 @@ class Assignment:
     """What an image of this training takes: a Cost."""
     picture: Callable[[PlannedReader, Mapping[str, Any]], bytes]
     """A PNG of what models, by their folders, do; made by the first worker."""
+    measure: Callable[[Mapping[str, Any]], dict[str, Any]] | None = None
+    """Facts about the finished models, by their folders; found by the first worker."""

@@ -24,6 +24,11 @@ def inside_submitted_job() -> bool:
     return _JOB in os.environ
 
 
+def starts_a_cluster(scale: Scale) -> bool:
+    """Whether the command runs on a cluster of its own, on this machine alone."""
+    return (os.environ.get("RAY_ADDRESS") or scale.ray.address) == LOCAL and not inside_submitted_job()
+
+
 def connect(scale: Scale) -> None:
     """Idempotent. Inside a submitted job, or with RAY_ADDRESS set, it is that cluster, whatever the profile says.
 
@@ -33,6 +38,9 @@ def connect(scale: Scale) -> None:
     address = os.environ.get("RAY_ADDRESS") or scale.ray.address
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_DATA_DISABLE_PROGRESS_BARS", "1")
+    # Ray's core writes what its developers want to know to standard error, over the progress line, even that it was
+    # told not to. What goes wrong at the start comes as an exception all the same.
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
     if address != LOCAL:
         os.environ.setdefault("RAY_NUM_REDIS_GET_RETRIES", "3")  # Ray's 20 are 13 minutes where nothing answers
     import ray
@@ -56,9 +64,6 @@ def _start(scale: Scale) -> None:
     # Other users of this machine still reach the ports. A started cluster asks for a token of its own accord: this
     # one, instead of the one in ~/.ray, which Ray would leave readable to all.
     os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
-    # Ray's core writes what its developers want to know to standard error, over the progress line, even that it was
-    # told not to. What goes wrong at the start comes as an exception all the same.
-    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
     with _without_standard_error():
         ray.init(
             address=LOCAL,

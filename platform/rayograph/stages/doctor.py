@@ -7,6 +7,8 @@ from rayograph.config.batches import micro_batch_and_accumulation, worker_counts
 from rayograph.config.training import Training
 from rayograph.errors import ConfigError
 from rayograph.runs.progress import duration, memory
+from rayograph.runs.wandb_access import wandb_access
+from rayograph.stages.foresight import with_known_classes
 from rayograph.stages.preflight import image_size_of
 from rayograph.training.estimate import Cost, autoencoder_cost, diffusion_cost
 
@@ -23,12 +25,19 @@ def examine(
         if isinstance(stage, TrainAutoencoder):
             cost = autoencoder_cost(stage, _image_size(job, name, stage))
         elif isinstance(stage, TrainDiffusion):
-            cost = diffusion_cost(stage, *_latents(job, name, stage))
+            counted = with_known_classes(name, stage, ()) if stage.network.num_classes == "auto" else stage
+            cost = diffusion_cost(counted, *_latents(job, name, stage))
         else:
             continue
         yield from _described(name, stage, scale, cost)
+        if isinstance(stage, TrainDiffusion) and stage.network.num_classes == "auto":
+            yield "  num_classes auto: counted without classes; the data tells how many, once it is packed"
         if tflops is not None:
             yield from _duration(stage, scale, cost, tflops * 1e12 * utilisation, utilisation, price)
+    access = wandb_access()
+    yield f"tracking: metrics.jsonl in each artifact, W&B {access.mode}"
+    if access.warning is not None:
+        yield f"  {access.warning}"
 
 
 def _described(name: str, stage: Training, scale: Scale, cost: Cost) -> Iterator[str]:

@@ -48,7 +48,8 @@ def run_encode(stage: ResolvedStage, declared: Encode) -> Outcome:
     outcome = Outcome()
     facts: list[dict[str, Any]] = []
     rejected: list[dict[str, str]] = []
-    with Recorder(stage, "images", sum(shard.samples for shard in shards)) as recorder:
+    total = sum(shard.samples for shard in shards)
+    with Recorder(stage, "images", total, at_once=min(pool.actors, len(shards))) as recorder:
         names = [shard.path for shard in shards]
         done = each_with(names, worker, cpus=pool.cpus_per_actor, gpus=scale.gpus, actors=pool.actors)
         for shard, data in zip(shards, done, strict=True):

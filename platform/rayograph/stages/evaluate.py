@@ -47,11 +47,14 @@ def run_evaluate(stage: ResolvedStage, declared: Evaluate) -> Outcome:
     scale = stage.scale
     pool = scale.encode
     require(scale, stage.name, cpus=pool.actors * pool.cpus_per_actor, gpus=pool.actors * scale.gpus)
-    with Recorder(stage, "parts", 5) as recorder:
+    with Recorder(stage, "parts", 5, estimated=False) as recorder:
+        recorder.progress.doing("now", "reads training images")
         train = gather_images(images, packed, TRAIN, size, scale)
         recorder.progress.advance_to(1)
+        recorder.progress.doing("now", "reconstructs held-out images")
         held_out = gather_reconstructions(images, packed, HELD_OUT, size, autoencoder, scale)
         recorder.progress.advance_to(2)
+        recorder.progress.doing("now", "reads samples")
         generated = gather_images(samples, drawn, SPLIT, size, scale)
         recorder.progress.advance_to(3)
         rejected = [str(reason) for part in (train, held_out, generated) for reason in part["rejected"]]
@@ -59,8 +62,10 @@ def run_evaluate(stage: ResolvedStage, declared: Evaluate) -> Outcome:
             recorder.progress.say(f"left out: {reason}")
         if len(rejected) > declared.bad_sample_limit:
             raise DataError(f"{rejected[0]} ({len(rejected)} rejected, bad_sample_limit {declared.bad_sample_limit})")
+        recorder.progress.doing("now", "draws a few step by step")
         strip = _denoising(stage, drawn)
         recorder.progress.advance_to(4)
+        recorder.progress.doing("now", "measures")
         settings = MeasureSettings(
             space=FeatureSpace(declared.feature_size), neighbours=declared.neighbours, classifier=size % 8 == 0
         )

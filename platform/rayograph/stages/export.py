@@ -18,6 +18,7 @@ from rayograph.errors import CheckpointError, ConfigError, DataError, RayographE
 from rayograph.models.folder import AUTOENCODER, save_model
 from rayograph.runs.artifact import RESOLVED, Artifact
 from rayograph.runs.job_record import read_job
+from rayograph.stages.foresight import with_known_classes
 from rayograph.stages.resolve import ResolvedStage, needed, resolve
 from rayograph.storage import open_store
 from rayograph.training.autoencoder import AUTOENCODER_ENGINE, autoencoder_models
@@ -50,13 +51,16 @@ def export(uri: str, target: str, endpoint_url: str | None, wanted: Wanted) -> I
     Raises ConfigError for an average that the training does not keep, CheckpointError where nothing is whole.
     """
     stage, recipe = _training(uri, endpoint_url)
+    place = Artifact(open_store(target, endpoint_url), "")
+    if place.store.uri == open_store(stage.artifact.uri, endpoint_url).uri:
+        raise ConfigError(f"--to: expected another folder than the training's own, got {target}")
+    place.store.check_access()
     network = AUTOENCODER_ENGINE if isinstance(recipe, TrainAutoencoder) else DENOISER_ENGINE
     if wanted.length is None:
         images_seen, weights = _kept(stage.artifact, recipe, network, wanted)
         shares = {f"{images_seen} {_key(recipe, wanted.average)}": 1.0}
     else:
         images_seen, weights, shares = _solved(stage.artifact, recipe, network, wanted.length, wanted.images_seen)
-    place = Artifact(open_store(target, endpoint_url), "")
     for folder, model in _models(stage, recipe, weights):
         save_model(place, folder.removeprefix(MODEL), model)
     if isinstance(recipe, TrainDiffusion):
@@ -169,5 +173,6 @@ def _models(stage: ResolvedStage, recipe: Recipe, weights: dict[str, Tensor]) ->
     if isinstance(recipe, TrainDiffusion):
         _, encoded, _ = stage.mixture("moments")[0]
         channels, height, _ = encoded.facts["latent_shape"]
+        recipe = with_known_classes(stage.name, recipe, encoded.facts["class_names"])
         return diffusion_models(recipe, weights, channels, height)
     return autoencoder_models(recipe, weights)

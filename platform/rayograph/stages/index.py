@@ -165,17 +165,17 @@ def _index_all(folder: Folder, shards: Sequence[Shard], scale: Scale, limit: int
     """What `index_shard` tells of each shard."""
     from rayograph.ingest.streams import each
 
-    progress = Progress(INDEXED, "shards", len(shards))
     found: list[dict[str, Any]] = []
     rejected: list[dict[str, str]] = []
-    for data in each(shards, partial(index_shard, folder, again), scale.ingest):
-        found.append(json.loads(data))
-        rejected += found[-1][REJECTED]
-        if len(rejected) > limit:
-            raise DataError(
-                f"{rejected[0]['reason']} ({len(rejected):,} samples rejected so far, --bad-sample-limit {limit})"
-            )
-        progress.advance_to(len(found))
+    with Progress(INDEXED, "shards", len(shards), at_once=scale.ingest.tasks) as progress:
+        for data in each(shards, partial(index_shard, folder, again), scale.ingest):
+            found.append(json.loads(data))
+            rejected += found[-1][REJECTED]
+            if len(rejected) > limit:
+                raise DataError(
+                    f"{rejected[0]['reason']} ({len(rejected):,} samples rejected so far, --bad-sample-limit {limit})"
+                )
+            progress.advance_to(len(found))
     return found
 
 

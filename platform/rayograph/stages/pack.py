@@ -22,7 +22,8 @@ def run_pack(stage: ResolvedStage, declared: Pack) -> Outcome:
     tasks = source.tasks(declared.samples_per_shard, declared.held_out_fraction)
     work = partial(pack_task, stage.artifact, source, declared)
     packed = Packed(stage, declared)
-    with Recorder(stage, source.unit, sum(task.size for task in tasks)) as recorder:
+    total, at_once = sum(task.size for task in tasks), stage.scale.ingest.tasks
+    with Recorder(stage, source.unit, total, at_once=at_once) as recorder:
         for task, data in zip(tasks, each(tasks, work, stage.scale.ingest), strict=True):
             packed.add(data)
             recorder.progress.advance_to(recorder.progress.done + task.size)

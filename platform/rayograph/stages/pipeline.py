@@ -1,6 +1,5 @@
 """Running a job: every stage that its target needs, each skipped where its artifact is committed."""
 
-import sys
 import time
 from collections.abc import Callable
 from typing import Any
@@ -19,11 +18,15 @@ from rayograph.config import (
 from rayograph.config.explain import suggestion
 from rayograph.errors import ConfigError, StorageError
 from rayograph.runs.artifact import REPORT, RESOLVED
+from rayograph.runs.console import say
 from rayograph.runs.progress import duration
+from rayograph.runs.wandb_access import settle
 from rayograph.stages.cluster import connect, inside_submitted_job
+from rayograph.stages.foresight import check_classes, check_cluster, check_machine
 from rayograph.stages.outcome import Outcome, commit
 from rayograph.stages.preflight import check
 from rayograph.stages.resolve import ResolvedStage, needed, resolve
+from rayograph.stages.verdict import advice, headline
 from rayograph.storage import ObjectStore, open_store
 
 
@@ -34,10 +37,24 @@ def run_job(job: Job, scale: Scale, target: str | None) -> str:
     """
     names = stage_names(job, target)
     check(job, scale, names)
+    check_machine(scale)
     store = _open(scale)
     stages = resolve(job, scale, store)
+    waiting = [stages[name] for name in names if stages[name].artifact.manifest() is None]
+    check_classes(stages, waiting)
+    if waiting:
+        settle(say)
     for name in names:
-        _run_stage(stages[name])
+        stage = stages[name]
+        if stage not in waiting:
+            say(f"{stage.name:18} committed before  {stage.artifact.uri}")
+            continue
+        connect(scale)
+        if stage is waiting[0]:
+            check_cluster(waiting)
+        _run_stage(stage)
+        if isinstance(stage.declared, Pack):
+            check_classes(stages, waiting)
     return _result(stages[names[-1]])
 
 
@@ -51,24 +68,24 @@ def stage_names(job: Job, target: str | None) -> list[str]:
 
 
 def _run_stage(stage: ResolvedStage) -> None:
-    manifest = stage.artifact.manifest()
-    if manifest is not None:
-        _say(f"{stage.name:18} committed before  {stage.artifact.uri}")
-        return
     started = time.monotonic()
     if isinstance(stage.declared, Sample):
         from rayograph.stages.asked import plan_of
 
         plan_of(stage, stage.declared)
-    connect(stage.scale)
     stage.artifact.write(RESOLVED, stage.described())
     outcome = _work_of(stage.declared)(stage, stage.declared)
     manifest = commit(stage, outcome, started)
     counted = f"{manifest.samples:,} samples, " if manifest.shards else ""
-    _say(
-        f"{stage.name:18} done in {duration(manifest.seconds)}: {counted}{manifest.total_bytes:,} bytes  "
+    found = f"{found}, " if (found := headline(manifest.facts)) else ""
+    say(
+        f"{stage.name:18} done in {duration(manifest.seconds)}: {found}{counted}{manifest.total_bytes:,} bytes  "
         f"{stage.artifact.uri}"
     )
+    if isinstance(stage.declared, TrainAutoencoder):
+        advised = advice(stage.name, stage.declared, manifest.facts)
+        if advised is not None:
+            say(advised)
 
 
 def _work_of(declared: Stage) -> Callable[[ResolvedStage, Any], Outcome]:
@@ -117,7 +134,3 @@ def _result(stage: ResolvedStage) -> str:
         uri = stage.artifact.store.uri_of(stage.artifact.key(REPORT))
         return uri.removeprefix("file://")
     return stage.artifact.uri
-
-
-def _say(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)

@@ -72,8 +72,21 @@ def _sampling(job: Job, name: str, stage: Sample, scale: Scale) -> None:
             "scale profile, got none"
         )
     trained = job.stages.get(stage.model)
+    if not isinstance(trained, TrainDiffusion):
+        return
+    if trained.network.num_classes == "auto":
+        return  # foresight.py looks, once the data tells how many
+    glance_at(job, name, scale, trained.network.num_classes, None)
+
+
+def glance_at(job: Job, name: str, scale: Scale, num_classes: int, class_names: tuple[str, ...] | None) -> None:
+    """Look at what a Sample stage asks of a model of this job, with as many classes, whose names may be known."""
+    stage = job.stages[name]
+    trained = job.stages[stage.model] if isinstance(stage, Sample) else None
     autoencoder = job.stages.get(trained.autoencoder) if isinstance(trained, TrainDiffusion) else None
-    if not isinstance(trained, TrainDiffusion) or not isinstance(autoencoder, TrainAutoencoder):
+    if not isinstance(stage, Sample) or not isinstance(trained, TrainDiffusion):
+        return
+    if not isinstance(autoencoder, TrainAutoencoder):
         return
     _, side = image_size_of(job, trained.autoencoder, autoencoder)
     if side is None:
@@ -83,7 +96,7 @@ def _sampling(job: Job, name: str, stage: Sample, scale: Scale) -> None:
 
     multiple = autoencoder.network.downsampling_factor * 2 ** (len(trained.network.block_out_channels) - 1)
     steps = trained.noise_schedule.num_train_timesteps
-    glance(stage, name, ModelTraits(trained.network.num_classes, None, side, multiple, steps), scale.access)
+    glance(stage, name, ModelTraits(num_classes, class_names, side, multiple, steps), scale.access)
 
 
 def _evaluation(job: Job, name: str, stage: Evaluate) -> None:

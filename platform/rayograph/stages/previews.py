@@ -24,6 +24,8 @@ class Preview:
     mailbox: Any
 
     def __call__(self, learner: Any, clock: Any, metrics: Any) -> None:
+        if self.rank == 0:
+            self.mailbox.put.remote({"doing": "draws a preview"})
         models = dict(learner.exports())
         if self.rank == 0:
             png = self.assignment.picture(self.assignment.reader, models)

@@ -11,9 +11,18 @@ from rayograph.stages.resolve import ResolvedStage
 class Recorder:
     """One for each stage that does work. Use as a context: the run is closed whatever happens."""
 
-    def __init__(self, stage: ResolvedStage, unit: str, total: int, shown: Mapping[str, str] | None = None) -> None:
-        """`shown` maps figures to their short names on the progress line."""
-        self.progress = Progress(stage.name, unit, total)
+    def __init__(
+        self,
+        stage: ResolvedStage,
+        unit: str,
+        total: int,
+        shown: Mapping[str, str] | None = None,
+        *,
+        at_once: int = 1,
+        estimated: bool = True,
+    ) -> None:
+        """`shown` maps figures to their short names on the progress line; the rest is as Progress has it."""
+        self.progress = Progress(stage.name, unit, total, at_once=at_once, estimated=estimated)
         self._shown = shown or {}
         self.wandb = WandbRun(
             stage.artifact,
@@ -21,12 +30,14 @@ class Recorder:
             job=stage.job.name,
             stage=stage.name,
             config=stage.declared.model_dump(mode="json") | {"seed": stage.seed},
+            say=self.progress.say,
         )
 
     def __enter__(self) -> "Recorder":
         return self
 
     def __exit__(self, *error: object) -> None:
+        self.progress.close()
         self.wandb.finish()
 
     def row(self, row: dict[str, Any]) -> None:
@@ -38,6 +49,6 @@ class Recorder:
 
     def resumed(self, images_seen: int) -> None:
         """A training goes on from there."""
-        self.progress.advance_to(images_seen)
+        self.progress.begin_at(images_seen)
         if images_seen:
             self.progress.say(f"goes on from the checkpoint at {images_seen:,} images")

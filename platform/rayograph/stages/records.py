@@ -16,6 +16,9 @@ from rayograph.training.engine import COMPUTED, EXCHANGED, UPDATED
 from rayograph.training.learner import Learner, Metrics
 from rayograph.training.loop import WAITED
 
+SAY_EVERY_SECONDS = 1.0
+"""How far a training is, for the progress line; its figures come more seldom."""
+
 
 @dataclass(frozen=True)
 class Records:
@@ -71,13 +74,17 @@ class Report:
         self._log, self._mailbox, self._every_images, self._checkpoints = log, mailbox, every_images, checkpoints
         self._pace = pace
         self._since = time.monotonic()
+        self._told = -SAY_EVERY_SECONDS
         self._rows: list[Metrics] = []
 
     def __call__(self, learner: Learner, clock: Clock, metrics: Metrics) -> None:
         self._rows.append(metrics)
-        if not clock.due(self._every_images):
-            return
         now = time.monotonic()
+        if not clock.due(self._every_images):
+            if now - self._told >= SAY_EVERY_SECONDS:
+                self._told = now
+                self._mailbox.put.remote({"at": clock.images_seen})
+            return
         means = _means(self._rows)
         waited = means.pop(WAITED) * len(self._rows)
         seconds, rate = now - self._since, len(self._rows) * clock.global_batch_size / (now - self._since)
@@ -95,6 +102,7 @@ class Report:
             }
         self._log.append(row)
         self._mailbox.put.remote(row)
+        self._told = now
         self._since, self._rows = now, []
 
 

@@ -50,7 +50,8 @@ def run_sample(stage: ResolvedStage, declared: Sample) -> Outcome:
     there = committed_units(stage.artifact, plan)
     landed: dict[int, Landed] = {}
     facts = {"class_names": trained.facts["class_names"], "request": plan.digest}
-    with Recorder(stage, "images", plan.total_samples) as recorder:
+    at_once = min(stage.scale.sampling.replicas[1], plan.total_units)
+    with Recorder(stage, "images", plan.total_samples, at_once=at_once) as recorder:
         if not there.all():
             facts |= _draw_missing(stage, declared, plan, origin, there, landed, recorder)
         outcome = Outcome(facts=facts)
@@ -101,7 +102,7 @@ def _draw_missing(
         )  # fmt: skip
         steward.units = int(there.sum())
         steward.samples = sum(len(plan.unit(int(number))) for number in np.flatnonzero(there))
-        recorder.progress.advance_to(steward.samples)
+        recorder.progress.begin_at(steward.samples)
         with steward:
             coordinator = Coordinator(serving.call, steward.window, scale.max_attempts)
             for event in coordinator.run(plan.unit(int(number)) for number in missing):
@@ -118,6 +119,7 @@ def _draw_missing(
                         recorder.progress.say(f"{event.unit.shard} set aside: {event.error}")
                     case Tick():
                         steward.lost = event.lost
+                        recorder.progress.doing("replicas", _going_on(steward, event))
                         _look_up(stage, steward)
                         if steward.overtaken:
                             break
@@ -135,6 +137,15 @@ def _draw_missing(
         "money_per_image": None if steward.money is None else round(steward.money / plan.total_samples, 9),
         "lost": steward.lost,
     }
+
+
+def _going_on(steward: Steward, tick: Tick) -> str:
+    """What replicas are at, for the line below the bar."""
+    if steward.wanted == "paused":
+        return f"paused, {tick.flying} units under way"
+    again = f", {tick.lost} sent again" if tick.lost else ""
+    aside = f", {len(steward.dead)} set aside" if steward.dead else ""
+    return f"{steward.running} running, {tick.flying} units under way{again}{aside}"
 
 
 def _look_up(stage: ResolvedStage, steward: Steward) -> None:

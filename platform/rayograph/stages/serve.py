@@ -1,11 +1,12 @@
 """`rayograph serve`: the HTTP app on Ray Serve, until it is interrupted; what it started goes on without it."""
 
+import errno
 import hashlib
 import logging
 import os
 import re
+import socket
 import stat
-import sys
 import threading
 import time
 from collections.abc import Sequence
@@ -19,10 +20,12 @@ import numpy as np
 from rayograph.config import Job, Sample, Scale
 from rayograph.errors import ConfigError, RayographError, ResourceError
 from rayograph.runs.artifact import Artifact
+from rayograph.runs.console import OutputError, put, say
 from rayograph.serving.gate import LOOPBACK
 from rayograph.serving.pictures import Plan
-from rayograph.stages.cluster import LOCAL, connect
+from rayograph.stages.cluster import LOCAL, connect, starts_a_cluster
 from rayograph.stages.desk import StoreDesk
+from rayograph.stages.foresight import check_machine
 from rayograph.stages.keeper import ensure
 from rayograph.stages.resolve import ResolvedStage
 from rayograph.storage import Access, open_store
@@ -44,6 +47,9 @@ def serve_http(scale: Scale, host: str, port: int, token_file: str | None, allow
     store = open_store(scale.store, scale.access)
     store.check_access()
     scale = scale.model_copy(update={"store": store.uri})
+    check_machine(scale)
+    if starts_a_cluster(scale):  # elsewhere Serve itself may be what listens there
+        _check_free(host, port)
     connect(scale)
     _listen(host, port)
     deployment = serve.deployment(
@@ -57,11 +63,13 @@ def serve_http(scale: Scale, host: str, port: int, token_file: str | None, allow
     try:
         serve.run(deployment.bind(scale, digest, list(allowed)), name=APPLICATION, route_prefix="/")
         shown = f"[{host}]" if ":" in host else host
-        print(f"http://{shown}:{port}/", flush=True)
+        with suppress(OutputError):  # nobody reads that here; people may come all the same
+            put(f"http://{shown}:{port}/")
         threading.Event().wait()
     except KeyboardInterrupt:
         stays = "" if scale.ray.address == LOCAL else "; jobs go on in the cluster"
-        print(f"\nrayograph: the HTTP app is gone{stays}", file=sys.stderr)
+        say("")
+        say(f"rayograph: the HTTP app is gone{stays}")
     finally:
         serve.delete(APPLICATION)
 
@@ -133,6 +141,21 @@ def _draw_again(
     return found
 
 
+def _check_free(host: str, port: int) -> None:
+    """Raises ResourceError where something listens there, ConfigError where nobody may: before Ray is started."""
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        with socket.socket(family, kind, protocol) as trial:
+            trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            trial.bind(address)
+    except socket.gaierror as error:
+        raise ConfigError(f"--host: expected a name or address of this machine, got {host}: {error.strerror}") from None
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            raise ResourceError(f"--port: expected a free port on {host}, got {port}, which is taken") from None
+        raise ConfigError(f"--port: cannot listen on {host}:{port}: {error.strerror}") from None
+
+
 def _listen(host: str, port: int) -> None:
     """Starts Serve's proxy, or finds it where it is wanted: Serve keeps the address that it was first started with.
 
@@ -180,6 +203,5 @@ def _read_token(path: str) -> str:
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"--token-file: {path}: {getattr(error, 'strerror', None) or 'not text'}") from error
     if readable:
-        with suppress(OSError):
-            print(f"rayograph: {path}: others may read this token: chmod 600 {path}", file=sys.stderr)
+        say(f"rayograph: {path}: others may read this token: chmod 600 {path}")
     return token

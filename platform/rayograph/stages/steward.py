@@ -83,6 +83,11 @@ class Steward:
         return self.in_flight_per_replica * self._share if self.wanted == "running" else 0
 
     @property
+    def running(self) -> int:
+        """Replicas at the last look."""
+        return self._running
+
+    @property
     def money(self) -> float | None:
         """Of all replicas' time so far."""
         return None if self.price_per_hour is None else round(self.replica_seconds / 3600 * self.price_per_hour, 6)

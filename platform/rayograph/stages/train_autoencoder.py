@@ -7,6 +7,7 @@ from rayograph.config import TrainAutoencoder, TrainingScale
 from rayograph.errors import ConfigError
 from rayograph.ingest.contents import Images
 from rayograph.stages.assignment import Assignment
+from rayograph.stages.fidelity import held_out, measured
 from rayograph.stages.outcome import Outcome
 from rayograph.stages.previews import reconstructions
 from rayograph.stages.reader import planned_reader
@@ -27,6 +28,7 @@ def run_train_autoencoder(stage: ResolvedStage, declared: TrainAutoencoder) -> O
         make_learner=partial(_learner, declared, stage.scale.training, stage.seed, size),
         cost=partial(_cost, declared, size),
         picture=partial(reconstructions, declared.preview_images),
+        measure=partial(measured, held_out(stage.mixture("images"), size, stage.scale.access)),
     )
     outcome = run_training(stage, declared, assignment, {"reconstruction": "L1", "discriminator": "critic"})
     outcome.facts |= {"image_size": size, "downsampling_factor": factor}

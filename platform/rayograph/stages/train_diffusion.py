@@ -9,6 +9,7 @@ from rayograph.ingest.contents import Moments
 from rayograph.models.folder import AUTOENCODER, load_autoencoder, save_model
 from rayograph.models.scaling import LatentScale
 from rayograph.stages.assignment import Assignment
+from rayograph.stages.foresight import with_known_classes
 from rayograph.stages.outcome import Outcome
 from rayograph.stages.previews import samples
 from rayograph.stages.reader import planned_reader
@@ -20,11 +21,7 @@ def run_train_diffusion(stage: ResolvedStage, declared: TrainDiffusion) -> Outco
     """Raises ConfigError where the declared classes are not the data's."""
     encoded = [(manifest.facts, weight) for _, manifest, weight in stage.mixture("moments")]
     class_names, shape = (_common(stage, encoded, fact) for fact in ("class_names", "latent_shape"))
-    if declared.network.num_classes not in (0, len(class_names)):
-        raise ConfigError(
-            f"{stage.name}.network.num_classes: expected {len(class_names)}, the data's classes, or 0, "
-            f"got {declared.network.num_classes}"
-        )
+    declared = with_known_classes(stage.name, declared, class_names)
     scales = [LatentScale(tuple(facts["latent_mean"]), tuple(facts["latent_std"])) for facts, _ in encoded]
     latent_scale = LatentScale.mixed(scales, [weight for _, weight in encoded])
     channels, height, width = shape
@@ -42,7 +39,7 @@ def run_train_diffusion(stage: ResolvedStage, declared: TrainDiffusion) -> Outco
     latent_scale.keep_in(autoencoder)
     save_model(stage.artifact, AUTOENCODER, autoencoder)
     outcome = run_training(stage, declared, assignment, {"loss": "loss"})
-    outcome.facts |= {"class_names": class_names if declared.network.num_classes else []}
+    outcome.facts |= {"class_names": class_names if declared.network.known_classes else []}
     return outcome
 
 

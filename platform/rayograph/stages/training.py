@@ -53,7 +53,9 @@ def run_training(stage: ResolvedStage, recipe: Training, assignment: Assignment,
         failures, began_at = 0, -1
         while True:
             group = _Group(stage, assignment, mailbox, recorder, bad_samples, room)
-            error = group.run(room.wait(recorder.progress.say))
+            workers = room.wait(recorder.progress.say)
+            recorder.progress.doing("workers", f"{workers} starting")
+            error = group.run(workers)
             if error is None and not group.stopped:
                 break
             if error is None:
@@ -71,7 +73,7 @@ def run_training(stage: ResolvedStage, recipe: Training, assignment: Assignment,
             first_line = str(error).strip().splitlines()[-1][:200]
             recorder.progress.say(f"workers lost ({first_line}); starting again, {failures} of {scale.max_failures}")
     files = [record for prefix in ("model/", PREVIEWS, BAD_SAMPLES) for record in stage.artifact.records(prefix)]
-    return Outcome(files=files, facts={"bad_samples": len(bad_samples)})
+    return Outcome(files=files, facts={"bad_samples": len(bad_samples)} | group.facts)
 
 
 @contextmanager
@@ -104,6 +106,8 @@ class _Group:
     """Where its workers are."""
     stopped: bool = False
     """Whether it ended by making room, with a checkpoint."""
+    facts: dict[str, Any] = field(default_factory=dict)
+    """What the first worker found out about the finished models."""
 
     def run(self, workers: int) -> BaseException | None:
         """To its end, or until there is room for another number of workers. What went wrong, if anything did."""
@@ -138,10 +142,20 @@ class _Group:
             if "resumed" in message:
                 self.began_at = message["resumed"]
                 self.recorder.resumed(self.began_at)
+                self.recorder.progress.doing("workers", None)
             elif "node" in message:
                 self.nodes.add(message["node"])
             elif "stopped" in message:
                 self.stopped = True
+            elif "at" in message:
+                self.recorder.progress.advance_to(message["at"])
+                self.recorder.progress.doing("first worker", None)
+            elif "doing" in message:
+                self.recorder.progress.doing("first worker", message["doing"])
+            elif "measured" in message:
+                self.facts |= message["measured"]
+                figures = {name: value for name, value in message["measured"].items() if isinstance(value, int | float)}
+                self.recorder.wandb.summarise(figures)
             elif "preview" in message:
                 png = self.stage.artifact.read(message["preview"])
                 self.recorder.wandb.log_image("preview", png, message["images_seen"])
@@ -154,6 +168,7 @@ class _Group:
                 self.recorder.progress.say(f"another sample stands in for an unreadable one: {sample}")
             else:
                 self.recorder.row(message)
+                self.recorder.progress.doing("first worker", None)
 
 
 def _trainer(stage: ResolvedStage, assignment: Assignment, mailbox: Any, workers: int, scratch: str) -> TorchTrainer:

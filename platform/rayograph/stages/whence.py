@@ -14,6 +14,7 @@ import torch
 
 from rayograph.errors import ConfigError, DataError
 from rayograph.runs.artifact import RESOLVED, Artifact
+from rayograph.runs.console import LABEL_CELLS, escaped, padded, plain
 from rayograph.runs.digests import sha256
 from rayograph.runs.manifest import Manifest
 from rayograph.sampling.credentials import credentials_in
@@ -52,6 +53,9 @@ def whence(uri: str, endpoint_url: Access, asked: Asked) -> Iterator[str]:
         raise ConfigError("--again: expected --store URI too, whose model and request draw the image")
     if asked.to is not None and not asked.again:
         raise ConfigError("--to: expected --again too, which draws what is written there")
+    target = None if asked.to is None else _place(asked.to, endpoint_url)
+    if target is not None:
+        target[0].check_access()
     store, key = _place(uri, endpoint_url)
     data = store.read(key)
     record = record_in(data, uri)
@@ -62,7 +66,7 @@ def whence(uri: str, endpoint_url: Access, asked: Asked) -> Iterator[str]:
         artifact = Artifact(open_store(asked.store, endpoint_url), _text(record, "artifact", uri))
         yield from _in_store(artifact, record, endpoint_url, problems)
         if asked.again:
-            yield from _drawn_again(artifact, record, data, uri, endpoint_url, asked.to, problems)
+            yield from _drawn_again(artifact, record, data, uri, endpoint_url, target, problems)
     if problems:
         raise DataError(f"{uri}: differs from what the store says: {'; '.join(problems)}")
 
@@ -131,7 +135,7 @@ def _drawn_again(
     data: bytes,
     uri: str,
     endpoint_url: Access,
-    target: str | None,
+    target: tuple[ObjectStore, str] | None,
     problems: list[str],
 ) -> Iterator[str]:
     """The image drawn anew; pixels that differ are added to `problems`."""
@@ -147,7 +151,7 @@ def _drawn_again(
     if largest > (ROUNDING if data.startswith(_PNG) else LOSSY_ROUNDING):
         problems.append(f"drawn again, {difference}")
     if target is not None:
-        store, key = _place(target, endpoint_url)
+        store, key = target
         store.put(key, encoded)
         yield _line("to", store.uri_of(key))
 
@@ -181,13 +185,10 @@ def _text(record: dict[str, Any], key: str, uri: str) -> str:
 
 
 def _line(label: str, value: Any) -> str:
-    return f"{_plain(label):{_WIDTH}} {value if isinstance(value, str) and value.isprintable() else _shown(value)}"
+    """A label and a value, both from anywhere: quoted and escaped where they hold more than a terminal should see."""
+    shown = value if isinstance(value, str) and plain(value) else _shown(value)
+    return f"{padded(escaped(label), LABEL_CELLS)} {shown}"
 
 
 def _shown(value: Any) -> str:
-    return _plain(json.dumps(value, ensure_ascii=False))
-
-
-def _plain(text: str) -> str:
-    """Without characters that a terminal would obey: images come from anywhere."""
-    return "".join(character if character.isprintable() else f"\\u{ord(character):04x}" for character in text)
+    return escaped(json.dumps(value, ensure_ascii=False))

@@ -65,8 +65,8 @@ def train(assignment: Assignment, mailbox: Any) -> None:
         Hook(recipe.checkpoint_every_images, lambda *_: recovery.save()),
         Hook(HEARTBEAT_STEPS * recipe.global_batch_size, _Ear(rank, mailbox, recovery)),
     ]
-    if recipe.preview_every_images:
-        hooks.append(Hook(recipe.preview_every_images, Preview(assignment, rank, mailbox)))
+    if recipe.previews_every:
+        hooks.append(Hook(recipe.previews_every, Preview(assignment, rank, mailbox)))
     if not records.metrics:
         hooks.append(Hook(recipe.log_every_images, drop_times))
     else:
@@ -88,8 +88,12 @@ def train(assignment: Assignment, mailbox: Any) -> None:
             ray.get(mailbox.put.remote({"stopped": clock.images_seen}))
         return
     checkpoints.finish()
-    for folder, model in learner.exports():
+    models = dict(learner.exports())
+    for folder, model in models.items():
         save_model(assignment.artifact, folder, model)
+    if rank == 0 and assignment.measure:
+        mailbox.put.remote({"doing": "measures held-out images"})
+        mailbox.put.remote({"measured": assignment.measure(models)})
     dist.barrier()
 
 

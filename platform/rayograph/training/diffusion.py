@@ -100,10 +100,10 @@ class DiffusionLearner:
         numbers = draw_timesteps(seed, positions, recipe.loss, recipe.noise_schedule.num_train_timesteps)
         timesteps = timesteps_at(self._schedule, numbers)
         classes = None
-        if recipe.network.num_classes:
+        if recipe.network.known_classes:
             given = torch.from_numpy(batch.columns["classes"]).to(device())
             dropped = uniform(seed, Stream.CONDITION_DROP, positions, 1)[:, 0] < recipe.condition_drop_probability
-            classes = torch.where(dropped, recipe.network.num_classes, given)
+            classes = torch.where(dropped, recipe.network.known_classes, given)
         return self._latent_scale.scale(raw_latents), noise, timesteps, classes
 
 

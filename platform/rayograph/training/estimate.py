@@ -95,7 +95,7 @@ def diffusion_cost(recipe: TrainDiffusion, latent_channels: int, latent_size: in
         denoising = DenoisingPass(build_denoiser(recipe.network, latent_channels, latent_size), process, recipe.loss)
         latents = torch.empty(1, latent_channels, latent_size, latent_size)
         numbers = torch.zeros(1, dtype=torch.int64)
-    classes = numbers if recipe.network.num_classes else None
+    classes = numbers if recipe.network.known_classes else None
     flops, kept = _counted(lambda: denoising(latents, latents, numbers, classes)[0], [denoising])
     size = _size(denoising)
     return Cost({"denoiser": size}, 0, _states(recipe) * size, flops, kept)
