@@ -56,6 +56,8 @@ def expected(rows, seed=5):
                     "scheduler": "ddim",
                     "num_inference_steps": row.get("num_inference_steps", 4),
                     "guidance_scale": row.get("guidance_scale", 2.0),
+                    "spacing": "trailing",
+                    "eta": 0.0,
                 }
                 | ({"prompt": row["prompt"]} if row.get("prompt") is not None else {})
             )

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from rayograph.config import Evaluate, Job, Pack, Sample, Scale, TrainAutoencoder, TrainDiffusion
+from rayograph.config import Evaluate, FlowSchedule, Job, Pack, Sample, Scale, TrainAutoencoder, TrainDiffusion
 from rayograph.config.batches import worker_counts
 from rayograph.config.training import Training
 from rayograph.errors import ConfigError
@@ -82,8 +82,10 @@ def _sampling(job: Job, name: str, stage: Sample, scale: Scale) -> None:
     from rayograph.sampling.traits import ModelTraits
 
     multiple = autoencoder.network.downsampling_factor * 2 ** (len(trained.network.block_out_channels) - 1)
-    steps = trained.noise_schedule.num_train_timesteps
-    glance(stage, name, ModelTraits(trained.network.num_classes, None, side, multiple, steps), scale.endpoint_url)
+    schedule = trained.noise_schedule
+    steps, flow = schedule.num_train_timesteps, isinstance(schedule, FlowSchedule)
+    traits = ModelTraits(trained.network.num_classes, None, side, multiple, steps, flow)
+    glance(stage, name, traits, scale.endpoint_url)
 
 
 def _evaluation(job: Job, name: str, stage: Evaluate) -> None:
