@@ -45,7 +45,7 @@ class MeasureSettings:
 class Measures:
     """The figures by their stable names; None where one does not apply.
 
-    Shares are in [0, 1], PSNR in decibels, distances in the units of the feature space (variances and Fréchet's squared).
+    Shares are in [0, 1], PSNR in decibels, distances in units of the feature space (variances and Fréchet's squared).
     """
 
     feature_space: str

@@ -70,7 +70,7 @@ def _flow_levels(total: int, shift: float, spacing: Spacing, steps: int) -> Floa
     """σ from 1 down to at least that of the least timestep that it was trained at."""
     if spacing == "trailing":
         return _shifted(np.arange(steps, 0, -1) / steps, shift)
-    least = float(_shifted(np.array(1.0 / total), shift))
+    least = float(_shifted(np.array([1.0 / total]), shift)[0])
     cleanest = min(WIDEST, np.log((1.0 - least) / least)) if least < 1 else -WIDEST
     noise = 1.0 / (1.0 + np.exp(_even(-WIDEST, cleanest, spacing, steps)))
     noise[0] = 1.0

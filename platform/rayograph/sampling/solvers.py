@@ -8,6 +8,7 @@ solve is dx/ds = (x - D) / s of x / α in s = σ / α (Karras et al. 2022, eq. 4
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 
@@ -18,8 +19,7 @@ from rayograph.models.spacing import Levels, sampling_levels
 from rayograph.shapes import Latents, Noise
 
 
-@dataclass(frozen=True)
-class Weights:
+class Weights(NamedTuple):
     """Of one step. `clean` makes D of (latents, prediction)."""
 
     clean: tuple[float, float]
