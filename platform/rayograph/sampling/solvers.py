@@ -52,12 +52,11 @@ class Solver:
         """Latents at the next level, after the last step clean. `earlier` is the step before's D, `noise` fresh."""
         weights = self.weights[step]
         found = weights.denoised * denoised
-        if weights.latents != 0.0:
-            found = found.add_(latents, alpha=weights.latents)
-        if weights.earlier != 0.0 and earlier is not None:
-            found = found.add_(earlier, alpha=weights.earlier)
-        if weights.noise != 0.0 and noise is not None:
-            found = found.add_(noise, alpha=weights.noise)
+        for weight, part in ((weights.latents, latents), (weights.earlier, earlier), (weights.noise, noise)):
+            if weight != 0.0:
+                if part is None:
+                    raise ValueError(f"step {step}: expected what it has a weight for, got None")
+                found.add_(part, alpha=weight)
         return found
 
 
