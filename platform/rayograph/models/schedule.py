@@ -63,7 +63,14 @@ def noise_levels(schedule: TrainingSchedule) -> tuple[Tensor, Tensor]:
     if not schedule.config.rescale_betas_zero_snr:
         left = torch.cumprod(1.0 - schedule.betas.double(), dim=0)
         return left.sqrt(), (1.0 - left).sqrt()
-    plain = DDPMScheduler.from_config(schedule.config, rescale_betas_zero_snr=False)
+    config = schedule.config
+    plain = DDPMScheduler(
+        num_train_timesteps=config.num_train_timesteps,
+        beta_start=config.beta_start,
+        beta_end=config.beta_end,
+        beta_schedule=config.beta_schedule,
+        trained_betas=config.trained_betas,
+    )
     signal, _ = noise_levels(plain)
     signal = (signal - signal[-1]) * signal[0] / (signal[0] - signal[-1])  # Lin et al. 2024, alg. 1
     return signal, (1.0 - signal.square()).sqrt()
