@@ -68,7 +68,12 @@ job = Job(
             ema_decays=(0.995,),
             checkpoint_every_images=12_800,
         ),
-        "sample": Sample(num_samples=1000, sampler=Sampler(num_inference_steps=15, guidance_scale=1.4)),
+        "sample": Sample(
+            num_samples=1000,
+            # Guidance draws samples of a class together. In few steps this spacing ends a little too wide, 4 to 5 % on
+            # Gaussians, and gives back a part: of the spacings it reaches most of the real variety, and as fast.
+            sampler=Sampler(num_inference_steps=15, guidance_scale=1.4, spacing="karras"),
+        ),
         "evaluate": Evaluate(),
     },
 )

@@ -14,7 +14,6 @@ from diffusers.utils.torch_utils import randn_tensor
 
 from rayograph.config import Sampler
 from rayograph.models.folder import AUTOENCODER, DENOISER
-from rayograph.models.schedule import build_sampler
 
 
 class Pipeline:
@@ -28,7 +27,9 @@ class Pipeline:
         options = {"torch_dtype": dtype, "low_cpu_mem_usage": False}
         self.unet = UNet2DModel.from_pretrained(f"{model}/{DENOISER}", **options).to(device).eval()
         self.vae = AutoencoderKL.from_pretrained(f"{model}/{AUTOENCODER}", **options).to(device).eval()
-        self.scheduler = DPMSolverMultistepScheduler.from_config(build_sampler(schedule, sampler).config)
+        self.scheduler = DPMSolverMultistepScheduler.from_config(
+            schedule.config, algorithm_type="dpmsolver++", final_sigmas_type="zero", timestep_spacing="trailing"
+        )
         self.processor = VaeImageProcessor()
         if compiled:
             mode = "max-autotune" if device == "cuda" else None

@@ -50,6 +50,14 @@ def test_the_reference_of_these_tests_gives_the_published_answers(counter, key, 
     assert " ".join(f"{word:08x}" for word in philox(counter, key)) == answer
 
 
+@given(position=st.integers(0, 2**63 - 1), step=st.integers(0, MASK))
+def test_the_step_is_the_counters_last_word(position, step):
+    found = draws._words(3, Stream.SAMPLER_STEP, torch.tensor([position]), 8, step).tolist()[0]
+    key = 3, Stream.SAMPLER_STEP * 0x9E3779B9 & MASK
+    expected = [philox((position & MASK, position >> 32, block, step), key) for block in (0, 1)]
+    assert found == expected[0] + expected[1]
+
+
 def test_words_of_counter_and_key_zero_are_the_published_ones():
     assert words(seed_for(0, 0, Stream.NOISE), Stream.NOISE, [0], 4) == [
         [0x6627E8D5, 0xE169C58D, 0xBC57AC4C, 0x9B00DBD8]

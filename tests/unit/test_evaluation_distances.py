@@ -5,7 +5,12 @@ from hypothesis import strategies as st
 from scipy.linalg import sqrtm
 
 from rayograph.errors import DataError
-from rayograph.evaluation.distances import frechet_distance, nearest_distances, precision_recall
+from rayograph.evaluation.distances import (
+    frechet_distance,
+    nearest_distances,
+    precision_recall,
+    within_class_variance,
+)
 
 
 def with_moments(mean, covariance, count, seed):
@@ -19,6 +24,17 @@ def with_moments(mean, covariance, count, seed):
 def covariance(size, seed):
     root = np.random.default_rng(seed).normal(size=(size, size))
     return root @ root.T + 0.1 * np.eye(size)
+
+
+def test_variance_within_classes_minds_neither_their_means_nor_their_sizes():
+    random = np.random.default_rng(0)
+    labels = np.repeat([0, 1, 2], [3000, 1000, 1])
+    features = random.normal(size=(4001, 2)) * np.array([[1.0], [2.0], [9.0]])[labels] + 100.0 * labels[:, None]
+    assert within_class_variance(features, labels) == pytest.approx((2 * 1 + 2 * 4) / 2, rel=0.05)
+    pairs = np.array([[0.0], [2.0], [5.0], [5.0]])
+    assert within_class_variance(pairs, np.array([7, 7, 3, 3])) == pytest.approx(1.0)  # unbiased: 2 and 0
+    with pytest.raises(DataError, match="expected a class of 2 images"):
+        within_class_variance(pairs, np.arange(4))
 
 
 @settings(max_examples=20, deadline=None)

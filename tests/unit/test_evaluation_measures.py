@@ -81,6 +81,7 @@ def test_real_images_in_the_samples_place_measure_like_the_floor(digits):
     assert measures.class_agreement > 0.9
     assert measures.precision == pytest.approx(measures.precision_real, abs=0.15)
     assert measures.recall == pytest.approx(measures.recall_real, abs=0.15)
+    assert measures.within_class_variance == pytest.approx(measures.within_class_variance_real, rel=0.1)
     assert 0.5 < measures.frechet_distance / measures.frechet_distance_real < 2
     assert 0.5 < measures.nearest_train_distance / measures.nearest_train_distance_real < 2
     assert measures.reconstruction_psnr == math.inf
@@ -108,7 +109,34 @@ def test_without_labels_and_reconstructions_their_figures_are_none_and_the_other
         "classifier_accuracy_real_by_class",
         "reconstruction_psnr",
         "reconstruction_ssim",
+        "within_class_variance",
+        "within_class_variance_real",
     }
+
+
+def test_samples_drawn_towards_their_classes_means_have_less_variance_within_them(digits):
+    train, held_out, samples = digits
+    means = np.stack([train.pixels[train.labels == label].mean(axis=0) for label in range(10)])
+    half = means[samples.labels] + (samples.pixels - means[samples.labels]) / 2
+    narrow = ImageSet(np.clip(half.round(), 0, 255).astype(np.uint8), samples.labels)
+    found = measure(train, held_out, narrow, None, seed=0, settings=MeasureSettings())
+    full = measure(train, held_out, samples, None, seed=0, settings=MeasureSettings())
+    assert found.within_class_variance == pytest.approx(full.within_class_variance / 4, rel=0.02)
+    assert found.within_class_variance_real == full.within_class_variance_real
+
+
+def test_variance_within_classes_is_of_the_classes_that_both_sets_have(digits):
+    train, held_out, samples = digits
+    few = samples.labels < 3
+    asked = ImageSet(samples.pixels[few], samples.labels[few])
+    found = measure(train, held_out, asked, None, seed=0, settings=MeasureSettings(classifier=False))
+    features = FeatureSpace()(train.pixels)
+    own = [features[train.labels == label].var(axis=0, ddof=1).sum() for label in range(3)]
+    assert found.within_class_variance_real == pytest.approx(np.mean(own))
+    rows = [int(np.argmax(samples.labels == label)) for label in range(4)]
+    one_each = ImageSet(samples.pixels[rows], samples.labels[rows])
+    found = measure(train, held_out, one_each, None, seed=0, settings=MeasureSettings(classifier=False))
+    assert found.within_class_variance is found.within_class_variance_real is None
 
 
 def test_reconstructions_of_other_images_are_refused(digits):

@@ -67,6 +67,8 @@ def full():
             precision_real=0.92,
             recall=0.63,
             recall_real=0.93,
+            within_class_variance=1.37,
+            within_class_variance_real=1.82,
             frechet_distance=0.412,
             frechet_distance_real=0.0734,
             reconstruction_psnr=31.24,
@@ -110,7 +112,20 @@ def test_a_page_is_well_formed_and_needs_nothing_but_itself(full, bare):
 
 def test_a_page_shows_every_figure_beside_its_real_counterpart(full):
     text = Page(render(full)).text
-    for words in ("98.1 %", "98.7 %", "0.412", "0.0734", "71.0 %", "63.0 %", "31.2 dB", "0.953", "0.810", "0.775"):
+    for words in (
+        "98.1 %",
+        "98.7 %",
+        "0.412",
+        "0.0734",
+        "71.0 %",
+        "63.0 %",
+        "31.2 dB",
+        "0.953",
+        "0.810",
+        "0.775",
+        "1.37",
+        "1.82",
+    ):
         assert words in text
     for words in (
         "grey pixels pooled to 8×8",
@@ -168,6 +183,8 @@ def test_the_summary_has_every_stable_name_and_is_json(full, bare):
         "precision_real",
         "recall",
         "recall_real",
+        "within_class_variance",
+        "within_class_variance_real",
         "frechet_distance",
         "frechet_distance_real",
         "reconstruction_psnr",

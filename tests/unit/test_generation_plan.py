@@ -56,6 +56,8 @@ def expected(rows, seed=5):
                     "scheduler": "ddim",
                     "num_inference_steps": row.get("num_inference_steps", 4),
                     "guidance_scale": row.get("guidance_scale", 2.0),
+                    "spacing": "trailing",
+                    "eta": 0.0,
                 }
                 | ({"prompt": row["prompt"]} if row.get("prompt") is not None else {})
             )
@@ -108,7 +110,7 @@ def test_a_unit_is_of_one_group_in_request_order_and_full_unless_it_is_the_group
             assert len(draws) == len(unit)
             assert draws.group == of_all
             assert ((draws.guidance_scales != 1.0) == of_all.guided).all()
-    keys = [(g.width, g.height, g.scheduler, g.num_inference_steps, g.guided) for g in plan.groups]
+    keys = [(g.width, g.height, g.scheduler, g.num_inference_steps, g.guided, g.spacing, g.eta) for g in plan.groups]
     assert len(set(keys)) == len(keys)
 
 
@@ -294,3 +296,18 @@ def test_a_plan_outlives_its_request(tmp_path):
     assert open_plan(plan.artifact).draws(plan.unit(0)).numbers.tolist() == [0, 1, 2]
     with pytest.raises(DataError, match="found none"):
         freeze(plan.artifact, Sample(request=Request(uri=uri), sampler=SAMPLER), 5, TRAITS, None)
+
+
+def test_a_row_with_another_scheduler_has_that_ones_own_spacing_and_no_eta(tmp_path):
+    uri = as_json_lines(tmp_path / "r.jsonl", [{"class": 0}, {"class": 0, "scheduler": "dpmsolver++"}])
+    sampler = Sampler(scheduler="ddim", num_inference_steps=4, spacing="karras", eta=0.5)
+    for flow, spacing in ((False, "log_snr"), (True, "trailing")):
+        artifact = Artifact(open_store(str(tmp_path)), f"flow-{flow}")
+        declared = Sample(request=Request(uri=uri), sampler=sampler)
+        traits = ModelTraits(3, NAMES, 8, 4, 1000, flow)
+        plan = freeze(artifact, declared, 5, traits, None)
+        assert [(g.scheduler, g.spacing, g.eta) for g in plan.groups] == [
+            ("ddim", "karras", 0.5),
+            ("dpmsolver++", spacing, None),
+        ]
+        assert plan.draws(plan.unit(1)).sampler.spacing == spacing

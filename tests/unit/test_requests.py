@@ -219,7 +219,7 @@ SEED = "a whole number from 0 to 2⁶⁴ - 1"
         ("guidance_scale", float("inf"), GUIDANCE),
         ("guidance_scale", 1000.5, GUIDANCE),
         ("seed", -1, SEED),
-        ("scheduler", "euler", "one of ddim, dpmsolver++"),
+        ("scheduler", "euler", "one of ddim, dpmsolver++, euler_ancestral"),
     ],
 )
 def test_a_bad_value_is_one_line_with_file_row_column_expected_and_got(tmp_path, kind, column, value, expected):
@@ -249,7 +249,11 @@ def test_a_bad_value_is_one_line_with_file_row_column_expected_and_got(tmp_path,
         ("count", pa.array([[1], [2]]), " row 0: count: expected a number, got [1]"),
         ("seed", pa.array([0.0, 2.0**53 + 2]), f" row 1: seed: expected {SEED}, got {2.0**53 + 2}"),
         ("seed", pa.array([0.0, float("inf")]), f" row 1: seed: expected {SEED}, got inf"),
-        ("scheduler", pa.array([None, 3]), " row 0: scheduler: expected one of ddim, dpmsolver++, got None"),
+        (
+            "scheduler",
+            pa.array([None, 3]),
+            " row 0: scheduler: expected one of ddim, dpmsolver++, euler_ancestral, got None",
+        ),
         ("prompt", pa.array([[1], [2]]), ": column 'prompt': expected text or numbers, got list<element: int64>"),
     ],
 )

@@ -46,10 +46,21 @@ def draw(model, numbers=NUMBERS, classes=CLASSES, seed=0, **options):
     return pixels.int()
 
 
-@pytest.mark.parametrize("scheduler", ["ddim", "dpmsolver++"])
+SAMPLERS = [
+    {"scheduler": "ddim"},
+    {"scheduler": "ddim", "eta": 0.5},
+    {"scheduler": "ddim", "eta": 1.0, "spacing": "log_snr"},
+    {"scheduler": "euler_ancestral"},
+    {"scheduler": "dpmsolver++"},
+    {"scheduler": "dpmsolver++", "spacing": "karras"},
+    {"scheduler": "dpmsolver++", "spacing": "trailing"},
+]
+
+
+@pytest.mark.parametrize("options", SAMPLERS, ids=repr)
 @pytest.mark.parametrize("scale", [1.0, 2.0])
-def test_a_sample_does_not_depend_on_the_batch_it_is_drawn_in(model, scheduler, scale):
-    options = {"scheduler": scheduler, "guidance_scale": scale}
+def test_a_sample_does_not_depend_on_the_batch_it_is_drawn_in(model, options, scale):
+    options = options | {"guidance_scale": scale}
     whole = draw(model, **options)
     assert whole.shape == (7, 8, 8, 3)
     assert whole.float().std() > 10  # images, not one grey
@@ -58,6 +69,28 @@ def test_a_sample_does_not_depend_on_the_batch_it_is_drawn_in(model, scheduler, 
         alone = draw(model, NUMBERS[number, None], CLASSES[number, None], **options)
         assert (alone[0] - whole[number]).abs().max() <= 1
     assert (draw(model, NUMBERS[order], CLASSES[order], **options) - whole[order]).abs().max() <= 1
+
+
+def test_fresh_noise_is_of_seed_number_and_step_and_changes_the_sample(model):
+    plain, noisy = draw(model, scheduler="ddim"), draw(model, scheduler="ddim", eta=1.0)
+    assert (plain - noisy).abs().float().mean() > 1
+    assert torch.equal(noisy, draw(model, scheduler="euler_ancestral"))
+    assert torch.equal(noisy, draw(model, scheduler="ddim", eta=1.0))
+    noise = model.noise(5, NUMBERS)
+    drawn = torch.stack([noise.first(), *(noise.after(step) for step in range(3))])
+    assert drawn.shape == (4, 7, 2, 4, 4)
+    assert len(torch.unique(drawn)) > 0.99 * drawn.numel()
+    assert torch.equal(model.noise(5, NUMBERS[3:5]).after(2), noise.after(2)[3:5])
+    assert not torch.equal(model.noise(6, NUMBERS).after(2), noise.after(2))
+
+
+def test_a_batch_of_sixty_four_draws_with_fresh_noise_what_batches_of_one_and_seven_do(model):
+    numbers = torch.arange(64)
+    whole = draw(model, numbers, numbers % 3, scheduler="ddim", eta=1.0)
+    for size in (1, 7):
+        for part in numbers.split(size)[:: 9 if size == 1 else 1]:
+            found = draw(model, part, part % 3, scheduler="ddim", eta=1.0)
+            assert (found - whole[part]).abs().max() <= 1
 
 
 def test_drawing_twice_gives_the_same_pixels_and_global_randomness_plays_no_part(model):
@@ -284,6 +317,30 @@ def test_an_image_drawn_again_is_the_one_in_the_shard(model, tmp_path, batch_siz
     place.write("manifest.json", another.model_dump_json().encode())
     with pytest.raises(DataError, match=f"expected the model of digest {trained.digest}, found {another.digest}"):
         draw_again(artifact, 0, None)
+
+
+@pytest.mark.parametrize("options", SAMPLERS, ids=repr)
+def test_records_hold_the_whole_sampler_and_draw_again_by_it(model, tmp_path, options):
+    store = open_store(str(tmp_path))
+    artifact, place = Artifact(store, "job/sample/key"), Artifact(store, "model")
+    trained = save(model, place)
+    sampler = Sampler(num_inference_steps=3, guidance_scale=2.0, **options)
+    plan = freeze(artifact, Sample(num_samples=4, sampler=sampler), 5, TRAITS, None)
+    keep_origin(artifact, Origin("job/sample/key", plan.digest, trained.digest, ()), place.uri, PNG, Marking())
+    pixels, _, record = draw_again(artifact, 2, None)
+    assert record["spacing"] == sampler.spacing_on(flow=False)
+    assert record.get("eta") == (sampler.eta if sampler.scheduler == "ddim" else None)
+    given = {name: record[name] for name in ("scheduler", "num_inference_steps", "guidance_scale", "spacing")}
+    said = Sampler(**given, eta=record.get("eta", 0.0))
+    drawn, _ = model.draw(record["seed"], torch.tensor([2]), torch.tensor([record["class"]]), said)
+    assert np.abs(pixels.astype(int) - drawn[0].numpy()).max() <= 1
+
+
+def test_plans_from_before_spacings_are_drawn_and_recorded_as_they_were(model):
+    old = Group(8, 8, "dpmsolver++", 4, True)
+    draws = replace(rows_of(range(3), [5] * 3, range(3), classes=(0, 1, 2)), group=old)
+    assert not {"spacing", "eta"} & draws.record(0).keys()
+    assert draws.sampler == Sampler(num_inference_steps=4, guidance_scale=2.0, spacing="trailing")
 
 
 def test_what_is_no_generation_cannot_be_drawn_again(artifact):

@@ -1,6 +1,6 @@
 """Declarations of diffusion: how noise comes, what is learned of it and how it goes, in diffusers' own words."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Discriminator, Field, PositiveInt, Tag, model_validator
 
@@ -69,12 +69,51 @@ class DiffusionLoss(Declaration):
     min_snr_gamma: float | None = Field(None, gt=0)
 
 
-class Sampler(Declaration):
-    """How the denoiser is walked from noise to latents. `guidance_scale` 1 is no guidance (Ho & Salimans 2022).
+Spacing = Literal["log_snr", "karras", "trailing"]
 
-    Along a flow "ddim" is Euler's method, which it is the same as.
+
+class Sampler(Declaration):
+    """How the denoiser is walked from noise to latents, in `num_inference_steps` calls of it.
+
+    DDIM (Song et al. 2021) is Euler's method in the noise level, along a flow too; "euler_ancestral" is what it becomes
+    with all the noise that it may add, η = 1 (Karras et al. 2022, app. C.5). DPM-Solver++(2M) (Lu et al. 2022) is of
+    second order.
     """
 
-    scheduler: Literal["ddim", "dpmsolver++"] = "dpmsolver++"
+    version: ClassVar[int] = 2  # spacing
+
+    scheduler: Literal["ddim", "dpmsolver++", "euler_ancestral"] = "dpmsolver++"
     num_inference_steps: PositiveInt = 20
+    """At most the model's `num_train_timesteps`."""
     guidance_scale: float = Field(1.5, ge=0)
+    """1 is no guidance (Ho & Salimans 2022)."""
+    spacing: Spacing | None = None
+    """Where the steps lie: evenly in log-SNR, by Karras et al. (2022, eq. 5, ρ = 7), or evenly in timesteps down from
+    the last ("trailing", Lin et al. 2024, table 2). None is "log_snr" for DPM-Solver++ on a `NoiseSchedule`, which with
+    few steps leaves fine detail as wide as it is, and "trailing" for all else.
+    """
+    eta: float = Field(0.0, ge=0, le=1)
+    """Of DDIM: the share of noise that each step adds anew (Song et al. 2021, eq. 16). It belongs to the sample and the
+    step, whatever the batch.
+    """
+
+    @model_validator(mode="after")
+    def _eta_is_of_ddim(self) -> "Sampler":
+        if self.eta and self.scheduler != "ddim":
+            raise ValueError(f"eta: expected 0 with {self.scheduler!r}, as only 'ddim' takes it, got {self.eta}")
+        return self
+
+    def spacing_on(self, flow: bool) -> Spacing:
+        """What counts on a flow, or on a diffusion."""
+        if self.spacing is not None:
+            return self.spacing
+        return "log_snr" if self.scheduler == "dpmsolver++" and not flow else "trailing"
+
+    def of(self, scheduler: str) -> "Sampler":
+        """The same with another scheduler; spacing and eta are the first one's alone."""
+        if scheduler == self.scheduler:
+            return self
+        steps, guidance = self.num_inference_steps, self.guidance_scale
+        return Sampler.model_validate(
+            {"scheduler": scheduler, "num_inference_steps": steps, "guidance_scale": guidance}
+        )

@@ -43,7 +43,8 @@ class Request(Declaration):
 
     `uri` is a file (.parquet, .jsonl, .csv) or a committed artifact of shards. The columns it may have: `count` (images
     of this row, 1), `seed`, `class` (a number or a name), `prompt`, `width`, `height`, `num_inference_steps`,
-    `guidance_scale`, `scheduler`; `keep` names further ones that are only carried along into the images' records.
+    `guidance_scale`, `scheduler`; `keep` names further ones that are only carried along into the images' records. The
+    job's `spacing` and `eta` are of rows with the job's scheduler; another one's are its own defaults.
     """
 
     uri: str

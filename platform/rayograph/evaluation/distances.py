@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Float64
+from jaxtyping import Bool, Float64, Int
 from scipy.spatial.distance import cdist
 
 from rayograph.errors import DataError
@@ -70,6 +70,19 @@ def nearest_distances(
     for rows, distances in _distance_blocks(queries, references, block_bytes):
         nearest[rows] = distances.min(axis=1)
     return nearest
+
+
+def within_class_variance(features: Float64[np.ndarray, "n d"], labels: Int[np.ndarray, " n"]) -> float:
+    """Variance about the mean of its own class, summed over the features: the mean over all classes, each unbiased.
+
+    Every class counts alike, however many images it has; one with a single image has no variance and is left out.
+    Raises DataError where no class has two images.
+    """
+    sets = [features[labels == label] for label in np.unique(labels)]
+    variances = [own.var(axis=0, ddof=1).sum() for own in sets if len(own) > 1]
+    if not variances:
+        raise DataError(f"variance within classes: expected a class of 2 images, got {len(features)} images, 1 each")
+    return float(np.mean(variances))
 
 
 def _mean_and_root(features: Float64[np.ndarray, "n d"]) -> tuple[np.ndarray, np.ndarray]:

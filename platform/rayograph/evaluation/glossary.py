@@ -81,6 +81,14 @@ ENTRIES = (
         "{} for real training images",
     ),
     Entry(
+        "within_class_variance",
+        "Variance within classes",
+        number,
+        "How much images of one class differ from each other: far below the real one, they are all alike.",
+        "within_class_variance_real",
+        "{} for real training images",
+    ),
+    Entry(
         "reconstruction_psnr",
         "Reconstruction PSNR",
         decibels,

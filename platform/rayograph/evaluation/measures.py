@@ -14,7 +14,12 @@ from jaxtyping import Int, UInt8
 
 from rayograph.errors import DataError
 from rayograph.evaluation.classifier import judge, train_judge
-from rayograph.evaluation.distances import frechet_distance, nearest_distances, precision_recall
+from rayograph.evaluation.distances import (
+    frechet_distance,
+    nearest_distances,
+    precision_recall,
+    within_class_variance,
+)
 from rayograph.evaluation.features import FeatureSpace
 from rayograph.evaluation.reconstruction import fidelity
 
@@ -40,7 +45,7 @@ class MeasureSettings:
 class Measures:
     """The figures by their stable names; None where one does not apply.
 
-    Shares are in [0, 1], PSNR in decibels, distances in the units of the feature space (Fréchet's squared).
+    Shares are in [0, 1], PSNR in decibels, distances in units of the feature space (variances and Fréchet's squared).
     """
 
     feature_space: str
@@ -53,6 +58,8 @@ class Measures:
     precision_real: float | None = None
     recall: float | None = None
     recall_real: float | None = None
+    within_class_variance: float | None = None
+    within_class_variance_real: float | None = None
     frechet_distance: float | None = None
     frechet_distance_real: float | None = None
     reconstruction_psnr: float | None = None
@@ -107,7 +114,32 @@ def measure(
     if reconstructions is not None:
         faithful = fidelity(held_out.pixels, reconstructions)
         measures = replace(measures, reconstruction_psnr=faithful.psnr, reconstruction_ssim=faithful.ssim)
+    measures = _with_variances(measures, train.labels, train_features, samples.labels, sample_features)
     return _judged(measures, train, held_out, samples) if settings.classifier else measures
+
+
+def _with_variances(
+    measures: Measures,
+    train_labels: np.ndarray | None,
+    train_features: np.ndarray,
+    sample_labels: np.ndarray | None,
+    sample_features: np.ndarray,
+) -> Measures:
+    """Of the classes that both have, all training images for the real: the unbiased figure minds no number."""
+    if train_labels is None or sample_labels is None:
+        return measures
+    counts = [
+        dict(zip(*np.unique(labels, return_counts=True), strict=True)) for labels in (train_labels, sample_labels)
+    ]
+    both = [label for label, count in counts[0].items() if min(count, counts[1].get(label, 0)) > 1]
+    if not both:
+        return measures
+    real, drawn = np.isin(train_labels, both), np.isin(sample_labels, both)
+    return replace(
+        measures,
+        within_class_variance=within_class_variance(sample_features[drawn], sample_labels[drawn]),
+        within_class_variance_real=within_class_variance(train_features[real], train_labels[real]),
+    )
 
 
 def seeded_subset(count: int, wanted: int, seed: int) -> np.ndarray:

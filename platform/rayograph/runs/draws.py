@@ -1,8 +1,8 @@
-"""Random numbers that belong to samples: a pure function of (seed, stream, position), alike on every worker.
+"""Random numbers that belong to samples: a pure function of (seed, stream, position, step), alike on every worker.
 
 Philox4x32-10 (Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3"), written in torch so that a whole
-batch draws at once wherever it lives. The counter is (position, block), the key (seed, stream). A seed is a number for
-all, or the bits of one for each position.
+batch draws at once wherever it lives. The counter is (position, block, step), the key (seed, stream). A seed is a
+number for all, or the bits of one for each position.
 
 Shapes: b batch.
 """
@@ -37,11 +37,11 @@ def uniform(seed: int, stream: Stream, positions: Tensor, count: int) -> Tensor:
     return (_words(seed, stream, positions, count) >> 8).to(torch.float32) * 2.0**-24
 
 
-def normal(seed: int | Tensor, stream: Stream, positions: Tensor, shape: Sequence[int]) -> Tensor:
-    """(b, *shape) float32, standard normal (Box & Muller 1958); seeds may be (b,) int64."""
+def normal(seed: int | Tensor, stream: Stream, positions: Tensor, shape: Sequence[int], step: int = 0) -> Tensor:
+    """(b, *shape) float32, standard normal (Box & Muller 1958); seeds may be (b,) int64, `step` is below 2³²."""
     count = math.prod(shape)
     pairs = (count + 1) // 2
-    words = _words(seed, stream, positions, 2 * pairs)
+    words = _words(seed, stream, positions, 2 * pairs, step)
     radius = torch.sqrt(-2.0 * torch.log(((words[:, :pairs] >> 8) + 1).to(torch.float32) * 2.0**-24))
     angle = (words[:, pairs:] >> 8).to(torch.float32) * (2.0 * math.pi * 2.0**-24)
     values = torch.cat([radius * torch.cos(angle), radius * torch.sin(angle)], dim=1)
@@ -53,7 +53,7 @@ def integers(seed: int, stream: Stream, positions: Tensor, high: int) -> Tensor:
     return (_words(seed, stream, positions, 1)[:, 0] * high) >> 32
 
 
-def _words(seed: int | Tensor, stream: Stream, positions: Tensor, count: int) -> Tensor:
+def _words(seed: int | Tensor, stream: Stream, positions: Tensor, count: int, step: int = 0) -> Tensor:
     """(b, count) int64 holding 32-bit words; a tensor of seeds is (b,) int64."""
     if isinstance(seed, Tensor):
         seed = seed[:, None]  # shifts of int64 keep the sign, which the mask takes off again
@@ -62,7 +62,7 @@ def _words(seed: int | Tensor, stream: Stream, positions: Tensor, count: int) ->
     c0 = (positions.to(torch.int64) & _MASK)[:, None].expand(size)
     c1 = (positions.to(torch.int64) >> 32)[:, None].expand(size)
     c2 = blocks[None, :].expand(size)
-    c3 = torch.zeros(size, dtype=torch.int64, device=positions.device)
+    c3 = torch.full(size, step, dtype=torch.int64, device=positions.device)
     k0, k1 = seed & _MASK, ((seed >> 32) ^ (int(stream) * _WEYL[0])) & _MASK
     for _ in range(10):
         high0, low0 = _multiply(c0, _MULTIPLIERS[0])

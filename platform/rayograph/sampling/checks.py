@@ -23,7 +23,7 @@ CONDITIONS = ("prompt", "boxes", "map", "image", "mask")
 """What a model may be conditioned on beside classes; none that is trained here takes them yet."""
 
 MAX_COUNT = 10**9
-SCHEDULERS = ("ddim", "dpmsolver++")
+SCHEDULERS = ("ddim", "dpmsolver++", "euler_ancestral")
 
 
 @dataclass(frozen=True)

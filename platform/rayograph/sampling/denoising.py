@@ -14,11 +14,31 @@ from rayograph.models.autoencoder import decode, to_pixels
 from rayograph.models.denoiser import denoise, null_class
 from rayograph.models.folder import load_autoencoder, load_denoiser, load_schedule
 from rayograph.models.scaling import LatentScale
-from rayograph.models.schedule import build_sampler
 from rayograph.runs.artifact import Artifact
 from rayograph.runs.draws import Stream, normal
 from rayograph.sampling.draws import Draws
-from rayograph.shapes import Classes, Latents, Positions
+from rayograph.sampling.solvers import build_solver
+from rayograph.shapes import Classes, Latents, Noise, Positions
+
+
+@dataclass(frozen=True)
+class SampleNoise:
+    """All the noise of some samples: a function of (seed, counter, step), whatever else is in their batch.
+
+    `seeds` is a number or the bits of (b,) uint64, `counters` (b,); `shape` is that of one sample's latents.
+    """
+
+    seeds: int | torch.Tensor
+    counters: Positions
+    shape: tuple[int, int, int]
+
+    def first(self) -> Latents:
+        """What sampling starts from."""
+        return normal(self.seeds, Stream.SAMPLE_NOISE, self.counters, self.shape)
+
+    def after(self, step: int) -> Noise:
+        """What a stochastic solver adds after `step`."""
+        return normal(self.seeds, Stream.SAMPLER_STEP, self.counters, self.shape, step)
 
 
 @dataclass(frozen=True)
@@ -59,7 +79,7 @@ class DiffusionModel:
     ) -> tuple[torch.Tensor, list[torch.Tensor]]:
         """Pixels (b, h, w, 3) uint8 of the samples `numbers`, and of the noisy latents before each of `keep_steps`.
 
-        Noise comes from (seed, number), so a sample does not depend on the batch it is drawn in beyond rounding.
+        Noise comes from (seed, number, step): a sample does not depend on the batch it is drawn in beyond rounding.
         """
         return self.walk(self.noise(seed, numbers), classes, sampler, keep_steps=keep_steps)
 
@@ -70,19 +90,19 @@ class DiffusionModel:
         guidance = torch.from_numpy(draws.guidance_scales).to(self.device, torch.float32)
         return self.walk(noise, classes, draws.sampler, guidance if draws.group.guided else None)[0]
 
-    def noise(self, seeds: int | torch.Tensor, counters: Positions, size: tuple[int, int] | None = None) -> Latents:
-        """What (seed, counter) says, for pixels of (height, width); None is the size it was trained at."""
+    def noise(self, seeds: int | torch.Tensor, counters: Positions, size: tuple[int, int] | None = None) -> SampleNoise:
+        """Of pixels of (height, width); None is the size it was trained at."""
         side, factor = self.denoiser.config.sample_size, 2 ** (len(self.autoencoder.config.block_out_channels) - 1)
         height, width = (side, side) if size is None else (size[0] // factor, size[1] // factor)
         if isinstance(seeds, torch.Tensor):
             seeds = seeds.to(self.device)
         shape = (self.denoiser.config.in_channels, height, width)
-        return normal(seeds, Stream.SAMPLE_NOISE, counters.to(self.device), shape)
+        return SampleNoise(seeds, counters.to(self.device), shape)
 
     @torch.inference_mode()
     def walk(
         self,
-        latents: Latents,
+        noise: SampleNoise,
         classes: Classes | None,
         sampler: Sampler,
         guidance_scales: torch.Tensor | None = None,
@@ -92,17 +112,20 @@ class DiffusionModel:
 
         `guidance_scales` (b,) are each sample's own; None is the sampler's for all.
         """
-        scheduler = build_sampler(self.schedule, sampler, self.device)
+        solver = build_solver(self.schedule, sampler, self.device)
         classes = None if classes is None else classes.to(self.device)
         scale: float | torch.Tensor = sampler.guidance_scale
         if guidance_scales is not None:
             scale = guidance_scales[:, None, None, None]
-        kept = []
-        for step, timestep in enumerate(scheduler.timesteps):
+        latents, earlier, kept = noise.first(), None, []
+        for step, timestep in enumerate(solver.timesteps):
             if step in keep_steps:
                 kept.append(self._pixels(latents))
             prediction = self._guided(latents, timestep, classes, scale)
-            latents = scheduler.step(prediction, timestep, latents).prev_sample
+            denoised = solver.denoised(step, latents, prediction)
+            fresh = noise.after(step) if solver.adds_noise(step) else None
+            latents = solver.advance(step, latents, denoised, earlier, fresh)
+            earlier = denoised
         return self._pixels(latents), kept
 
     def _guided(

@@ -15,13 +15,31 @@ from rayograph.config import Sampler
 
 @dataclass(frozen=True)
 class Group:
-    """Samples that fit into one batch: pixels of one size, one scheduler with as many steps, all guided or none."""
+    """Samples that fit into one batch: pixels of one size, one scheduler with as many steps, all guided or none.
+
+    `eta` is of DDIM alone. Plans from before these two were said have None for both: they were drawn by "trailing".
+    """
 
     width: int
     height: int
     scheduler: str
     num_inference_steps: int
     guided: bool
+    spacing: str | None = None
+    eta: float | None = None
+
+    @staticmethod
+    def of(sampler: Sampler, width: int, height: int, guided: bool, flow: bool) -> "Group":
+        """What a sampler comes to on a flow, or on a diffusion, every default filled in."""
+        return Group(
+            width,
+            height,
+            sampler.scheduler,
+            sampler.num_inference_steps,
+            guided,
+            sampler.spacing_on(flow),
+            sampler.eta if sampler.scheduler == "ddim" else None,
+        )
 
 
 @dataclass(frozen=True)
@@ -73,6 +91,8 @@ class Draws:
                 "scheduler": self.group.scheduler,
                 "num_inference_steps": self.group.num_inference_steps,
                 "guidance_scale": float(self.guidance_scales[0]),
+                "spacing": self.group.spacing or "trailing",
+                "eta": self.group.eta or 0.0,
             }
         )
 
@@ -93,6 +113,7 @@ class Draws:
             "num_inference_steps": self.group.num_inference_steps,
             "guidance_scale": float(self.guidance_scales[row]),
         }
+        record |= {name: value for name in ("spacing", "eta") if (value := getattr(self.group, name)) is not None}
         if self.classes is not None:
             record["class"] = int(self.classes[row])
         return record | {name: values[row] for name, values in self.kept.items() if values[row] is not None}

@@ -84,7 +84,7 @@ def _counted(artifact: Artifact, declared: Sample, seed: int, traits: ModelTrait
         "pages": [],
     }
     guided = traits.num_classes > 0 and sampler.guidance_scale != 1.0
-    group = Group(traits.side, traits.side, sampler.scheduler, sampler.num_inference_steps, guided)
+    group = Group.of(sampler, traits.side, traits.side, guided, traits.flow)
     return commit_plan(artifact, said, [group])
 
 
@@ -134,6 +134,7 @@ class _Grouping:
 
     def __init__(self, checker: Checker) -> None:
         self._request: Request = checker.request
+        self._sampler, self._flow = checker.sampler, checker.traits.flow
         self._classes = checker.traits.num_classes > 0
         self._known: dict[int, int] = {}
         self.groups: list[Group] = []
@@ -148,18 +149,16 @@ class _Grouping:
             row, key = int(rows[at]), int(codes[at])
             if key not in self._known:
                 self._known[key] = len(self.groups)
-                self.groups.append(
-                    Group(
-                        int(page["width"][row]),
-                        int(page["height"][row]),
-                        SCHEDULERS[int(page["scheduler"][row])],
-                        int(page["num_inference_steps"][row]),
-                        bool(guided[row]),
-                    )
-                )
+                self.groups.append(self._group(page, row, bool(guided[row])))
         if len(self.groups) > MAX_GROUPS:
             raise DataError(
                 f"{self._request.uri}: expected at most {MAX_GROUPS} different sizes, steps and schedulers, which are "
                 "batches of their own"
             )
         return np.array([self._known[int(key)] for key in codes], np.int64)[which]
+
+    def _group(self, page: dict[str, Any], row: int, guided: bool) -> Group:
+        """A row with another scheduler than the job's has that one's own spacing, and no eta."""
+        sampler = self._sampler.of(SCHEDULERS[int(page["scheduler"][row])])
+        sampler = sampler.model_copy(update={"num_inference_steps": int(page["num_inference_steps"][row])})
+        return Group.of(sampler, int(page["width"][row]), int(page["height"][row]), guided, self._flow)

@@ -23,6 +23,7 @@ SHORTENED = "shortened"
 
 _ALWAYS = (
     *("number", "seed", "counter", "class", "width", "height", "scheduler", "num_inference_steps", "guidance_scale"),
+    *("spacing", "eta"),
     *("artifact", "model", "request", "data"),
 )
 """Never cut: with these the image is found, and drawn again."""

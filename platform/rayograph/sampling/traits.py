@@ -21,19 +21,23 @@ class ModelTraits:
     side: int
     multiple: int
     num_train_timesteps: int
+    flow: bool = False
+    """Whether its schedule is a flow's."""
 
     @staticmethod
     def of(model: Artifact, manifest: Manifest) -> "ModelTraits":
         """Of a committed model. Raises CheckpointError for a folder that is not whole."""
         unet, vae = _config(model, "unet/config.json"), _config(model, "vae/config.json")
         factor = 2 ** (len(vae["block_out_channels"]) - 1)
+        schedule = _config(model, "scheduler/scheduler_config.json")
         embeddings = unet.get("num_class_embeds")
         return ModelTraits(
             num_classes=embeddings - 1 if embeddings else 0,
             class_names=tuple(manifest.facts.get("class_names", ())),
             side=unet["sample_size"] * factor,
             multiple=factor * 2 ** (len(unet["block_out_channels"]) - 1),
-            num_train_timesteps=_config(model, "scheduler/scheduler_config.json")["num_train_timesteps"],
+            num_train_timesteps=schedule["num_train_timesteps"],
+            flow="Flow" in schedule.get("_class_name", ""),
         )
 
 

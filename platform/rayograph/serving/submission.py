@@ -36,7 +36,7 @@ class Row(Body):
     height: Side | None = None
     num_inference_steps: Annotated[int, Field(gt=0, le=1000)] | None = None
     guidance_scale: NonNegativeFloat | None = None
-    scheduler: Literal["ddim", "dpmsolver++"] | None = None
+    scheduler: Literal["ddim", "dpmsolver++", "euler_ancestral"] | None = None
 
 
 class Submission(Body):

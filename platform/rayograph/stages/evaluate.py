@@ -186,6 +186,7 @@ def _headlines(figures: Mapping[str, Any]) -> list[str]:
         ("class_agreement", "classifier_accuracy_real"),
         ("precision", "precision_real"),
         ("recall", "recall_real"),
+        ("within_class_variance", "within_class_variance_real"),
         ("frechet_distance", "frechet_distance_real"),
         ("nearest_train_distance", "nearest_train_distance_real"),
         ("reconstruction_psnr", None),

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from rayograph.config import Evaluate, Job, Pack, Sample, Scale, TrainAutoencoder, TrainDiffusion
+from rayograph.config import Evaluate, FlowSchedule, Job, Pack, Sample, Scale, TrainAutoencoder, TrainDiffusion
 from rayograph.config.batches import worker_counts
 from rayograph.config.training import Training
 from rayograph.errors import ConfigError
@@ -95,8 +95,10 @@ def glance_at(job: Job, name: str, scale: Scale, num_classes: int, class_names: 
     from rayograph.sampling.traits import ModelTraits
 
     multiple = autoencoder.network.downsampling_factor * 2 ** (len(trained.network.block_out_channels) - 1)
-    steps = trained.noise_schedule.num_train_timesteps
-    glance(stage, name, ModelTraits(num_classes, class_names, side, multiple, steps), scale.access)
+    schedule = trained.noise_schedule
+    steps, flow = schedule.num_train_timesteps, isinstance(schedule, FlowSchedule)
+    traits = ModelTraits(num_classes, class_names, side, multiple, steps, flow)
+    glance(stage, name, traits, scale.access)
 
 
 def _evaluation(job: Job, name: str, stage: Evaluate) -> None:

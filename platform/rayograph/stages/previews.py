@@ -70,5 +70,7 @@ def samples(
         device(),
     )
     numbers = torch.arange(count)
-    pixels, _ = model.draw(seed, numbers, numbers % model.num_classes if model.num_classes else None, Sampler())
+    steps = min(Sampler().num_inference_steps, model.schedule.config.num_train_timesteps)
+    classes = numbers % model.num_classes if model.num_classes else None
+    pixels, _ = model.draw(seed, numbers, classes, Sampler(num_inference_steps=steps))
     return tile(pixels.numpy(), COLUMNS)
