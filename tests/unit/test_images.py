@@ -130,7 +130,7 @@ def test_what_is_no_image_is_refused_by_name(data):
         open_image(data, "photo-7")
 
 
-@pytest.mark.parametrize("kind", ["EPS", "TIFF", "ICO", "PPM"])
+@pytest.mark.parametrize("kind", ["EPS", "ICO", "PPM"])
 def test_formats_beyond_the_listed_ones_are_not_opened_though_pillow_could(kind):
     data = encoded(picture(), kind)
     assert Image.open(io.BytesIO(data)).format == kind

@@ -21,11 +21,17 @@ from rayograph.shards.frames import Frame, whole
 MAX_PIXELS = 178_956_970
 """Larger images are taken for decompression bombs. It is the bound from which Pillow itself refuses."""
 
-FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP")
+FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF")
 """Told by a file's first bytes, whatever its name. Pillow has more readers; the one of EPS starts another program."""
 
-EXTENSIONS = ("jpg", "jpeg", "png", "webp")
-"""Of the members that hold a sample's image, in lower case."""
+IMAGE_EXTENSIONS = (
+    *(".jpg", ".jpeg", ".png", ".webp"),
+    *(".jpe", ".jfif", ".apng", ".avif", ".gif", ".bmp", ".tif", ".tiff"),
+)
+"""How the names of files that may be images end, in lower case."""
+
+EXTENSIONS = tuple(extension[1:] for extension in IMAGE_EXTENSIONS)
+"""Of the members that hold a sample's image, in lower case; the first that is there counts."""
 
 _HEADER_BYTES = 65_536
 _DIVISORS = (8, 4, 2)  # libjpeg-turbo has fast transforms for these; between them a full decode is faster
