@@ -3,7 +3,7 @@
 import re
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import Field, PositiveInt, model_validator
+from pydantic import Field, PositiveInt, field_validator, model_validator
 
 from rayograph.config.base import NOT_IN_KEY, Declaration, Seed, StageBase
 from rayograph.config.diffusion import DiffusionLoss, FlowSchedule, NoiseSchedule, Sampler, Schedule
@@ -16,6 +16,17 @@ from rayograph.config.views import View
 ArtifactRef = str
 Mixture = ArtifactRef | dict[ArtifactRef, Annotated[float, Field(gt=0)]]
 """One data set, or several by weight: the share of each among the samples seen."""
+
+
+def background_colour(name: str) -> tuple[int, int, int]:
+    """Red, green and blue of a colour's name or #rrggbb. Raises ValueError for anything else."""
+    from PIL import ImageColor
+
+    known = name.lower()
+    if known in ImageColor.colormap or re.fullmatch("#[0-9a-f]{6}", known):
+        red, green, blue = ImageColor.getrgb(known)[:3]
+        return red, green, blue
+    raise ValueError(f"expected a colour's name or #rrggbb, got {name!r}")
 
 
 class Pack(StageBase):
@@ -31,10 +42,20 @@ class Pack(StageBase):
     jpeg_quality: int = Field(95, ge=1, le=100)
     minimum_size: PositiveInt = 1
     """Images whose shorter side has fewer pixels are rejected."""
+    background: str = "white"
+    """What lies below transparent images: a colour's name, or #rrggbb."""
+    tolerate_damage: bool = False
+    """Take JPEGs that their decoder calls corrupt as far as they go, and count them, instead of rejecting them."""
     held_out_fraction: float = Field(0.1, ge=0, lt=1)
     samples_per_shard: PositiveInt = 1024
     bad_sample_limit: Annotated[int, NOT_IN_KEY] = Field(0, ge=0)
     """Rejected images are left out and named in the manifest; one more than this fails the stage."""
+
+    @field_validator("background")
+    @classmethod
+    def _background_is_a_colour(cls, value: str) -> str:
+        background_colour(value)
+        return value
 
     @model_validator(mode="after")
     def _size_fits_resize(self) -> "Pack":
