@@ -7,6 +7,7 @@ from functools import partial
 
 import numpy as np
 import pytest
+from fuzz import fuzz_images
 from PIL import Image
 
 from rayograph.errors import DataError
@@ -147,3 +148,10 @@ def test_formats_are_told_by_their_content(kind):
 def test_what_cannot_be_read_is_named_by_its_first_bytes(data, said):
     with pytest.raises(DataError, match=f"photo-7: expected an image, got .*{said}"):
         render(data, "photo-7")
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_mutated_files_of_every_format_give_pixels_or_a_refusal_by_name():
+    outcomes = fuzz_images.fuzz(count=1000, seed=7)
+    assert outcomes["pixels"] > 50
+    assert outcomes["refused"] > 500

@@ -17,6 +17,7 @@ import simplejpeg
 import torch
 from PIL import Image
 
+from rayograph.errors import DataError
 from rayograph.shards import jpeg
 from rayograph.shards.colour import to_srgb
 from rayograph.shards.frames import Frame, whole
@@ -61,6 +62,10 @@ def render(
             return _rendered(data, header, name, choose, reading, found)
         except jpeg.CannotReadError:
             pass  # Pillow says whether it can
+        except (IndexError, ValueError) as error:  # of a header that contradicts itself
+            raise DataError(
+                f"{name}: expected an image, got {len(data)} bytes of a corrupt JPEG: its headers contradict each other"
+            ) from error
     picture = open_picture(data, name)
     if picture.animated:
         found.add("animated")

@@ -128,7 +128,7 @@ def _mended(data: bytes, header: Header, options: dict[str, Any], said: str) -> 
     if whole.endswith(b"\xff"):
         whole += b"\0"
     for at, value in header.patches.items():
-        whole[at] = value
+        whole[at : at + 1] = bytes([value])
     whole += END
     try:
         pixels = simplejpeg.decode_jpeg(bytes(whole), strict=True, **options)
