@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from rayograph.errors import DataError
-from rayograph.shards import images
+from rayograph.shards import pictures
 from rayograph.shards.frames import middle_square
 from rayograph.shards.images import open_image, render, resample, to_jpeg, to_png
 
@@ -67,16 +67,21 @@ def test_sixteen_bits_are_scaled_to_eight_not_cut_off():
     deep = np.linspace(0, 65535, 64).astype(np.uint16).reshape(8, 8)
     found = render(encoded(Image.fromarray(deep), "PNG"), "a")
     assert found.shape == (8, 8, 3)
-    assert np.array_equal(found, np.repeat((deep >> 8).astype(np.uint8)[..., None], 3, axis=2))
+    assert np.array_equal(found, np.repeat(np.round(deep / 257).astype(np.uint8)[..., None], 3, axis=2))
 
 
 @pytest.mark.parametrize("transparency", [None, 1, b"\x00\x80\xff"])
-def test_a_palette_becomes_its_colours_whatever_is_transparent(transparency):
+def test_a_palette_becomes_its_colours_over_white_where_it_is_transparent(transparency):
     image = Image.fromarray(np.array([[0, 1], [2, 1]], np.uint8), "P")
     image.putpalette([10, 20, 30, 40, 50, 60, 70, 80, 90])
     options = {} if transparency is None else {"transparency": transparency}
     found = render(encoded(image, "PNG", **options), "a")
-    assert found.tolist() == [[[10, 20, 30], [40, 50, 60]], [[70, 80, 90], [40, 50, 60]]]
+    covers = {None: [255] * 3, 1: [255, 0, 255], b"\x00\x80\xff": [0, 128, 255]}[transparency]
+    colours = [
+        [round(255 + (c - 255) * a / 255) for c in colour]
+        for colour, a in zip(([10, 20, 30], [40, 50, 60], [70, 80, 90]), covers, strict=True)
+    ]
+    assert found.tolist() == [[colours[0], colours[1]], [colours[2], colours[1]]]
 
 
 @pytest.mark.parametrize("mode", ["1", "L", "LA", "RGBA"])
@@ -130,7 +135,7 @@ def test_what_is_no_image_is_refused_by_name(data):
         open_image(data, "photo-7")
 
 
-@pytest.mark.parametrize("kind", ["EPS", "TIFF", "ICO", "PPM"])
+@pytest.mark.parametrize("kind", ["EPS", "ICO", "PPM"])
 def test_formats_beyond_the_listed_ones_are_not_opened_though_pillow_could(kind):
     data = encoded(picture(), kind)
     assert Image.open(io.BytesIO(data)).format == kind
@@ -139,7 +144,7 @@ def test_formats_beyond_the_listed_ones_are_not_opened_though_pillow_could(kind)
 
 
 def test_a_header_of_a_gigantic_image_is_refused_before_it_is_decoded():
-    with pytest.raises(DataError, match=r"photo-7: .*2500000000 pixels"):
+    with pytest.raises(DataError, match=r"photo-7: expected at most .* got 50000×50000"):
         open_image(png_header(50_000, 50_000), "photo-7")
 
 
@@ -147,7 +152,7 @@ def test_the_bound_on_pixels_is_ours_even_where_pillows_is_off(monkeypatch):
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", None)
     with pytest.raises(DataError, match="photo-7: expected at most 178956970 pixels, got 50000×50000"):
         open_image(png_header(50_000, 50_000), "photo-7")
-    monkeypatch.setattr(images, "MAX_PIXELS", SCENE.shape[0] * SCENE.shape[1])
+    monkeypatch.setattr(pictures, "MAX_PIXELS", SCENE.shape[0] * SCENE.shape[1])
     assert open_image(to_png(SCENE), "fits").size == (10, 6)
 
 
@@ -184,15 +189,6 @@ def test_damaged_files_give_an_rgb_image_or_a_refusal_by_name_and_nothing_else(s
     except DataError as error:
         outcome = str(error)
     assert outcome == "RGB" or outcome.startswith("photo-7: ")
-
-
-def test_an_exif_block_that_cannot_be_written_back_is_a_refusal_not_a_crash(monkeypatch):
-    def broken(*_, **__):
-        raise struct.error("required argument is not an integer")
-
-    monkeypatch.setattr(images.ImageOps, "exif_transpose", broken)
-    with pytest.raises(DataError, match=r"photo-7: .*required argument"):
-        open_image(to_png(SCENE), "photo-7")
 
 
 def square(pixels, size):

@@ -3,7 +3,7 @@
 import re
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import Field, PositiveInt, model_validator
+from pydantic import Field, PositiveInt, field_validator, model_validator
 
 from rayograph.config.base import NOT_IN_KEY, Declaration, Seed, StageBase
 from rayograph.config.diffusion import DiffusionLoss, FlowSchedule, NoiseSchedule, Sampler, Schedule
@@ -18,8 +18,21 @@ Mixture = ArtifactRef | dict[ArtifactRef, Annotated[float, Field(gt=0)]]
 """One data set, or several by weight: the share of each among the samples seen."""
 
 
+def background_colour(name: str) -> tuple[int, int, int]:
+    """Red, green and blue of a colour's name or #rrggbb. Raises ValueError for anything else."""
+    from PIL import ImageColor
+
+    known = name.lower()
+    if known in ImageColor.colormap or re.fullmatch("#[0-9a-f]{6}", known):
+        red, green, blue = ImageColor.getrgb(known)[:3]
+        return red, green, blue
+    raise ValueError(f"expected a colour's name or #rrggbb, got {name!r}")
+
+
 class Pack(StageBase):
     """Checks and decodes a source once, and writes it as WebDataset shards, with captions, classes, boxes and masks."""
+
+    version: ClassVar[int] = 2  # colours, transparency, 16 bits, damage
 
     kind: Literal["pack"] = "pack"
     source: Source
@@ -31,10 +44,20 @@ class Pack(StageBase):
     jpeg_quality: int = Field(95, ge=1, le=100)
     minimum_size: PositiveInt = 1
     """Images whose shorter side has fewer pixels are rejected."""
+    background: str = "white"
+    """What lies below transparent images: a colour's name, or #rrggbb."""
+    tolerate_damage: bool = False
+    """Take JPEGs that their decoder calls corrupt as far as they go, and count them, instead of rejecting them."""
     held_out_fraction: float = Field(0.1, ge=0, lt=1)
     samples_per_shard: PositiveInt = 1024
     bad_sample_limit: Annotated[int, NOT_IN_KEY] = Field(0, ge=0)
     """Rejected images are left out and named in the manifest; one more than this fails the stage."""
+
+    @field_validator("background")
+    @classmethod
+    def _background_is_a_colour(cls, value: str) -> str:
+        background_colour(value)
+        return value
 
     @model_validator(mode="after")
     def _size_fits_resize(self) -> "Pack":
@@ -61,6 +84,8 @@ class TrainAutoencoder(Training):
     """Trains the first stage; commits it as a diffusers folder."""
 
     inputs: ClassVar[dict[str, str]] = {"images": "pack"}
+    version: ClassVar[int] = 2  # images of shards that others made: their colours and transparency
+
     kind: Literal["train_autoencoder"] = "train_autoencoder"
     images: Mixture = "pack"
     view: View = View()
@@ -76,6 +101,8 @@ class Encode(StageBase):
     """Encodes packed images: one shard in, one shard of moments out, under the same keys."""
 
     inputs: ClassVar[dict[str, str]] = {"images": "pack", "autoencoder": "train_autoencoder"}
+    version: ClassVar[int] = 2  # as of TrainAutoencoder
+
     kind: Literal["encode"] = "encode"
     images: ArtifactRef = "pack"
     autoencoder: ArtifactRef = "train_autoencoder"

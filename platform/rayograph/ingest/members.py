@@ -5,16 +5,19 @@ Shapes: w h of the upright source, n boxes.
 
 import io
 import json
+from collections import Counter
 from typing import Any
 
 import numpy as np
 from PIL import Image
 
 from rayograph.config import Pack
+from rayograph.config.stages import background_colour
 from rayograph.errors import DataError
 from rayograph.ingest.sources.base import Boxes, Row
 from rayograph.shards.frames import Frame, middle_square, shorter_side, whole
-from rayograph.shards.images import FORMATS, check_size, render, to_jpeg, to_png
+from rayograph.shards.images import Reading, render, to_jpeg, to_png
+from rayograph.shards.pictures import FORMATS, check_size
 from rayograph.shards.sample import Sample
 
 MASK = "mask.png"
@@ -46,11 +49,17 @@ class Framing:
         return self.frame
 
 
-def to_sample(row: Row, declared: Pack) -> Sample:
-    """The same bytes for the same row. Raises DataError naming the row for anything in it that is damaged or odd."""
+def to_sample(row: Row, declared: Pack, counts: Counter[str] | None = None) -> Sample:
+    """The same bytes for the same row; what was done to its image is counted.
+
+    Raises DataError naming the row for anything in it that is damaged or odd.
+    """
     framing = Framing(declared, row.place)
-    pixels = render(row.image, row.place, framing)  # also where the bytes stay: they are shown to decode
-    kept = _kept_as(row.image) if declared.resize == "none" else None
+    # Also where the bytes stay: they are shown to decode.
+    reading = Reading(background_colour(declared.background), declared.tolerate_damage)
+    found: set[str] = set()
+    pixels = render(row.image, row.place, framing, reading, found)
+    kept = _kept_as(row.image) if declared.resize == "none" and not found & {"damaged", "composited"} else None
     if kept is not None:
         members = {kept: row.image}
     elif declared.format == "jpeg":
@@ -68,12 +77,18 @@ def to_sample(row: Row, declared: Pack) -> Sample:
         members["json"] = json.dumps(facts, sort_keys=True, ensure_ascii=False, allow_nan=False).encode()
     if row.mask is not None:
         members[MASK] = _mask(row.mask, framing, row.place)
+    if counts is not None:
+        counts.update(sorted(found))
     return Sample(row.key, members)
 
 
 def _kept_as(data: bytes) -> str | None:
     """The extension of an image that any reader shows as we would: upright, still, three channels of eight bits."""
-    image = Image.open(io.BytesIO(data), formats=FORMATS)
+    try:
+        image = Image.open(io.BytesIO(data), formats=FORMATS)
+        image.load()
+    except Exception:  # noqa: BLE001 - read by us with what it lacks put right; others would refuse it
+        return None
     turned = image.getexif().get(_ORIENTATION, 1) != 1
     if image.mode != "RGB" or turned or getattr(image, "n_frames", 1) != 1 or "transparency" in image.info:
         return None

@@ -4,10 +4,11 @@ A task's rows go to one shard of each split, or to several where there are many,
 the task did is written down once, after its shards: a task whose record is there is not run again.
 """
 
+from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 
 from rayograph.config import Pack
 from rayograph.errors import DataError, MissingObjectError
@@ -37,6 +38,8 @@ class PackedTask(Record):
     rejected: list[dict[str, str]]
     unavailable: int
     """Images that the source itself says it never got: left out, not counted against the limit."""
+    images: dict[str, int] = Field(default_factory=dict)
+    """How many were converted to sRGB, composited, damaged but tolerated, the first of an animation…"""
 
 
 def task_record(number: int) -> str:
@@ -109,6 +112,7 @@ def _pack(artifact: Artifact, source: Source, declared: Pack, task: Task) -> byt
     rejected: list[dict[str, str]] = []
     members: dict[str, int] = {}
     keys: set[str] = set()
+    images: Counter[str] = Counter()
     facts: dict[str, Any] = {"rows": 0, "classes": 0, "unavailable": 0}
     for row in source.rows(task):
         facts["rows"] += 1
@@ -122,7 +126,7 @@ def _pack(artifact: Artifact, source: Source, declared: Pack, task: Task) -> byt
             if row.key in keys:
                 raise DataError(f"{row.place}: expected keys that differ, got {row.key!r} a second time")
             check_key(row.key, row.place)
-            sample = to_sample(row, declared)
+            sample = to_sample(row, declared, images)
         except DataError as error:
             rejected.append({"key": row.key, "reason": str(error)})
             require_few(rejected, declared.bad_sample_limit)
@@ -141,6 +145,7 @@ def _pack(artifact: Artifact, source: Source, declared: Pack, task: Task) -> byt
         shards=[shard for split in splits.values() for shard in split.shards],
         members=members,
         rejected=rejected,
+        images=dict(sorted(images.items())),
         **facts,
     )
     data = record.model_dump_json().encode()

@@ -1,56 +1,118 @@
 """Bytes to pixels and back: the one place that opens images.
 
-JPEGs go through libjpeg-turbo, at a half, a quarter or an eighth of their size where that is all that is wanted; all
-else, and whatever is odd about a JPEG, through Pillow. Scaling is bicubic with antialiasing, which is within rounding
-of Pillow's own and several times as fast.
+JPEGs go through libjpeg-turbo (jpeg.py), at a half, a quarter or an eighth of their size where that is all that is
+wanted; all else, and whatever is odd about a JPEG, through Pillow (pictures.py). What comes is upright, in sRGB, and
+laid over a background where it is transparent. Scaling is bicubic with antialiasing, which is within rounding of
+Pillow's own and several times as fast.
 
 Shapes: h w pixels; pixels are uint8 RGB, (h, w, 3).
 """
 
 import io
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 import simplejpeg
 import torch
-from PIL import Image, ImageOps
+from PIL import Image
 
 from rayograph.errors import DataError
+from rayograph.shards import jpeg
+from rayograph.shards.colour import to_srgb
 from rayograph.shards.frames import Frame, whole
+from rayograph.shards.pictures import check_size, exif_orientation, open_picture, upright
 
-MAX_PIXELS = 178_956_970
-"""Larger images are taken for decompression bombs. It is the bound from which Pillow itself refuses."""
+IMAGE_EXTENSIONS = (
+    *(".jpg", ".jpeg", ".png", ".webp"),
+    *(".jpe", ".jfif", ".apng", ".avif", ".gif", ".bmp", ".tif", ".tiff"),
+)
+"""How the names of files that may be images end, in lower case."""
 
-FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP")
-"""Told by a file's first bytes, whatever its name. Pillow has more readers; the one of EPS starts another program."""
+EXTENSIONS = tuple(extension[1:] for extension in IMAGE_EXTENSIONS)
+"""Of the members that hold a sample's image, in lower case; the first that is there counts."""
 
-EXTENSIONS = ("jpg", "jpeg", "png", "webp")
-"""Of the members that hold a sample's image, in lower case."""
-
-_HEADER_BYTES = 65_536
 _DIVISORS = (8, 4, 2)  # libjpeg-turbo has fast transforms for these; between them a full decode is faster
 
 
-def render(data: bytes, name: str, choose: Callable[[int, int], Frame] = whole) -> np.ndarray:
-    """The pixels of the frame that `choose(width, height)` asks for, upright by the EXIF orientation.
+@dataclass(frozen=True)
+class Reading:
+    """How images are read: over which background, and whether damaged JPEGs are taken as far as they go."""
 
-    Raises DataError naming the sample for what is no image, is damaged, or is larger than `MAX_PIXELS`.
+    background: tuple[int, int, int] = (255, 255, 255)
+    tolerate_damage: bool = False
+
+
+def render(
+    data: bytes,
+    name: str,
+    choose: Callable[[int, int], Frame] = whole,
+    reading: Reading = Reading(),
+    found: set[str] | None = None,
+) -> np.ndarray:
+    """The pixels of the frame that `choose(width, height)` asks for, upright by the EXIF orientation, in sRGB.
+
+    Adds to `found` what was done beyond decoding: `converted`, `profile_ignored`, `composited`, `damaged`, `animated`.
+    Raises DataError naming the sample for what is no image, is damaged, or is or would become larger than `MAX_PIXELS`.
     """
-    size = _plain_jpeg(data)
-    if size is not None:
-        check_size(*size, name)
-        frame = choose(*size)
-        divisor = next(
-            (d for d in _DIVISORS if frame.width // d >= frame.size[0] and frame.height // d >= frame.size[1]), 1
-        )
+    found = set() if found is None else found
+    header = jpeg.read_header(data) if data.startswith(jpeg.START) else None
+    if header is not None and len(header.components) in (1, 3, 4):
         try:
-            least = (-(-size[0] // divisor), -(-size[1] // divisor)) if divisor > 1 else (0, 0)
-            pixels = simplejpeg.decode_jpeg(data, min_width=least[0], min_height=least[1], min_factor=1, strict=True)
-            return resample(pixels, frame.shrunk(divisor))
-        except ValueError:
-            pass  # Pillow decides whether it is damaged, and says how
-    image = open_image(data, name)
-    return resample(np.asarray(image), choose(*image.size))
+            return _rendered(data, header, name, choose, reading, found)
+        except jpeg.CannotReadError:
+            pass  # Pillow says whether it can
+        except (IndexError, ValueError) as error:  # of a header that contradicts itself
+            raise DataError(
+                f"{name}: expected an image, got {len(data)} bytes of a corrupt JPEG: its headers contradict each other"
+            ) from error
+    picture = open_picture(data, name)
+    if picture.animated:
+        found.add("animated")
+    pixels = to_srgb(picture.pixels, picture.profile, found)
+    if picture.alpha is not None and picture.alpha.min(initial=255) < 255:
+        pixels = _over(pixels, picture.alpha, reading.background)
+        found.add("composited")
+    pixels = upright(pixels, picture.orientation)
+    return resample(pixels, _framed(choose, pixels.shape[1], pixels.shape[0], name))
+
+
+def _rendered(
+    data: bytes,
+    header: jpeg.Header,
+    name: str,
+    choose: Callable[[int, int], Frame],
+    reading: Reading,
+    found: set[str],
+) -> np.ndarray:
+    check_size(header.width, header.height, name)
+    orientation = exif_orientation(header.exif)
+    size = (header.height, header.width) if orientation >= 5 else (header.width, header.height)
+    frame = _framed(choose, *size, name)
+    divisor = next(
+        (d for d in _DIVISORS if frame.width // d >= frame.size[0] and frame.height // d >= frame.size[1]), 1
+    )
+    pixels = jpeg.decode(data, header, divisor, name, reading.tolerate_damage, found)
+    if header.profile is not None or pixels.shape[2] == 4:
+        pixels = to_srgb(pixels, header.profile, found)
+    return resample(upright(pixels, orientation), frame.shrunk(divisor))
+
+
+def _framed(choose: Callable[[int, int], Frame], width: int, height: int, name: str) -> Frame:
+    frame = choose(width, height)
+    check_size(*frame.size, f"{name}: {width}×{height} at the size asked for")
+    return frame
+
+
+def _over(pixels: np.ndarray, alpha: np.ndarray, background: tuple[int, int, int]) -> np.ndarray:
+    """What covers a background as far as it is opaque: plain blending of sRGB's numbers, to the nearest."""
+    blended = np.empty_like(pixels)
+    for row in range(0, len(pixels), 256):
+        part = slice(row, row + 256)
+        cover = alpha[part, :, None].astype(np.uint32)
+        ground = np.array(background, np.uint32)
+        blended[part] = (pixels[part] * cover + ground * (255 - cover) + 127) // 255
+    return blended
 
 
 def resample(pixels: np.ndarray, frame: Frame) -> np.ndarray:
@@ -70,22 +132,8 @@ def resample(pixels: np.ndarray, frame: Frame) -> np.ndarray:
 
 
 def open_image(data: bytes, name: str) -> Image.Image:
-    """The whole decoded image as RGB, upright by its EXIF orientation. Raises DataError naming the sample."""
-    try:
-        image = Image.open(io.BytesIO(data), formats=FORMATS)
-        check_size(*image.size, name)
-        image.load()
-        return _rgb(ImageOps.exif_transpose(image))
-    except DataError:
-        raise
-    except Exception as error:  # whatever a foreign file does to a reader, the answer is one line
-        raise DataError(f"{name}: expected an image, got {len(data)} bytes that do not decode: {error}") from error
-
-
-def check_size(width: int, height: int, name: str) -> None:
-    """Raises DataError naming the sample for an image too large to be decoded."""
-    if width * height > MAX_PIXELS:
-        raise DataError(f"{name}: expected at most {MAX_PIXELS} pixels, got {width}×{height}")
+    """The whole decoded image as RGB, as `render` gives it. Raises DataError naming the sample."""
+    return Image.fromarray(np.ascontiguousarray(render(data, name)))
 
 
 def to_png(pixels: np.ndarray) -> bytes:
@@ -103,25 +151,3 @@ def to_jpeg(pixels: np.ndarray, quality: int) -> bytes:
 def _planes(pixels: np.ndarray) -> torch.Tensor:
     """(1, 3, h, w) over the same memory."""
     return torch.from_numpy(pixels).permute(2, 0, 1)[None]
-
-
-def _plain_jpeg(data: bytes) -> tuple[int, int] | None:
-    """(width, height) of a JPEG that libjpeg-turbo decodes upright to RGB by itself; None for all else."""
-    if data[:2] != b"\xff\xd8":
-        return None
-    try:
-        height, width, colours, _ = simplejpeg.decode_jpeg_header(data)
-    except ValueError:
-        return None
-    if colours not in ("YCbCr", "Gray", "RGB") or b"Exif\0\0" in data[:_HEADER_BYTES]:
-        return None
-    return width, height
-
-
-def _rgb(image: Image.Image) -> Image.Image:
-    """Eight bits a channel; transparency is dropped, and the colour below it stays."""
-    if image.mode.startswith("I;16"):  # Pillow would cut off at 255 instead of scaling
-        image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
-    if "transparency" in image.info:  # straight to RGB, Pillow warns
-        image = image.convert("RGBA")
-    return image.convert("RGB")

@@ -43,6 +43,7 @@ class Packed:
         self.rejected: list[dict[str, str]] = []
         self.counts: Counter[str] = Counter()
         self._members: Counter[str] = Counter()
+        self._images: Counter[str] = Counter()
         self._classes = 0
 
     def add(self, data: bytes) -> None:
@@ -56,6 +57,7 @@ class Packed:
         for shard in task.shards:
             self.counts[shard.split] += shard.samples
         self._members.update(task.members)
+        self._images.update(task.images)
         self._classes = max(self._classes, task.classes)
         require_few(self.rejected, self._declared.bad_sample_limit)
 
@@ -70,6 +72,7 @@ class Packed:
             "rejected": self.rejected,
             "unavailable": self.counts["unavailable"],
             "members": dict(sorted(self._members.items())),
+            "images": dict(sorted(self._images.items())),
         }
         self._outcome.facts |= facts
         return self._outcome

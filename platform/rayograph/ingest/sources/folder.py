@@ -17,10 +17,9 @@ from rayograph.ingest.sources.listing import Listing
 from rayograph.ingest.sources.naming import KNOWN, choose
 from rayograph.ingest.sources.places import Places, ahead
 from rayograph.ingest.sources.tables import Cells, TableRows, cells_of, columns_to_read, holds_addresses, labels_of
+from rayograph.shards.images import IMAGE_EXTENSIONS
 from rayograph.storage import Access, ObjectStore, open_store
 from rayograph.storage.range_file import RangeFile
-
-IMAGE_EXTENSIONS = (".jpg", ".jpeg", ".png", ".webp")
 
 _FILE_NAME, _FOLDER = "file_name", "class folder"
 _CHUNK = 65_536
