@@ -9,16 +9,16 @@ import numpy as np
 
 from rayograph.config import Columns, WebDatasetShards
 from rayograph.errors import DataError, MissingObjectError
-from rayograph.ingest.sources.base import Rejected, Row, Task
+from rayograph.ingest.sources.base import Findings, Rejected, Row, Task
+from rayograph.ingest.sources.below import files_below
 from rayograph.ingest.sources.boxes import parse_boxes
+from rayograph.ingest.sources.captions import captions_of
 from rayograph.ingest.sources.labels import Labels
 from rayograph.ingest.sources.naming import KNOWN
-from rayograph.ingest.sources.places import files_below
-from rayograph.ingest.sources.tables import caption_of
 from rayograph.runs.artifact import Artifact
 from rayograph.runs.digests import sha256
 from rayograph.shards.images import EXTENSIONS
-from rayograph.shards.index import ShardIndex, index_name
+from rayograph.shards.index import SUFFIX, ShardIndex, index_name
 from rayograph.shards.scan import scan_shard
 from rayograph.shards.store import fetch_rows
 
@@ -34,7 +34,9 @@ class Tars:
     unit = "tars"
 
     def __init__(self, declared: WebDatasetShards, endpoint_url: str | None) -> None:
-        self._store, files = files_below(declared.uri, endpoint_url, ".tar")
+        self._store, files, passed_over = files_below(declared.uri, endpoint_url, ".tar")
+        passed_over.pop(SUFFIX, None)  # the sidecars are read
+        self.findings = Findings(passed_over)
         self._keys = [key for key, _ in files]
         self._columns = declared.columns
         self._labels = Labels(declared.columns.class_names)
@@ -83,15 +85,19 @@ class Tars:
         if label is None and self._columns.label:
             raise DataError(f"{where}: expected a label ({self._columns.label}), got {', '.join(members)}")
         mask = _part(self._columns, "mask", members, {})
+        captions = captions_of(_part(self._columns, "caption", members, fields), where)
+        if self._columns.captions == "all" and captions:
+            fields = fields | {"captions": captions}
         return Row(
             key,
             where,
             image,
             None if label is None else self._labels.number(label, where),
-            caption_of(_part(self._columns, "caption", members, fields), where),
+            captions[0] if captions else None,
             parse_boxes(_part(self._columns, "boxes", members, fields), where),
             mask if isinstance(mask, bytes) else None,
             fields,
+            captions_left=0 if self._columns.captions == "all" else max(0, len(captions) - 1),
         )
 
 
