@@ -116,7 +116,7 @@ class ParquetTable(Declaration):
 
 
 class WebDatasetShards(Declaration):
-    """The tars below `uri`, the one there, or those of its pattern: a sample's members follow each other under one key."""
+    """The tars below `uri`, the one there, or those of its pattern: members of one key side by side are a sample."""
 
     kind: Literal["webdataset_shards"] = "webdataset_shards"
     uri: Uri

@@ -46,8 +46,9 @@ class Folder:
                 f"{declared.uri}: expected image files ({', '.join(FILE_ENDINGS)}), found none"
                 f"{told({kind: count for kind, count in below.passed_over.items() if count})}"
             )
-        self._store, self._real, notes = below.store, images.real | captions.real, list[str]()
+        self._store, notes = below.store, list[str]()
         self._captions = _beside(paths, captions.array(), below, notes)
+        self._real = images.real | captions.real
         self._paths = paths
         held_out, depth = held_out_folders(paths, declared, self._store.uri, notes)
         self._classes, self._labels = None, Labels()
@@ -72,7 +73,7 @@ class Folder:
     def _row(self, number: int, split: str | None) -> Row | Rejected:
         key, where = self._listing.keys[number], self._place(number)
         try:
-            image = self._read(self._listing.keys.paths[number].as_py(), where)
+            image = self._read(self._listing.keys.paths[number].as_py(), where, "an image")
             label = None if self._classes is None else self._labels.number(self._classes[number].as_py(), where)
             return Row(key, where, image, label, self._caption(number), split=split)
         except StorageError:
@@ -86,11 +87,11 @@ class Folder:
         if path is None:
             return None
         where = self._store.uri_of(path)
-        caption = caption_of(self._read(path, where), where)
+        caption = caption_of(self._read(path, where, "a caption"), where)
         return None if caption is None else caption.strip()
 
-    def _read(self, path: str, where: str) -> bytes:
-        return read_file(self._store, self._real.get(path, path), where)
+    def _read(self, path: str, where: str, what: str) -> bytes:
+        return read_file(self._store, self._real.get(path, path), where, what)
 
     def _place(self, number: int) -> str:
         return self._store.uri_of(self._paths[number].as_py())

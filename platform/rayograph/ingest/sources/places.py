@@ -61,12 +61,12 @@ class Places:
         return self.store.uri_of(self.folder) if self.folder else self.store.uri
 
 
-def read_file(store: ObjectStore, key: str, where: str) -> bytes:
+def read_file(store: ObjectStore, key: str, where: str, what: str = "an image") -> bytes:
     """A file that may well not be there. Raises DataError where that is its own fault, and not the store's."""
     try:
         return store.read(key)
     except MissingObjectError as error:
-        raise DataError(f"{where}: expected an image, found no such file") from error
+        raise DataError(f"{where}: expected {what}, found no such file") from error
     except StorageError as error:
         # Without a cause nobody was asked: the store takes it for no name. Others may answer better the next time.
         if error.__cause__ is None or isinstance(error.__cause__, PermissionError | ValueError):

@@ -211,7 +211,9 @@ def _groups(paths: pa.Array, given: pa.Array | None) -> tuple[np.ndarray, np.nda
         return None
     names = paths
     if given is not None:
-        names = pa.compute.binary_join_element_wise(given.cast(pa.large_string()), paths, "\0", null_handling="replace")
+        names = pa.compute.binary_join_element_wise(
+            given, paths, pa.scalar("\0", pa.large_string()), null_handling="replace"
+        )
         names = pa.compute.if_else(paths.is_null(), pa.scalar(None, pa.large_string()), names)
     codes = names.dictionary_encode()
     numbers = codes.indices.fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int64)

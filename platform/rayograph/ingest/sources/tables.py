@@ -93,8 +93,8 @@ class TableRows:
     def _cell(self, cells: Cells, name: str | None, where: str) -> Any:
         value = None if name is None else cells.get(name)
         if isinstance(value, Unreadable):
-            what = "a caption" if name == self.chosen.caption else f"text in column {name!r}"
-            raise DataError(f"{where}: expected {what} in UTF-8: {value.reason}")
+            what = "a caption in UTF-8" if name == self.chosen.caption else f"text in UTF-8 in column {name!r}"
+            raise DataError(f"{where}: expected {what}: {value.reason}")
         return value
 
     def _require_same(self, name: str | None, numbers: Sequence[int], cells: Sequence[Cells]) -> None:
@@ -189,8 +189,8 @@ def _is_plain(kind: pa.DataType) -> bool:
 
 
 def _is_json(value: Any) -> bool:
-    """Not what pandas writes for none. What is infinite within a list is found when the row's JSON is made."""
-    return isinstance(value, str | int | list | dict) or (isinstance(value, float) and math.isfinite(value))
+    """Not what pandas writes for none. What is infinite is found when the row's JSON is made."""
+    return isinstance(value, str | int | list | dict) or (isinstance(value, float) and not math.isnan(value))
 
 
 def _key(given: Any, where: str) -> str:
