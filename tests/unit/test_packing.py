@@ -17,6 +17,7 @@ from rayograph.errors import ConfigError, DataError
 from rayograph.ingest import packing
 from rayograph.ingest.packing import PackedTask, pack_task
 from rayograph.ingest.sources import Rejected, Row, Task, open_source
+from rayograph.ingest.sources.base import Findings
 from rayograph.ingest.sources.listing import Listing, unique_names
 from rayograph.runs.artifact import Artifact
 from rayograph.runs.manifest import HELD_OUT, TRAIN
@@ -133,7 +134,7 @@ def test_without_class_folders_samples_have_no_class(folder, tmp_path):
 class Unreadable:
     """A source whose rows nobody may ask for again."""
 
-    unit, class_names = "images", []
+    unit, class_names, findings = "images", [], Findings()
 
     def __init__(self, source):
         self.fingerprint = source.fingerprint
@@ -249,7 +250,7 @@ def test_the_digits_are_scikit_learns_in_full_range_with_their_classes():
 class Rows:
     """A source that is a list."""
 
-    unit, class_names, fingerprint = "images", [], "rows"
+    unit, class_names, fingerprint, findings = "images", [], "rows", Findings()
 
     def __init__(self, rows):
         self._rows = rows

@@ -9,7 +9,12 @@ from rayograph.config.base import Declaration
 METADATA_EXTENSIONS = (".csv", ".jsonl", ".parquet")
 
 
-def _not_the_web(uri: str) -> str:
+def _no_program_and_not_the_web(uri: str) -> str:
+    if uri.lower().lstrip().startswith("pipe:"):
+        raise ValueError(
+            f"{uri[:200]}: expected a folder, file or URI, got a command: none is run, as it could do anything and "
+            "could not be read in parts; give the address that it reads"
+        )
     if uri.lower().startswith(("http://", "https://")):
         raise ValueError(
             f"{uri}: the web is not crawled: download with img2dataset first, and pack the shards it writes"
@@ -17,7 +22,15 @@ def _not_the_web(uri: str) -> str:
     return uri
 
 
-Uri = Annotated[str, AfterValidator(_not_the_web)]
+def _absolute(place: str) -> str:
+    if "://" not in place and not place.startswith("/"):
+        raise ValueError(f"expected an absolute folder or a URI, got {place!r}")
+    return place
+
+
+Uri = Annotated[str, AfterValidator(_no_program_and_not_the_web)]
+
+Place = Annotated[str, AfterValidator(_absolute)]
 
 
 class Columns(Declaration):
@@ -31,8 +44,11 @@ class Columns(Declaration):
     image: str | None = None
     """Bytes, Hugging Face's {bytes, path}, or a URI: absolute, or relative to the table."""
     caption: str | None = None
+    """Text, or a list of texts."""
+    captions: Literal["first", "all"] = "first"
+    """Of several captions of an image; "all" keeps the list in the sample's json too, as `captions`."""
     label: str | None = None
-    """Classes: integers from 0, or names. Names cost a first pass over this column."""
+    """Classes: integers from 0, as numbers or text, or names. Text costs a first pass over this column."""
     boxes: str | None = None
     """[[x, y, w, h], …] in pixels of the upright image, or {"bbox": [[…], …], "category": […]}."""
     mask: str | None = None
@@ -48,18 +64,25 @@ class SklearnDigits(Declaration):
 
 
 class ImageFolder(Declaration):
-    """Image files below `uri`; with `class_per_folder`, the folders right below it name the classes, sorted.
+    """Image files below `uri`, or those of its pattern (*, ?, [0-2], **, {a,b}, {00..12}); a.txt is a.jpg's caption.
 
+    With `class_per_folder` the folders right below name the classes: sorted, by value where all are numbers. Folders
+    that are all called train, test, val and the like are splits, and classes the folders in them.
     `metadata` is a table below `uri` (.csv, .jsonl, .parquet) with a row an image; its column `file_name` is a path
-    from the table's own folder, as Hugging Face's imagefolder has it. Only the images that it names are packed.
+    from the table's own folder, as Hugging Face's imagefolder has it. Only the images that it names are packed;
+    several rows of one image are several captions of it.
     A folder that changed keeps its artifact: raise `revision` to pack it anew.
     """
 
     kind: Literal["image_folder"] = "image_folder"
     uri: Uri
     class_per_folder: bool = False
+    split_folders: bool | None = None
+    """Whether the folders right below are splits; None tells it by their names. Test and validation are held out."""
     metadata: str | None = None
     columns: Columns = Columns()
+    allow: tuple[Place, ...] = ()
+    """Absolute folders and URIs below which the table may name images, besides its own folder."""
     revision: int = 0
 
     @model_validator(mode="after")
@@ -70,20 +93,30 @@ class ImageFolder(Declaration):
             )
         if self.metadata is None and self.columns != Columns():
             raise ValueError("columns: expected metadata beside it, whose columns they are")
+        if self.metadata is None and self.allow:
+            raise ValueError("allow: expected metadata beside it, whose rows name images")
         return self
 
 
 class ParquetTable(Declaration):
-    """Parquet files below `uri`, or the one file there: Hugging Face's layout, img2dataset's, or a table of URIs."""
+    """Parquet files below `uri`, the one file there, or those of its pattern: Hugging Face's layout, img2dataset's, or
+    a table of URIs. Folders label=cat are a column too.
+
+    Where all files are called train, test, validation and the like, and of both kinds, they are splits.
+    """
 
     kind: Literal["parquet_table"] = "parquet_table"
     uri: Uri
     columns: Columns = Columns()
+    allow: tuple[Place, ...] = ()
+    """Absolute folders and URIs below which rows may name images, besides their table's own folder."""
+    split_files: bool | None = None
+    """Whether files are splits; None tells it by their names. Test and validation are held out."""
     revision: int = 0
 
 
 class WebDatasetShards(Declaration):
-    """The tars below `uri`, or the one tar there: a sample's members follow each other under one key."""
+    """The tars below `uri`, the one there, or those of its pattern: members of one key side by side are a sample."""
 
     kind: Literal["webdataset_shards"] = "webdataset_shards"
     uri: Uri

@@ -11,9 +11,9 @@ from typing import Any
 from pydantic import Field, ValidationError
 
 from rayograph.config import Pack
-from rayograph.errors import DataError, MissingObjectError
+from rayograph.errors import DataError, MissingObjectError, StorageError
 from rayograph.ingest.members import to_sample
-from rayograph.ingest.sources.base import Rejected, Source, Task
+from rayograph.ingest.sources.base import Rejected, Row, Source, Task, plain, rejected
 from rayograph.ingest.sources.naming import check_key
 from rayograph.runs.artifact import Artifact
 from rayograph.runs.manifest import HELD_OUT, TRAIN, FileRecord, Record, ShardRecord
@@ -40,6 +40,8 @@ class PackedTask(Record):
     """Images that the source itself says it never got: left out, not counted against the limit."""
     images: dict[str, int] = Field(default_factory=dict)
     """How many were converted to sRGB, composited, damaged but tolerated, the first of an animation…"""
+    captions_left: int = 0
+    """Further captions of images, which were not asked for."""
 
 
 def task_record(number: int) -> str:
@@ -67,10 +69,10 @@ def pack_task(artifact: Artifact, source: Source, declared: Pack, task: Task) ->
     return done
 
 
-def require_few(rejected: list[dict[str, str]], limit: int) -> None:
+def require_few(bad: list[dict[str, str]], limit: int) -> None:
     """Raises DataError, naming the first, for more rejected images than `bad_sample_limit` allows."""
-    if len(rejected) > limit:
-        raise DataError(f"{rejected[0]['reason']} ({len(rejected)} images rejected so far, bad_sample_limit {limit})")
+    if len(bad) > limit:
+        raise DataError(f"{bad[0]['reason']} ({len(bad)} images rejected so far, bad_sample_limit {limit})")
 
 
 @dataclass
@@ -109,33 +111,28 @@ class _Split:
 
 def _pack(artifact: Artifact, source: Source, declared: Pack, task: Task) -> bytes:
     splits = {name: _Split(artifact, name, task.number, declared.samples_per_shard) for name in (TRAIN, HELD_OUT)}
-    rejected: list[dict[str, str]] = []
+    bad: list[dict[str, str]] = []
     members: dict[str, int] = {}
     keys: set[str] = set()
     images: Counter[str] = Counter()
-    facts: dict[str, Any] = {"rows": 0, "classes": 0, "unavailable": 0}
+    facts: dict[str, Any] = {"rows": 0, "classes": 0, "unavailable": 0, "captions_left": 0}
     for row in source.rows(task):
         facts["rows"] += 1
-        if isinstance(row, Rejected):
-            if row.counted:
-                rejected.append({"key": row.key, "reason": row.reason})
-                require_few(rejected, declared.bad_sample_limit)
-            facts["unavailable"] += not row.counted
+        made = row if isinstance(row, Rejected) else _sample(row, declared, keys, images)
+        if isinstance(made, Rejected):
+            if made.counted:
+                bad.append({"key": plain(made.key), "reason": plain(made.reason)})
+                require_few(bad, declared.bad_sample_limit)
+            facts["unavailable"] += not made.counted
             continue
-        try:
-            if row.key in keys:
-                raise DataError(f"{row.place}: expected keys that differ, got {row.key!r} a second time")
-            check_key(row.key, row.place)
-            sample = to_sample(row, declared, images)
-        except DataError as error:
-            rejected.append({"key": row.key, "reason": str(error)})
-            require_few(rejected, declared.bad_sample_limit)
-            continue
+        row, sample = made
         keys.add(row.key)
         for extension in sample.members:
             members[extension] = members.get(extension, 0) + 1
+        facts["captions_left"] += row.captions_left
         facts["classes"] = max(facts["classes"], -1 if row.label is None else row.label + 1)
-        splits[HELD_OUT if key_fraction(row.key) < declared.held_out_fraction else TRAIN].add(sample)
+        own = HELD_OUT if key_fraction(row.key) < declared.held_out_fraction else TRAIN
+        splits[row.split or own].add(sample)
     for split in splits.values():
         split.close()
     record = PackedTask(
@@ -144,10 +141,24 @@ def _pack(artifact: Artifact, source: Source, declared: Pack, task: Task) -> byt
         files=[file for split in splits.values() for file in split.files],
         shards=[shard for split in splits.values() for shard in split.shards],
         members=members,
-        rejected=rejected,
+        rejected=bad,
         images=dict(sorted(images.items())),
         **facts,
     )
     data = record.model_dump_json().encode()
     artifact.store.put_if_absent(artifact.key(task_record(task.number)), data)
     return data
+
+
+def _sample(row: Row, declared: Pack, keys: set[str], images: Counter[str]) -> tuple[Row, Sample] | Rejected:
+    """The row with its sample, or why it has none, whatever went wrong. Raises StorageError where a store fails."""
+    try:
+        if row.key in keys:
+            raise DataError(f"{row.place}: expected keys that differ, got {row.key!r} a second time")
+        check_key(row.key, row.place)
+        row.key.encode()  # what the shard's tar cannot hold is this row's fault
+        return row, to_sample(row, declared, images)
+    except StorageError:
+        raise
+    except Exception as error:  # noqa: BLE001 - of whatever class, it is this row's rejection
+        return rejected(row.key, row.place, error)

@@ -7,7 +7,7 @@ from typing import Any
 from rayograph.config import Pack
 from rayograph.ingest.packing import PackedTask, pack_task, require_few, task_record
 from rayograph.ingest.sources import open_source
-from rayograph.ingest.sources.base import require_rows
+from rayograph.ingest.sources.base import Findings, require_rows
 from rayograph.runs.manifest import HELD_OUT, TRAIN
 from rayograph.stages.outcome import Outcome
 from rayograph.stages.recorder import Recorder
@@ -28,11 +28,26 @@ def run_pack(stage: ResolvedStage, declared: Pack) -> Outcome:
             packed.add(data)
             recorder.progress.advance_to(recorder.progress.done + task.size)
         outcome = packed.outcome(source.class_names)
+        outcome.facts |= {"passed_over": dict(sorted(source.findings.passed_over.items()))}
+        outcome.facts |= {"notes": list(source.findings.notes)}
+        for line in told_of(source.findings, packed.counts["captions_left"]):
+            recorder.progress.say(line)
         if packed.rejected:
             recorder.progress.say(f"{len(packed.rejected)} images rejected; the manifest names them")
         if packed.counts["unavailable"]:
             recorder.progress.say(f"{packed.counts['unavailable']} images left out, which the source never got")
     return outcome
+
+
+def told_of(findings: Findings, captions_left: int) -> list[str]:
+    """What the console says of how a source was read, and of what it holds that was not taken."""
+    lines = list(findings.notes)
+    if findings.passed_over:
+        most = sorted(findings.passed_over.items(), key=lambda kind: (-kind[1], kind[0]))
+        lines.append("files passed over: " + ", ".join(f"{kind} {count:,}" for kind, count in most))
+    if captions_left:
+        lines.append(f'{captions_left:,} further captions were left; columns.captions="all" keeps them')
+    return lines
 
 
 class Packed:
@@ -52,7 +67,7 @@ class Packed:
         self._outcome.files += [*task.files, self._stage.artifact.record(task_record(task.task), data)]
         self._outcome.shards += task.shards
         self.rejected += task.rejected
-        self.counts.update(rows=task.rows, unavailable=task.unavailable)
+        self.counts.update(rows=task.rows, unavailable=task.unavailable, captions_left=task.captions_left)
         self.counts.update({shard.split: 0 for shard in task.shards})
         for shard in task.shards:
             self.counts[shard.split] += shard.samples
@@ -71,6 +86,7 @@ class Packed:
             "resize": self._declared.resize,
             "rejected": self.rejected,
             "unavailable": self.counts["unavailable"],
+            "captions_left": self.counts["captions_left"],
             "members": dict(sorted(self._members.items())),
             "images": dict(sorted(self._images.items())),
         }

@@ -16,6 +16,10 @@ def open_source(
             from rayograph.ingest.sources.digits import Digits
 
             return Digits()
+        case ImageFolder(metadata=str()):
+            from rayograph.ingest.sources.tabled import TabledFolder
+
+            return TabledFolder(declared, endpoint_url)
         case ImageFolder():
             from rayograph.ingest.sources.folder import Folder
 

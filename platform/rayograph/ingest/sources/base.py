@@ -1,12 +1,16 @@
 """What every source promises: it is cut into tasks before any work, and gives the rows of any one of them."""
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
-from rayograph.errors import DataError
+from rayograph.errors import DataError, RayographError
+
+_ADDRESS = re.compile(r"0x[0-9a-fA-F]{6,}")  # of an object in memory
+_MOST_CHARACTERS = 1000
 
 
 @dataclass(frozen=True)
@@ -31,6 +35,10 @@ class Row:
     mask: bytes | None = field(default=None, repr=False)
     metadata: dict[str, Any] = field(default_factory=dict)
     """What else is known: values that JSON has."""
+    split: str | None = None
+    """Where the source itself says which split it is of."""
+    captions_left: int = 0
+    """How many further captions it has, which were not asked for."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +48,16 @@ class Rejected:
     key: str
     reason: str
     counted: bool = True
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What was seen of a source before any work, for the console and the manifest; no path stands in it."""
+
+    passed_over: dict[str, int] = field(default_factory=dict)
+    """Files that were not taken, by kind."""
+    notes: tuple[str, ...] = ()
+    """How the source was read where it can be read in more than one way."""
 
 
 @dataclass(frozen=True)
@@ -66,6 +84,7 @@ class Source(Protocol):
     """What tasks' sizes count: "images", or "tars" where nobody knows how many images there are."""
     fingerprint: str
     """Of what was found there: a pack does not go on with a source that has changed since."""
+    findings: Findings
 
     def tasks(self, rows: int, held_out_fraction: float) -> list[Task]:
         """Tasks of about `rows` rows each. Raises DataError where a split is known to be empty."""
@@ -74,6 +93,17 @@ class Source(Protocol):
     def rows(self, task: Task) -> Iterator[Row | Rejected]:
         """The same rows every time. Raises DataError for a file that cannot be read at all."""
         ...
+
+
+def rejected(key: str, where: str, error: Exception) -> Rejected:
+    """One row's rejection, whatever went wrong: a line that is the same each time, and that any file can hold."""
+    said = str(error) if isinstance(error, RayographError) else f"{where}: {type(error).__name__}: {error}"
+    return Rejected(plain(key), plain(" ".join(_ADDRESS.sub("0x…", said).split())[:_MOST_CHARACTERS]))
+
+
+def plain(text: str) -> str:
+    """Text without single surrogates, which no file can hold: they are written out."""
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 def require_rows(split: str, found: int, total: int) -> None:

@@ -31,6 +31,6 @@ def parse_boxes(value: Any, where: str) -> Boxes | None:
             raise ValueError("not four finite numbers each, or a negative size")
         if labels is not None and (len(labels) != len(places) or not all(isinstance(a, str | int) for a in labels)):
             raise ValueError(f"{len(labels)} labels for {len(places)} boxes, or labels that are no names or numbers")
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise DataError(f"{where}: expected boxes [[x, y, w, h], …], perhaps with a label each: {error}") from error
     return Boxes(places, labels)

@@ -6,7 +6,7 @@ from functools import lru_cache
 import numpy as np
 import pyarrow as pa
 
-from rayograph.ingest.sources.base import Rejected, Row, Task
+from rayograph.ingest.sources.base import Findings, Rejected, Row, Task
 from rayograph.ingest.sources.listing import Listing
 from rayograph.shards.images import to_png
 
@@ -15,6 +15,7 @@ class Digits:
     """1,797 images of 8×8 pixels and ten classes."""
 
     unit = "images"
+    findings = Findings()
 
     def __init__(self) -> None:
         _, labels = _digits()

@@ -1,137 +1,150 @@
-"""Folders of image files: all that are there, or those that a table beside them lists."""
+"""Folders of image files: all that are there, each with the caption beside it.
 
-from collections.abc import Iterable, Iterator
-from dataclasses import replace
-from functools import partial
+Shapes: n images.
+"""
 
+from collections.abc import Iterator
+
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute
-import pyarrow.csv
-import pyarrow.json
-import pyarrow.parquet
 
-from rayograph.config import Columns, ImageFolder
-from rayograph.errors import DataError
-from rayograph.ingest.sources.base import Rejected, Row, Task
+from rayograph.config import ImageFolder
+from rayograph.errors import DataError, StorageError
+from rayograph.ingest.sources.base import Findings, Rejected, Row, Task, rejected
+from rayograph.ingest.sources.below import Below, told
+from rayograph.ingest.sources.captions import caption_of
+from rayograph.ingest.sources.labels import Labels, class_order
 from rayograph.ingest.sources.listing import Listing
-from rayograph.ingest.sources.naming import KNOWN, choose
-from rayograph.ingest.sources.places import Places, ahead
-from rayograph.ingest.sources.tables import Cells, TableRows, cells_of, columns_to_read, holds_addresses, labels_of
+from rayograph.ingest.sources.places import ahead, read_file
+from rayograph.ingest.sources.splits import class_folders, held_out_folders
+from rayograph.runs.digests import sha256
+from rayograph.shards.headers import printable
 from rayograph.shards.images import IMAGE_EXTENSIONS
-from rayograph.storage import Access, ObjectStore, open_store
-from rayograph.storage.range_file import RangeFile
+from rayograph.storage import Access
 
-_FILE_NAME, _FOLDER = "file_name", "class folder"
+FILE_ENDINGS = tuple(f".{extension}" for extension in IMAGE_EXTENSIONS)
+CAPTION = ".txt"
+
 _CHUNK = 65_536
-_BLOCK_BYTES = 16 << 20  # no line of a table may be longer
+_ENDING = r"\.[^./]*$"
 
 
 class Folder:
-    """Rows of a table, whose images are files."""
+    """Image files, in the order of their keys' hashes."""
 
     unit = "images"
 
     def __init__(self, declared: ImageFolder, endpoint_url: Access) -> None:
-        store, columns, folder = open_store(declared.uri, endpoint_url), declared.columns, ""
-        if declared.metadata is None:
-            table, where = _listed(store, declared.uri), store.uri
-        else:
-            table, where = _read_table(store, declared.metadata, columns), store.uri_of(declared.metadata)
-            folder = declared.metadata.rpartition("/")[0]
-        chosen = choose(columns, table.schema.names, where, first_image=_FILE_NAME)
-        if not holds_addresses(table.schema, chosen):
+        below = Below(declared.uri, endpoint_url)
+        images, captions = _Names(), _Names()
+        for info in below.files((*FILE_ENDINGS, CAPTION)):
+            (captions if info.key.lower().endswith(CAPTION) else images).add(info.key)
+        paths = images.array()
+        if not len(paths):
+            below.pass_over(CAPTION, len(captions))
             raise DataError(
-                f"{where}: expected files' names in column {chosen.image!r}, got {table[chosen.image].type}"
+                f"{declared.uri}: expected image files ({', '.join(FILE_ENDINGS)}), found none"
+                f"{told({kind: count for kind, count in below.passed_over.items() if count})}"
             )
-        table = table.select(columns_to_read(table.schema, chosen, where))
-        paths = table[chosen.image].cast(pa.large_string()).combine_chunks()
+        self._store, notes = below.store, list[str]()
+        self._captions = _beside(paths, captions.array(), below, notes)
+        self._real = images.real | captions.real
+        self._paths = paths
+        held_out, depth = held_out_folders(paths, declared, self._store.uri, notes)
+        self._classes, self._labels = None, Labels()
         if declared.class_per_folder:
-            chosen = replace(chosen, label=_FOLDER)
-            table = table.append_column(_FOLDER, _folders(paths, store))
-        labels = labels_of(columns, table.schema, chosen, partial(_distinct, table, chosen.label))
-        places = Places(store.uri_of(folder) if folder else store.uri, endpoint_url)
-        self._rows = TableRows(chosen, places, labels, where)
-        self.class_names = list(labels.names) if labels else []
-        given = table[chosen.key].combine_chunks() if chosen.key else None
-        self._listing = Listing.of(paths, given, partial(self._place, paths, declared.metadata is not None))
-        self._table = table.drop_columns([name for name in (chosen.image, chosen.key) if name])  # the listing has them
+            self._classes = class_folders(paths, depth, self._store.uri)
+            self._labels = Labels(class_order(self._classes.dictionary.to_pylist()))
+        self.class_names = list(self._labels.names)
+        self._listing = Listing.of(paths, None, self._place, held_out)
         self.fingerprint = self._listing.fingerprint
+        if self._captions is not None:
+            having = self._captions.is_valid().to_numpy(zero_copy_only=False)
+            self.fingerprint = sha256(self.fingerprint.encode() + np.packbits(having).tobytes())[:16]
+        self.findings = Findings(dict(below.passed_over), tuple(notes))
 
     def tasks(self, rows: int, held_out_fraction: float) -> list[Task]:
         return self._listing.tasks(rows, held_out_fraction)
 
     def rows(self, task: Task) -> Iterator[Row | Rejected]:
-        numbers, chosen = self._listing.rows(task), self._rows.chosen
-        chunk = pa.array(numbers, pa.int64())
-        columns = {name: self._table[name].take(chunk) for name in self._table.column_names}
-        part = pa.table(columns | {chosen.image: self._listing.keys.paths.take(chunk)})
-        return ahead(self._row, zip(numbers, cells_of(part, chosen), strict=True))
+        split = self._listing.split(task)
+        return ahead(lambda number: self._row(number, split), self._listing.rows(task))
 
-    def _row(self, numbered: tuple[int, Cells]) -> Row | Rejected:
-        number, cells = numbered
-        return self._rows.row(number, self._listing.keys[number], cells)
+    def _row(self, number: int, split: str | None) -> Row | Rejected:
+        key, where = self._listing.keys[number], self._place(number)
+        try:
+            image = self._read(self._listing.keys.paths[number].as_py(), where, "an image")
+            label = None if self._classes is None else self._labels.number(self._classes[number].as_py(), where)
+            return Row(key, where, image, label, self._caption(number), split=split)
+        except StorageError:
+            raise
+        except Exception as error:  # noqa: BLE001 - of whatever class, it is this image's rejection
+            return rejected(key, where, error)
 
-    def _place(self, paths: pa.Array, by_row: bool, row: int) -> str:
-        return f"{self._rows.where} row {row}" if by_row else self._rows.places.uri(paths[row].as_py())
+    def _caption(self, number: int) -> str | None:
+        """What the file says, without the blanks and line ends that editors leave around it."""
+        path = None if self._captions is None else self._captions[number].as_py()
+        if path is None:
+            return None
+        where = self._store.uri_of(path)
+        caption = caption_of(self._read(path, where, "a caption"), where)
+        return None if caption is None else caption.strip()
 
+    def _read(self, path: str, where: str, what: str) -> bytes:
+        return read_file(self._store, self._real.get(path, path), where, what)
 
-def _listed(store: ObjectStore, uri: str) -> pa.Table:
-    """The image files below a store, as a table of one column. Raises DataError where there is none."""
-    chunks: list[pa.Array] = []
-    names: list[str] = []
-    for info in store.list():
-        if info.key.lower().endswith(IMAGE_EXTENSIONS):
-            names.append(info.key)
-        if len(names) == _CHUNK:
-            chunks.append(pa.array(names, pa.large_string()))
-            names = []
-    chunks.append(pa.array(names, pa.large_string()))
-    table = pa.table({_FILE_NAME: pa.chunked_array(chunks)})
-    if not len(table):
-        raise DataError(f"{uri}: expected image files ({', '.join(IMAGE_EXTENSIONS)}), found none")
-    return table
-
-
-def _read_table(store: ObjectStore, name: str, columns: Columns) -> pa.Table:
-    """Raises DataError for a table that cannot be read, or has no row."""
-    uri, file = store.uri_of(name), RangeFile(store, name)
-    texts = {
-        known for part in ("key", "image", "caption") for known in (getattr(columns, part), *KNOWN[part], _FILE_NAME)
-    }
-    try:
-        if name.lower().endswith(".csv"):
-            table = pa.csv.read_csv(
-                file,
-                read_options=pa.csv.ReadOptions(block_size=_BLOCK_BYTES, use_threads=False),
-                parse_options=pa.csv.ParseOptions(newlines_in_values=True),
-                # A name of digits alone keeps its zeros; whether a caption is UTF-8 is asked row by row.
-                convert_options=pa.csv.ConvertOptions(
-                    check_utf8=False, column_types={text: pa.string() for text in texts if text}
-                ),
-            )
-        elif name.lower().endswith(".jsonl"):
-            table = pa.json.read_json(file, read_options=pa.json.ReadOptions(block_size=_BLOCK_BYTES))
-        else:
-            with pa.parquet.ParquetFile(file, pre_buffer=False) as parquet:
-                table = parquet.read(use_threads=False)  # pq.read_table leaves threads that may abort the process's end
-    except (pa.ArrowException, OSError) as error:
-        raise DataError(f"{uri}: expected a table: {' '.join(str(error).split())}") from error
-    if not len(table):
-        raise DataError(f"{uri}: expected a row an image, found none")
-    return table
+    def _place(self, number: int) -> str:
+        return self._store.uri_of(self._paths[number].as_py())
 
 
-def _folders(paths: pa.Array, store: ObjectStore) -> pa.Array:
-    """The first folder of each path. Raises DataError naming a file that lies in none."""
-    loose = paths.filter(pa.compute.invert(pa.compute.match_substring(paths, "/")))
-    if len(loose):
-        raise DataError(
-            f"{store.uri_of(loose[0].as_py())}: expected a folder a class (class_per_folder), got a loose file"
-        )
-    first = pa.compute.list_element(pa.compute.split_pattern(paths, "/", max_splits=1), 0)
-    return first.cast(pa.string()).dictionary_encode()
+class _Names:
+    """Many names as they come; one that is not UTF-8 is written out, and `real` has what it is called."""
+
+    def __init__(self) -> None:
+        self.real: dict[str, str] = {}
+        self._chunks: list[pa.Array] = []
+        self._names: list[str] = []
+
+    def add(self, name: str) -> None:
+        self._names.append(name)
+        if len(self._names) == _CHUNK:
+            self._flush()
+
+    def array(self) -> pa.Array:
+        """All of them, as one array of text."""
+        self._flush()
+        return pa.concat_arrays(self._chunks)
+
+    def __len__(self) -> int:
+        return sum(map(len, self._chunks)) + len(self._names)
+
+    def _flush(self) -> None:
+        try:
+            chunk = pa.array(self._names, pa.large_string())
+        except UnicodeEncodeError:
+            for number, name in enumerate(self._names):
+                written = printable(name)
+                if written != name:
+                    self.real[written] = name
+                    self._names[number] = written
+            chunk = pa.array(self._names, pa.large_string())
+        self._chunks.append(chunk)
+        self._names = []
 
 
-def _distinct(table: pa.Table, name: str | None) -> Iterable[str | None]:
-    found: Iterable[str | None] = pa.compute.unique(table[name]).to_pylist()
+def _beside(images: pa.Array, texts: pa.Array, below: Below, notes: list[str]) -> pa.Array | None:
+    """For each image the caption file of its name, or none; None where no image has one. What is left over is said."""
+    if not len(texts):
+        return None
+    stems = pa.compute.replace_substring_regex(texts, _ENDING, "")
+    wanted = pa.compute.replace_substring_regex(images, _ENDING, "")
+    found = texts.take(pa.compute.index_in(wanted, stems))
+    alone = len(texts) - pa.compute.sum(pa.compute.is_in(stems, wanted)).as_py()
+    if alone:
+        below.pass_over(f"{CAPTION} without an image", alone)
+    if found.null_count == len(found):
+        return None
+    without = f", {found.null_count:,} have none" if found.null_count else ""
+    notes.append(f"{len(found) - found.null_count:,} images have a caption beside them ({CAPTION}){without}")
     return found

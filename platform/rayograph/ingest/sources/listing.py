@@ -62,26 +62,37 @@ class Listing:
     keys: Keys
     order: np.ndarray
     fingerprint: str
+    held_out: int | None = None
+    """How many are held out, where the source itself says so: the first of the order."""
 
     @staticmethod
-    def of(paths: pa.Array, given: pa.Array | None, place: Callable[[int], str]) -> "Listing":
-        """Raises DataError naming both places where a given key, or a path, stands twice."""
+    def of(
+        paths: pa.Array, given: pa.Array | None, place: Callable[[int], str], held_out: np.ndarray | None = None
+    ) -> "Listing":
+        """`held_out` (n,) bool where the source says it, not the keys.
+
+        Raises DataError naming both places where a given key, or a path, stands twice.
+        """
         keys = Keys(paths, given, {})
         while True:
             fractions = keys.fractions()
             order = np.argsort(fractions, kind="stable")
             equal = _equal(keys, fractions, order)
             if not equal:
-                return Listing(keys, order, sha256(fractions[order].tobytes())[:16])
+                if held_out is not None:
+                    order = np.lexsort((fractions, ~held_out))
+                found = sha256(fractions[order].tobytes())[:16]
+                return Listing(keys, order, found, None if held_out is None else int(held_out.sum()))
             for rows in equal:
                 _tell_apart(keys, rows, place)
 
     def tasks(self, rows: int, held_out_fraction: float) -> list[Task]:
         """Ranges of the order: training rows first, and no range with rows of both splits."""
-        total = len(self.order)
-        held_out = bisect_left(range(total), held_out_fraction, key=self._fraction)
+        total, held_out = len(self.order), self.held_out
+        if held_out is None:
+            held_out = bisect_left(range(total), held_out_fraction, key=self._fraction)
         require_rows(TRAIN, total - held_out, total)
-        if held_out_fraction:
+        if held_out_fraction and self.held_out is None:
             require_rows(HELD_OUT, held_out, total)
         starts = [(start, min(start + rows, total)) for start in range(held_out, total, rows)]
         starts += [(start, min(start + rows, held_out)) for start in range(0, held_out, rows)]
@@ -91,6 +102,12 @@ class Listing:
         """The rows of a task, in its order."""
         found: list[int] = self.order[task.start : task.stop].tolist()
         return found
+
+    def split(self, task: Task) -> str | None:
+        """Of a task's rows, where the source itself says it."""
+        if self.held_out is None:
+            return None
+        return HELD_OUT if task.stop <= self.held_out else TRAIN
 
     def _fraction(self, number: int) -> float:
         return key_fraction(self.keys[int(self.order[number])])

@@ -12,7 +12,7 @@ KNOWN = {
         *("image", "jpg", "jpeg", "png", "webp", "img", "image_bytes"),
         *("file_name", "image_path", "path", "uri", "url"),
     ),
-    "caption": ("caption", "text", "txt", "prompt"),
+    "caption": ("caption", "text", "txt", "prompt", "captions"),
     "label": ("label", "class", "cls"),
     "boxes": ("boxes", "bboxes", "bbox", "objects"),
     "mask": ("mask", "segmentation_mask", "mask.png", "seg.png"),
@@ -42,6 +42,7 @@ class Chosen:
 
 def choose(declared: Columns, present: Sequence[str], where: str, first_image: str = "") -> Chosen:
     """Which of the columns `present` hold what. Raises DataError naming the file, the column and those there are."""
+    require_different(present, where)
     found: dict[str, str | None] = {}
     for part, known in KNOWN.items():
         name = getattr(declared, part)
@@ -54,6 +55,13 @@ def choose(declared: Columns, present: Sequence[str], where: str, first_image: s
         expected = ", ".join(KNOWN["image"])
         raise DataError(f"{where}: expected a column of images ({expected}), got columns {', '.join(present)}")
     return Chosen(image=image, **found)
+
+
+def require_different(present: Sequence[str], where: str) -> None:
+    """Raises DataError naming the file for a column that stands there twice."""
+    twice = next((name for number, name in enumerate(present) if name in present[:number]), None)
+    if twice is not None:
+        raise DataError(f"{where}: expected columns of different names, got {twice!r} twice")
 
 
 def clean_key(text: str) -> str:

@@ -1,15 +1,15 @@
-"""Reading what a source points at: whole images side by side, and files by ranges as Arrow wants them."""
+"""Reading the files that a source points at, side by side, and only where its table may point."""
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
 from functools import lru_cache
 from posixpath import normpath
 from typing import TypeVar
+from urllib.parse import unquote
 
-from rayograph.errors import DataError, MissingObjectError
+from rayograph.errors import DataError, MissingObjectError, StorageError
 from rayograph.storage import Access, ObjectStore, open_store
 
 S = TypeVar("S")
@@ -21,37 +21,57 @@ READS_AT_ONCE = 16
 
 @dataclass(frozen=True)
 class Places:
-    """Reads files named by a table that lies in `folder`: by a path from there, an absolute one, or a URI."""
+    """Reads files that a table names: by a path from its folder, or by an address below that or below `allow`.
 
+    `folder` is the key of the table's folder in `store`, "" the store itself. What links lead to is not asked.
+    """
+
+    store: ObjectStore
     folder: str
     endpoint_url: Access
+    allow: tuple[str, ...] = ()
 
     def uri(self, name: str) -> str:
         """Where that is, for messages."""
-        return name if _is_absolute(name) else f"{self.folder.rstrip('/')}/{name}"
+        return name if _is_absolute(name) else f"{self.root.rstrip('/')}/{name}"
 
     def read(self, name: str) -> bytes:
-        """Raises DataError for a file that is not there or no name of one; StorageError where a store fails."""
-        root, key = self._parts(name)
-        try:
-            return _store(root, self.endpoint_url).read(key)
-        except MissingObjectError as error:
-            raise DataError(f"{self.uri(name)}: expected an image, found no such file") from error
-
-    def _parts(self, name: str) -> tuple[str, str]:
+        """Raises DataError for a file that is not there, out of reach or no name of one; StorageError as stores do."""
         if not name or "\0" in name:
-            raise DataError(f"{self.folder}: expected a file's name or URI, got {name!r}")
-        scheme, mark, rest = name.partition("://")
-        if not _is_absolute(name):
-            root, key = self.folder, normpath(name)
-        elif not mark or scheme.lower() == "file":
-            root, key = "/", normpath(rest if mark else name).lstrip("/")
-        else:
-            bucket, _, key = rest.partition("/")
-            root = f"{scheme}://{bucket}"
-        if not key or key.endswith("/") or any(part in ("", ".", "..") for part in key.split("/")):
-            raise DataError(f"{self.uri(name)}: expected a file's name or URI below {root}")
-        return root, key
+            raise DataError(f"{self.root}: expected a file's name or URI, got {name!r}")
+        address = _address(name if _is_absolute(name) else _joined(self.root, name))
+        if not address or address.endswith("/"):
+            raise DataError(f"{self.uri(name)}: expected a file's name or URI below {self.root}")
+        if _is_below(address, self.root):
+            key = address[len(self.store.uri.rstrip("/")) + 1 :]
+            return read_file(self.store, key, self.uri(name))
+        if not any(_is_below(address, _address(root)) for root in self.allow):
+            raise DataError(
+                f"{self.uri(name)}: expected a file's name or URI below {self.root}: allow=(…) of the source names "
+                "other places"
+            )
+        scheme, mark, rest = address.partition("://")
+        bucket, _, key = rest.partition("/")
+        root = f"{scheme}://{bucket}" if mark else "/"
+        return read_file(_store(root, self.endpoint_url), key if mark else address.lstrip("/"), self.uri(name))
+
+    @property
+    def root(self) -> str:
+        """The table's folder."""
+        return self.store.uri_of(self.folder) if self.folder else self.store.uri
+
+
+def read_file(store: ObjectStore, key: str, where: str, what: str = "an image") -> bytes:
+    """A file that may well not be there. Raises DataError where that is its own fault, and not the store's."""
+    try:
+        return store.read(key)
+    except MissingObjectError as error:
+        raise DataError(f"{where}: expected {what}, found no such file") from error
+    except StorageError as error:
+        # Without a cause nobody was asked: the store takes it for no name. Others may answer better the next time.
+        if error.__cause__ is None or isinstance(error.__cause__, PermissionError | ValueError):
+            raise DataError(f"{where}: expected a file that can be read: {error}") from error
+        raise
 
 
 def refuse_the_web(name: str, where: str) -> None:
@@ -79,30 +99,36 @@ def ahead(work: Callable[[S], T], items: Iterable[S]) -> Iterator[T]:
                 future.cancel()
 
 
-def files_below(uri: str, endpoint_url: Access, ending: str) -> tuple[ObjectStore, list[tuple[str, int]]]:
-    """A store, and (key, bytes) of its files that end so: below a folder, the one at `uri`, or those that match its *.
-
-    Raises DataError where there is none.
-    """
-    folder, _, name = uri.rstrip("/").rpartition("/")
-    beside = folder or ("/" if uri.startswith("/") else ".")
-    store, found = open_store(beside if "*" in name else uri, endpoint_url), []
-    if name.lower().endswith(ending) and "*" not in name:
-        try:
-            size = open_store(beside, endpoint_url).size(name)
-            return open_store(beside, endpoint_url), [(name, size)]
-        except MissingObjectError:
-            pass  # a folder may be called so
-    for info in store.list(name.partition("*")[0] if "*" in name else ""):
-        if info.key.lower().endswith(ending) and ("*" not in name or fnmatchcase(info.key, name)):
-            found.append((info.key, info.size))
-    if not found:
-        raise DataError(f"{uri}: expected files ({ending}), found none")
-    return store, found
-
-
 def _is_absolute(name: str) -> bool:
     return "://" in name or name.startswith("/")
+
+
+def _joined(root: str, name: str) -> str:
+    return f"{root.rstrip('/')}/{name}"
+
+
+def _address(name: str) -> str:
+    """An absolute path, or scheme://bucket/key, without "." and ".."; in an object store "//" is part of a name."""
+    scheme, mark, rest = name.partition("://")
+    if not mark or scheme.lower() == "file":
+        host, _, path = rest.partition("/")
+        if mark and host not in ("", "localhost"):
+            return ""
+        return normpath(f"/{unquote(path)}" if mark else name)
+    bucket, _, key = rest.partition("/")
+    parts: list[str] = []
+    for part in key.split("/"):
+        if part == "..":
+            if not parts:
+                return ""
+            parts.pop()
+        elif part != ".":
+            parts.append(part)
+    return f"{scheme.lower()}://{bucket}/{'/'.join(parts)}" if bucket else ""
+
+
+def _is_below(address: str, root: str) -> bool:
+    return address.startswith(root.rstrip("/") + "/")
 
 
 @lru_cache(maxsize=256)

@@ -9,17 +9,17 @@ import numpy as np
 
 from rayograph.config import Columns, WebDatasetShards
 from rayograph.errors import DataError, MissingObjectError
-from rayograph.ingest.sources.base import Rejected, Row, Task
+from rayograph.ingest.sources.base import Findings, Rejected, Row, Task
+from rayograph.ingest.sources.below import files_below
 from rayograph.ingest.sources.boxes import parse_boxes
+from rayograph.ingest.sources.captions import captions_of
 from rayograph.ingest.sources.labels import Labels
 from rayograph.ingest.sources.naming import KNOWN
-from rayograph.ingest.sources.places import files_below
-from rayograph.ingest.sources.tables import caption_of
 from rayograph.runs.artifact import Artifact
 from rayograph.runs.digests import sha256
 from rayograph.shards.headers import printable
 from rayograph.shards.images import EXTENSIONS
-from rayograph.shards.index import ShardIndex, index_name
+from rayograph.shards.index import SUFFIX, ShardIndex, index_name
 from rayograph.shards.scan import CLASSES, TORN, scan_shard
 from rayograph.shards.spot_check import still_holds
 from rayograph.shards.store import fetch_rows
@@ -37,7 +37,9 @@ class Tars:
     unit = "tars"
 
     def __init__(self, declared: WebDatasetShards, endpoint_url: Access) -> None:
-        self._store, files = files_below(declared.uri, endpoint_url, ".tar")
+        self._store, files, passed_over = files_below(declared.uri, endpoint_url, ".tar")
+        passed_over.pop(SUFFIX, None)  # the sidecars are read
+        self.findings = Findings(passed_over)
         self._keys, self._sizes = [key for key, _ in files], dict(files)
         self._columns = declared.columns
         self._labels = Labels(declared.columns.class_names)
@@ -95,15 +97,19 @@ class Tars:
         if label is None and self._columns.label:
             raise DataError(f"{where}: expected a label ({self._columns.label}), got {', '.join(members)}")
         mask = _part(self._columns, "mask", members, {})
+        captions = captions_of(_part(self._columns, "caption", members, fields), where)
+        if self._columns.captions == "all" and captions:
+            fields = fields | {"captions": captions}
         return Row(
             key,
             where,
             _part(self._columns, "image", members, {}),
             None if label is None else self._labels.number(label, where),
-            _caption(_part(self._columns, "caption", members, fields), where),
+            captions[0] if captions else None,
             parse_boxes(_part(self._columns, "boxes", members, fields), where),
             mask if isinstance(mask, bytes) else None,
             fields,
+            captions_left=0 if self._columns.captions == "all" else max(0, len(captions) - 1),
         )
 
 
@@ -148,13 +154,6 @@ def _fields(data: bytes | None, where: str) -> dict[str, Any]:
 def _constant(name: str) -> None:
     if name != "NaN":
         raise ValueError(f"{name} is no number")
-
-
-def _caption(given: Any, where: str) -> str | None:
-    """Raises DataError naming the sample for anything but text: the repr of a list is nobody's caption."""
-    if given is not None and not isinstance(given, bytes | str):
-        raise DataError(f"{where}: expected a caption that is text, got {type(given).__name__}: {str(given)[:80]}")
-    return caption_of(given, where)
 
 
 def _portions(index: ShardIndex) -> Iterator[np.ndarray]:

@@ -1,0 +1,139 @@
+"""Tables of JSON lines: an object a row, whose fields may differ.
+
+A row is kept as its line, and read again when it is wanted. So nothing is taken for what it only looks like:
+"2020-01-01" stays text, and a large number stays whole.
+"""
+
+import io
+import json
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import pyarrow as pa
+
+from rayograph.errors import DataError
+from rayograph.ingest.sources.labels import Labels, labels_of_texts
+from rayograph.ingest.sources.tables import Cells
+from rayograph.ingest.sources.texts import Faults
+from rayograph.storage import ObjectStore
+from rayograph.storage.range_file import RangeFile
+
+LINE_BYTES = 16 << 20
+"""No line may be longer."""
+
+_BUFFER_BYTES = 4 << 20
+_CHUNK_ROWS = 65_536
+
+
+class JsonLines:
+    """The lines of a file, and the fields `wanted` of all rows, which are looked up by: text or none each."""
+
+    def __init__(self, store: ObjectStore, key: str, wanted: Sequence[str], labels: Sequence[str]) -> None:
+        """`labels` are names of fields whose different values are kept. Raises DataError for what is no such table."""
+        self.where = store.uri_of(key)
+        self.faults = Faults(self.where)
+        self._values: dict[str, dict[Any, int]] = {name: {} for name in labels}
+        names: dict[str, None] = {}
+        lines: list[pa.Array] = []
+        texts: dict[str, list[pa.Array]] = {name: [] for name in wanted}
+        for start, chunk in _chunks(store, key):
+            columns: dict[str, list[str | None]] = {name: [None] * len(chunk) for name in wanted}
+            for at, line in enumerate(chunk):
+                try:
+                    fields = parse_line(line)
+                    names.update(dict.fromkeys(fields))
+                    for name, value in fields.items():
+                        if name in columns and isinstance(value, str | int) and not isinstance(value, bool):
+                            str(value).encode()  # or UnicodeEncodeError
+                            columns[name][at] = str(value)
+                        if name in self._values and isinstance(value, str | int | float):
+                            self._values[name].setdefault(value, start + at)
+                except (ValueError, RecursionError) as error:
+                    if start + at == 0 and line.lstrip()[:1] == b"[":
+                        raise DataError(f"{self.where}: expected an object a line, got a list") from error
+                    self.faults.add(start + at, f"expected a line of JSON: {' '.join(str(error).split())[:200]}")
+            lines.append(pa.array(chunk, pa.large_binary()))
+            for name, column in columns.items():
+                texts[name].append(pa.array(column, pa.large_string()))
+        if len(self.faults) == sum(map(len, lines)) > 0:
+            raise DataError(f"{self.where} row 0: {self.faults[0]}")
+        self.names = list(names)
+        self._lines = pa.chunked_array(lines, pa.large_binary())
+        self._texts = {name: pa.chunked_array(texts[name], pa.large_string()) for name in wanted if name in names}
+
+    def __len__(self) -> int:
+        return len(self._lines)
+
+    def text(self, name: str) -> pa.Array:
+        """One of the fields that were wanted: (rows,) large_string."""
+        return self._texts[name].combine_chunks()
+
+    def release(self) -> None:
+        """Let go of what was needed for planning alone."""
+        self._texts, self._values = {}, {}
+
+    def cells(self, numbers: Sequence[int]) -> Iterator[Cells]:
+        """The rows' fields; none for one that is no JSON, which is among the faults."""
+        for line in self._lines.take(pa.array(numbers, pa.int64())).to_pylist():
+            try:
+                yield parse_line(line)
+            except (ValueError, RecursionError):
+                yield {}
+
+    def labels(self, name: str) -> Labels:
+        """How the field's values become numbers. Raises DataError naming both rows for values of two types."""
+        values = self._values[name]
+        texts = [value for value in values if isinstance(value, str)]
+        numbers = [value for value in values if not isinstance(value, str)]
+        labels = labels_of_texts(texts)
+        if labels.names and numbers:
+            text = min(texts, key=values.__getitem__)
+            number = min(numbers, key=values.__getitem__)
+            raise DataError(
+                f"{self.where}: expected labels of one type in {name!r}, got text in row {values[text]} ({text[:40]!r})"
+                f" and a number in row {values[number]} ({number}): columns.class_names takes both"
+            )
+        return labels
+
+
+def parse_line(line: bytes) -> Cells:
+    """An object's fields. Raises ValueError or RecursionError for anything else, and for a field that stands twice."""
+    fields = json.loads(line.decode(), parse_constant=_constant, object_pairs_hook=_object)
+    if not isinstance(fields, dict):
+        raise ValueError(f"expected an object, got {type(fields).__name__}")
+    return fields
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    made = dict(pairs)
+    if len(made) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for number, name in enumerate(names) if name in names[:number])
+        raise ValueError(f"expected fields of different names, got {twice!r} twice")
+    return made
+
+
+def _constant(name: str) -> None:
+    """NaN is what pandas writes for none."""
+    if name != "NaN":
+        raise ValueError(f"{name} is no number")
+
+
+def _chunks(store: ObjectStore, key: str) -> Iterator[tuple[int, list[bytes]]]:
+    """(number of the first, lines), without empty lines and a mark of UTF-8."""
+    start, chunk = 0, list[bytes]()
+    with io.BufferedReader(RangeFile(store, key), _BUFFER_BYTES) as file:
+        if file.peek(3).startswith(b"\xef\xbb\xbf"):
+            file.read(3)
+        while line := file.readline(LINE_BYTES + 1):
+            if len(line) > LINE_BYTES:
+                raise DataError(
+                    f"{store.uri_of(key)} row {start + len(chunk)}: expected lines of at most {LINE_BYTES:,} bytes"
+                )
+            if line.strip():
+                chunk.append(line)
+            if len(chunk) == _CHUNK_ROWS:
+                yield start, chunk
+                start, chunk = start + len(chunk), []
+    if chunk:
+        yield start, chunk
