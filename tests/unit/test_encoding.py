@@ -29,6 +29,7 @@ def store(tmp_path_factory):
     """Images and an autoencoder."""
     store = open_store(str(tmp_path_factory.mktemp("store")))
     save_model(Artifact(store, "autoencoder"), AUTOENCODER, tiny.autoencoder())
+    tiny.commit(Artifact(store, "autoencoder"))
     for name, classes in (("images", True), ("unlabelled", False)):
         samples = []
         for number in range(COUNT):

@@ -23,7 +23,6 @@ from rayograph.shards.headers import printable
 from rayograph.shards.images import IMAGE_EXTENSIONS
 from rayograph.storage import Access
 
-FILE_ENDINGS = tuple(f".{extension}" for extension in IMAGE_EXTENSIONS)
 CAPTION = ".txt"
 
 _CHUNK = 65_536
@@ -38,13 +37,13 @@ class Folder:
     def __init__(self, declared: ImageFolder, endpoint_url: Access) -> None:
         below = Below(declared.uri, endpoint_url)
         images, captions = _Names(), _Names()
-        for info in below.files((*FILE_ENDINGS, CAPTION)):
+        for info in below.files((*IMAGE_EXTENSIONS, CAPTION)):
             (captions if info.key.lower().endswith(CAPTION) else images).add(info.key)
         paths = images.array()
         if not len(paths):
             below.pass_over(CAPTION, len(captions))
             raise DataError(
-                f"{declared.uri}: expected image files ({', '.join(FILE_ENDINGS)}), found none"
+                f"{declared.uri}: expected image files ({', '.join(IMAGE_EXTENSIONS)}), found none"
                 f"{told({kind: count for kind, count in below.passed_over.items() if count})}"
             )
         self._store, notes = below.store, list[str]()
