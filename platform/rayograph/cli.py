@@ -162,8 +162,7 @@ def _run(options: argparse.Namespace) -> None:
 def _show(options: argparse.Namespace) -> None:
     import json
 
-    import yaml
-
+    from rayograph.config import core_yaml
     from rayograph.stages.pipeline import stage_names
 
     job, scale, target = _resolved(options)
@@ -174,7 +173,7 @@ def _show(options: argparse.Namespace) -> None:
     if options.json:
         print(json.dumps(shown, indent=2))
     else:
-        print(yaml.safe_dump(shown, sort_keys=False, allow_unicode=True), end="")
+        print(core_yaml.dump(shown), end="")
 
 
 def _positive(text: str) -> float:

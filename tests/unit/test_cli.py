@@ -68,7 +68,10 @@ def refused(capsys, *arguments):
             "learning_rat: no such field; did you mean 'learning_rate'?",
         ),
         ([DIGITS, "--set", "train_difusion.learning_rate=1"], "did you mean 'train_diffusion'?"),
-        ([DIGITS, "--set", "sample.num_samples=-3"], "sample.num_samples: input should be greater than 0, got -3"),
+        (
+            [DIGITS, "--set", "sample.num_samples=-3"],
+            "sample.num_samples: expected a whole number above 0, up to 10,000,000,000, got -3",
+        ),
         ([DIGITS, "--set", "sample.num_samples"], "expected stage.field=value"),
         (
             [DIGITS, "--set", "scale.training.zero_stage=5"],
