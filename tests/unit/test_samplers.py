@@ -60,7 +60,7 @@ def test_a_perfect_denoiser_arrives_at_its_latents_however_large_they_are(schedu
     latents = torch.randn(1, 3, 4, 4, generator=torch.Generator().manual_seed(0))
     for timestep in sampler.timesteps:
         here = timestep.round().long().reshape(1)
-        noise = ((latents - process.signal[here] * truth) / process.noise[here]).float()
+        noise = (latents - process.signal[here] * truth) / process.noise[here]
         latents = sampler.step(process.target(truth, noise, here), timestep, latents).prev_sample
     # The solver's first step along a flow begins a thousandth before pure noise, which these latents are.
     torch.testing.assert_close(latents, truth, rtol=1e-2, atol=1e-2)

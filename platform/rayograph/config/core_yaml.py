@@ -25,7 +25,7 @@ _CORE = {
 class CoreLoader(yaml.SafeLoader):
     """PyYAML's safe loader with the core schema in the place of 1.1's; a key that stands twice is refused."""
 
-    yaml_implicit_resolvers: ClassVar[dict[str, list[Any]]] = {}
+    yaml_implicit_resolvers: ClassVar[dict[str, list[Any]]] = {}  # type: ignore[misc]
 
     def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
         """As the safe loader, but for YAML 1.1's merge keys, which are keys as any other."""

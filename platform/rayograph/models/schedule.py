@@ -11,7 +11,6 @@ from diffusers import DDIMScheduler, DDPMScheduler, DPMSolverMultistepScheduler,
 from torch import Tensor
 
 from rayograph.config import FlowSchedule, NoiseSchedule, Sampler
-from rayograph.config.diffusion import betas
 
 TrainingSchedule: TypeAlias = DDPMScheduler | FlowMatchEulerDiscreteScheduler
 InferenceScheduler: TypeAlias = DDIMScheduler | DPMSolverMultistepScheduler | FlowMatchEulerDiscreteScheduler
@@ -44,27 +43,16 @@ def build_schedule(declared: NoiseSchedule | FlowSchedule) -> TrainingSchedule:
 
 
 def levels(schedule: TrainingSchedule) -> tuple[Tensor, Tensor, str]:
-    """Of every timestep how much is left of the latents and how much noise there is, float64; and what is predicted.
+    """Of every timestep how much is left of the latents and how much noise there is, float32; and what is predicted.
 
     A flow is whole at 0 and noise alone at `num_train_timesteps`, which other schedules end before.
     """
     if isinstance(schedule, FlowMatchEulerDiscreteScheduler):
         last = schedule.config.num_train_timesteps
-        noise = torch.arange(last + 1, dtype=torch.float64) / last
+        noise = torch.arange(last + 1, dtype=torch.float32) / last
         return 1.0 - noise, noise, FLOW
-    left = _left(schedule)
+    left = schedule.alphas_cumprod
     return left.sqrt(), (1.0 - left).sqrt(), schedule.config.prediction_type
-
-
-def _left(schedule: DDPMScheduler) -> Tensor:
-    """Compute the share of the latents' variance that each timestep leaves, float64; diffusers keeps float32."""
-    said = schedule.config
-    exact = betas(said.beta_schedule, said.beta_start, said.beta_end, said.num_train_timesteps)
-    left = (1.0 - torch.tensor(exact, dtype=torch.float64)).cumprod(0)
-    if said.rescale_betas_zero_snr:  # Lin et al. 2024, alg. 1
-        signal = left.sqrt()
-        left = ((signal - signal[-1]) * signal[0] / (signal[0] - signal[-1])).square()
-    return left
 
 
 def timesteps_at(schedule: TrainingSchedule, numbers: Tensor) -> Tensor:
