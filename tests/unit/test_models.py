@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rayograph.config import Autoencoder, Denoiser, Discriminator, FlowSchedule, NoiseSchedule
-from rayograph.errors import CheckpointError, ConfigError
+from rayograph.errors import CheckpointError, ConfigError, DataError
 from rayograph.models.autoencoder import (
     build_autoencoder,
     decode,
@@ -99,6 +99,17 @@ def test_reconstructions_do_not_depend_on_the_batch_size():
     whole, single = reconstruct(network, pixels, 5), reconstruct(network, pixels, 2)
     assert whole.shape == pixels.shape
     assert np.abs(whole.astype(int) - single).max() <= 1
+
+
+def test_a_reconstruction_that_is_not_finite_is_named_and_never_a_picture():
+    network = tiny.autoencoder()
+    with torch.no_grad():
+        next(network.decoder.parameters()).fill_(float("nan"))
+    pixels = np.zeros((3, 8, 8, 3), np.uint8)
+    with pytest.raises(DataError, match=r"^c: expected finite reconstructions"):
+        reconstruct(network, pixels[2:], names=["c"])
+    with pytest.raises(DataError, match=r"^image 0, image 1: expected finite reconstructions"):
+        reconstruct(network, pixels, 2)
 
 
 @given(

@@ -15,6 +15,7 @@ import torch
 
 from rayograph.ingest.columns import image_columns, to_npy
 from rayograph.models.autoencoder import encode, posterior_sample, to_images
+from rayograph.models.finite import require_finite
 from rayograph.models.folder import load_autoencoder
 from rayograph.models.scaling import LatentScale
 from rayograph.runs.artifact import Artifact
@@ -60,6 +61,7 @@ class ShardEncoder:
             batch = read_samples(self._images, name, index, rows)
             pixels = torch.from_numpy(image_columns(batch, self._choose)["pixels"]).to(self._device)
             moments = encode(self._autoencoder, to_images(pixels))
+            require_finite("moments", [f"{name} {sample.key}" for sample in batch], moments)
             positions = first + torch.arange(rows.start, rows.stop, device=self._device)
             shape = (moments.shape[1] // 2, *moments.shape[2:])
             latents = posterior_sample(moments, normal(self._seed, Stream.ENCODE, positions, shape)).double()

@@ -55,7 +55,8 @@ def _reconstructor(
 
     def work(name: str) -> bytes:
         columns = _images(images, size, name)
-        return _packed(columns | {"reconstructions": reconstruct(network, columns["pixels"])})
+        names = [f"{name} row {row}" for row in range(len(columns["pixels"]))]
+        return _packed(columns | {"reconstructions": reconstruct(network, columns["pixels"], names=names)})
 
     return work
 
