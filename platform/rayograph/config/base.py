@@ -1,5 +1,6 @@
 """What every declaration shares: frozen, closed to unknown fields, checked down to its defaults."""
 
+from collections.abc import Iterable
 from functools import cache
 from typing import Annotated, Any, ClassVar, get_args
 
@@ -34,7 +35,7 @@ class Declaration(BaseModel):
     def _numbers_are_numbers(cls, given: Any) -> Any:
         """True is no 1, and thirty digits are no number of anything here."""
         for name, value in given.items() if isinstance(given, dict) else ():
-            for part in value if isinstance(value, list | tuple) else (value,):
+            for part in _parts(value):
                 if isinstance(part, bool) and name in cls.model_fields and not _takes_truth(cls, name):
                     raise ValueError(f"{name}: expected no truth value, got {part}")
                 if type(part) is int and not -(2**63) <= part < 2**64:
@@ -42,13 +43,20 @@ class Declaration(BaseModel):
         return given
 
 
+def _parts(value: Any) -> Iterable[Any]:
+    """What a list or a mapping holds; anything else is its own part."""
+    if isinstance(value, dict):
+        return value.values()
+    return value if isinstance(value, list | tuple) else (value,)
+
+
 @cache
 def _takes_truth(declaration: type[Declaration], name: str) -> bool:
-    """Whether a field may be true or false."""
+    """Whether a field, or one of a declaration in it, may be true or false."""
     waiting = [declaration.model_fields[name].annotation]
     while waiting:
         annotation = waiting.pop()
-        if annotation in (bool, Any):
+        if annotation in (bool, Any) or (isinstance(annotation, type) and issubclass(annotation, Declaration)):
             return True
         waiting += get_args(annotation)
     return False

@@ -10,7 +10,6 @@ from typing import Any, ClassVar
 
 import yaml
 
-NULLS = ("~", "null", "Null", "NULL")
 _CORE = {
     "null": (re.compile(r"~|null|Null|NULL|"), ["~", "n", "N", ""]),
     "bool": (re.compile(r"true|True|TRUE|false|False|FALSE"), list("tTfF")),
@@ -23,8 +22,13 @@ _CORE = {
 
 
 class CoreLoader(yaml.SafeLoader):
-    """PyYAML's safe loader with the core schema in the place of 1.1's; a key that stands twice is refused."""
+    """PyYAML's safe loader with the core schema and its tags in the place of 1.1's; a key twice is refused."""
 
+    yaml_constructors: ClassVar[dict[Any, Any]] = {
+        tag: construct
+        for tag, construct in yaml.SafeLoader.yaml_constructors.items()
+        if tag is None or tag.rpartition(":")[2] in ("null", "str", "seq", "map")
+    }
     yaml_implicit_resolvers: ClassVar[dict[str, list[Any]]] = {}  # type: ignore[misc]
 
     def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
@@ -54,7 +58,16 @@ class CoreLoader(yaml.SafeLoader):
     def construct_core_float(self, node: Any) -> float:
         """Of 1.2's spellings."""
         text = node.value.lower()
-        return float(text.replace(".inf", "inf").replace(".nan", "nan"))
+        try:
+            return float(text.replace(".inf", "inf").replace(".nan", "nan"))
+        except ValueError as error:
+            raise yaml.constructor.ConstructorError(None, None, str(error), node.start_mark) from error
+
+    def construct_core_bool(self, node: Any) -> bool:
+        """Of 1.2's spellings."""
+        if not _CORE["bool"][0].fullmatch(node.value):
+            raise yaml.constructor.ConstructorError(None, None, "expected true or false", node.start_mark)
+        return node.value.lower() == "true"
 
 
 class _Dumper(yaml.SafeDumper):
@@ -67,6 +80,7 @@ for _name, (_pattern, _first) in _CORE.items():
     _Dumper.add_implicit_resolver(f"tag:yaml.org,2002:{_name}", _whole, _first)
 CoreLoader.add_constructor("tag:yaml.org,2002:int", CoreLoader.construct_core_int)
 CoreLoader.add_constructor("tag:yaml.org,2002:float", CoreLoader.construct_core_float)
+CoreLoader.add_constructor("tag:yaml.org,2002:bool", CoreLoader.construct_core_bool)
 
 
 def load(text: str) -> Any:
@@ -75,9 +89,13 @@ def load(text: str) -> Any:
 
 
 def load_value(text: str) -> Any:
-    """The value that a text is. Raises yaml.YAMLError, for one that is empty too: null is written `null`."""
+    """The value that a text is. Raises yaml.YAMLError, for one that is empty or holds such: null is written `null`."""
     value, node = _loaded(text)
-    if node is None or (value is None and node.value not in NULLS):
+    try:
+        empty = _holds_nothing(node)
+    except RecursionError as error:
+        raise yaml.YAMLError("nested too deeply") from error
+    if empty:
         raise yaml.YAMLError("expected a value, got none (null is written null)")
     return value
 
@@ -85,6 +103,18 @@ def load_value(text: str) -> Any:
 def dump(value: Any) -> str:
     """As block style, in the order given, for readers of YAML 1.1 and 1.2 alike."""
     return str(yaml.dump(value, Dumper=_Dumper, sort_keys=False, allow_unicode=True))
+
+
+def _holds_nothing(node: Any) -> bool:
+    """Whether there is no value, here or somewhere within."""
+    match node:
+        case yaml.MappingNode():
+            return any(_holds_nothing(inner) for _, inner in node.value)
+        case yaml.SequenceNode():
+            return any(_holds_nothing(inner) for inner in node.value)
+        case yaml.ScalarNode():
+            return node.value == "" and node.style is None and node.tag.endswith(":null")
+    return True
 
 
 def _loaded(text: str) -> tuple[Any, Any]:
