@@ -142,7 +142,7 @@ def training(**more):
 
 
 def test_a_cosine_ends_at_its_minimum_which_is_none_of_a_constant_and_none_above_the_peak():
-    said = {"total_images": 64, "global_batch_size": 8, "learning_rate": 1e-4}
+    said = {"total_images": 64, "global_batch_size": 8, "learning_rate": 1e-4, "network": Denoiser()}
     assert training(learning_rate_schedule="cosine", learning_rate_minimum=1e-6).learning_rate_minimum == 1e-6
     assert "learning_rate_minimum: expected none with a constant schedule" in refusal(
         TrainDiffusion, learning_rate_minimum=1e-6, **said
