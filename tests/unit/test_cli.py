@@ -78,7 +78,11 @@ def refused(capsys, *arguments):
             "scale.training.zero_stage: input should be 0, 1, 2, 3 or 'auto'",
         ),
         (
-            [DIGITS, "--set", "train_diffusion.network.attention_head_dim=48"],
+            [
+                DIGITS,
+                *("--set", "train_diffusion.network.attention_head_dim=7"),
+                *("--set", "train_diffusion.network.attention_levels=[0]"),
+            ],
             "train_diffusion.network: attention_head_dim: expected a divisor of ",
         ),
         (
