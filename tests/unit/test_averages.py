@@ -20,7 +20,7 @@ def profile(average: Average, steps: int) -> np.ndarray:
 
 
 def test_a_constant_decay_warms_up_to_its_limit() -> None:
-    assert [ConstantDecay(0.5).decay_at(step) for step in (0, 1, 8, 1000)] == [0.1, 2 / 11, 0.5, 0.5]
+    assert [ConstantDecay(0.5).decay_at(step) for step in (0, 1, 7, 1000)] == [2 / 11, 0.25, 0.5, 0.5]
 
 
 @pytest.mark.parametrize("length", [0.05, 0.1, 0.2, 0.27])

@@ -69,12 +69,29 @@ def refused(capsys, *arguments):
             "learning_rat: no such field; did you mean 'learning_rate'?",
         ),
         ([DIGITS, "--set", "train_difusion.learning_rate=1"], "did you mean 'train_diffusion'?"),
-        ([DIGITS, "--set", "sample.num_samples=-3"], "sample.num_samples: input should be greater than 0, got -3"),
+        (
+            [DIGITS, "--set", "sample.num_samples=-3"],
+            "sample.num_samples: expected a whole number above 0, up to 10,000,000,000, got -3",
+        ),
         ([DIGITS, "--set", "sample.num_samples"], "expected stage.field=value"),
         (
             [DIGITS, "--set", "scale.training.zero_stage=5"],
             "scale.training.zero_stage: input should be 0, 1, 2, 3 or 'auto'",
         ),
+        (
+            [
+                DIGITS,
+                *("--set", "train_diffusion.network.attention_head_dim=7"),
+                *("--set", "train_diffusion.network.attention_levels=[0]"),
+            ],
+            "train_diffusion.network: attention_head_dim: expected a divisor of ",
+        ),
+        (
+            [DIGITS, "--set", "train_autoencoder.network.norm_num_groups=7"],
+            "train_autoencoder.network: norm_num_groups: expected a divisor of every one of ",
+        ),
+        ([DIGITS, "--set", "sample.sampler.guidance_scale=1e300"], "guidance_scale: expected a number from 0 to 1,000"),
+        ([DIGITS, "--set", "sample.seed="], "expected a YAML value, got '': expected a value, got none"),
         ([f"{DIGITS}:sampel"], "sampel: no such stage; did you mean 'sample'?"),
         (["jobs/nothing.py"], "jobs/nothing.py: expected a job file such as jobs/digits.py, found none"),
         ([DIGITS, "--on", "nowhere.yaml"], "nowhere.yaml: expected a scale profile"),

@@ -123,7 +123,7 @@ def test_attention_is_refused_at_a_level_that_is_not_there(level):
 
 
 def test_the_downsampling_factor_is_two_to_the_number_of_halvings():
-    assert [Autoencoder(block_out_channels=(8,) * n).downsampling_factor for n in (1, 2, 3, 4)] == [1, 2, 4, 8]
+    assert [Autoencoder(block_out_channels=(32,) * n).downsampling_factor for n in (1, 2, 3, 4)] == [1, 2, 4, 8]
 
 
 def test_an_input_that_no_stage_makes_is_refused_with_the_stages_there_are():
@@ -170,7 +170,7 @@ def test_names_that_would_not_make_a_folder_everywhere_are_refused(name):
         ("train_diffusion.network.num_classes=3", "train_diffusion.network.num_classes", 3),
         ("sample.sampler.guidance_scale=3", "sample.sampler.guidance_scale", 3.0),
         ("sample.seed=0", "sample.seed", 0),
-        ("sample.seed=", "sample.seed", None),
+        ("sample.seed=null", "sample.seed", None),
         ("pack.source={kind: image_folder, uri: /photos}", "pack.source", ImageFolder(uri="/photos")),
     ],
 )
@@ -210,6 +210,59 @@ def test_of_two_overrides_of_one_field_the_later_stands(digits):
     assert job.stages["sample"].num_samples == 5
 
 
+@pytest.mark.parametrize("order", [1, -1])
+def test_fields_that_only_go_together_are_set_one_by_one_in_any_order(digits, order):
+    together = [
+        "train_diffusion.network.norm_num_groups=24",
+        "train_diffusion.network.block_out_channels=[24, 48]",
+        "train_diffusion.network.attention_levels=[]",
+        "train_diffusion.network.attention_head_dim=12",
+    ]
+    with pytest.raises(ConfigError, match="norm_num_groups"):
+        apply_overrides(digits, Scale(), together[:1])
+    job, _ = apply_overrides(digits, Scale(), together[::order])
+    assert job.stages["train_diffusion"].network.block_out_channels == (24, 48)
+
+
+def test_an_override_within_another_changes_what_that_one_says(digits):
+    said = ["pack.source={kind: image_folder, uri: /photos}", "pack.source.class_per_folder=true"]
+    assert apply_overrides(digits, Scale(), said)[0].stages["pack"].source == ImageFolder(
+        uri="/photos", class_per_folder=True
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "value"), [("010", 10), ("0o10", 8), ("0x10", 16), ("1e2", 100), ("'7'", 7), ("12.0", 12)]
+)
+def test_overrides_are_yaml_1_2(digits, text, value):
+    job, _ = apply_overrides(digits, Scale(), [f"sample.num_samples={text}"])
+    assert job.stages["sample"].num_samples == value
+
+
+@pytest.mark.parametrize("text", ["", " ", "# 3", "1:30", "yes", "true", ".nan", ".inf", "1" * 30, "[3, ]"])
+def test_what_yaml_1_2_calls_no_number_is_none(digits, text):
+    with pytest.raises(ConfigError, match=r"num_samples: expected|sample\.num_samples"):
+        apply_overrides(digits, Scale(), [f"sample.num_samples={text}"])
+
+
+def test_profiles_are_yaml_1_2_and_say_every_field_once(tmp_path):
+    profile = tmp_path / "scale.yaml"
+    profile.write_text("training: {workers: 010}\nwandb_project: no\nstore: 1:30\n")
+    scale = load_scale(str(profile))
+    assert (scale.training.workers, scale.wandb_project, scale.store) == ((10, 10), "no", "1:30")
+    for text, line in [
+        ("store: a\nstore: b\n", "expected the key 'store' once"),
+        ("sampling: {idle_seconds: .inf}", "sampling.idle_seconds: expected a number above 0"),
+        ("sampling: {price_per_hour: 1e300}", "sampling.price_per_hour: expected a number above 0"),
+        ("training: {workers: true}", "training: workers: expected no truth value"),
+    ]:
+        profile.write_text(text)
+        with pytest.raises(ConfigError) as caught:
+            load_scale(str(profile))
+        assert line in str(caught.value)
+        assert "\n" not in str(caught.value)
+
+
 @pytest.mark.parametrize(
     ("assignment", "field", "hint"),
     [
@@ -223,7 +276,7 @@ def test_of_two_overrides_of_one_field_the_later_stands(digits):
         ("encode.images=pakc", "encode.images", "got 'pakc'"),
         ("encode.images=train_autoencoder", "encode.images", "expected a stage of kind pack"),
         ("sample.num_samples=many", "sample.num_samples", "got 'many'"),
-        ("sample.num_samples=0", "sample.num_samples", "greater than 0, got 0"),
+        ("sample.num_samples=0", "sample.num_samples", "expected a whole number above 0, up to 10,000,000,000, got 0"),
         ("train_diffusion.lanes=7", "train_diffusion", "lanes: expected a divisor of global_batch_size 64, got 7"),
         ("pack.source.uri=/photos", "pack.source.uri", "no such field"),
         ("pack.source={kind: image_folder, url: /photos}", "pack.source.url", "did you mean 'uri'?"),
@@ -231,7 +284,7 @@ def test_of_two_overrides_of_one_field_the_later_stands(digits):
         ("sample.num_samples=[1", "sample.num_samples", "expected a YAML value"),
         ("sample.num_samples", "sample.num_samples", "expected stage.field=value"),
         ("=3", "=3", "expected stage.field=value"),
-        ("seed=-1", "seed", "greater than or equal to 0, got -1"),
+        ("seed=-1", "seed", "expected a whole number from 0 to below 18,446,744,073,709,551,616, got -1"),
         ("seed=abc", "seed", "got 'abc'"),
         ("scale.device=tpu", "scale.device", "got 'tpu'"),
     ],

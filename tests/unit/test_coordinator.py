@@ -8,6 +8,7 @@ from collections import Counter
 
 import pytest
 
+from rayograph.models.finite import NonFiniteError
 from rayograph.runs.manifest import ShardRecord
 from rayograph.sampling.plan import Unit
 from rayograph.sampling.units import Landed
@@ -186,3 +187,29 @@ def test_attempts_wait_longer_each_time_and_never_for_ever():
     waits = [back_off(attempt) for attempt in range(2, 20)]
     assert waits == sorted(waits)
     assert (waits[0], waits[-1]) == (0.8, 10.0)
+
+
+class RemoteError(Exception):
+    """As Ray hands one on: what went wrong is its `cause`."""
+
+    def __init__(self, cause):
+        super().__init__("traceback")
+        self.cause = cause
+
+
+@pytest.mark.parametrize("wrapped", [False, True])
+def test_a_unit_with_a_sample_that_is_not_finite_is_set_aside_at_once_by_the_samples_name(wrapped):
+    tries = Counter()
+
+    async def replica(unit):
+        tries[unit.number] += 1
+        if unit.number == 1:
+            error = NonFiniteError("sample 6: expected finite latents and pixels, got nan or infinity")
+            raise RemoteError(error) if wrapped else error
+        return landed(unit)
+
+    made = ends(coordinator(replica).run(units(3)))
+    (aside,) = (event for event in made if isinstance(event, SetAside))
+    assert (aside.unit.number, aside.attempts, tries[1]) == (1, 1, 1)
+    assert aside.error.startswith("NonFiniteError: sample 6: expected finite")
+    assert len(made) == 3

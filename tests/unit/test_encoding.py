@@ -17,7 +17,7 @@ from rayograph.runs.draws import Stream, normal
 from rayograph.shards.committed import Shards
 from rayograph.shards.images import to_png
 from rayograph.shards.sample import Sample
-from rayograph.shards.store import put_shard, read_index, read_samples
+from rayograph.shards.store import find_index, put_shard, read_index, read_samples
 from rayograph.storage import open_store
 
 NAME = "shards/train-000000.tar"
@@ -151,3 +151,13 @@ def test_encoding_twice_gives_the_same_bytes(store):
 def test_no_two_shards_draw_the_same_noise():
     firsts = sorted(first_position(f"shards/train-{number:06d}.tar") for number in range(10_000))
     assert min(after - before for before, after in itertools.pairwise(firsts)) > 100_000
+
+
+def test_moments_that_are_not_finite_name_their_sample_and_nothing_is_committed(store):
+    target = Artifact(store, "not-finite")
+    encoder = ShardEncoder(Artifact(store, "images"), Artifact(store, "autoencoder"), target, SIZE, 4, 0, "cpu")
+    with torch.no_grad():
+        next(encoder._autoencoder.encoder.parameters()).fill_(float("nan"))
+    with pytest.raises(DataError, match=rf"^{NAME} image-0, {NAME} image-1, .*: expected finite moments, got nan"):
+        encoder(NAME)
+    assert find_index(target, NAME) is None

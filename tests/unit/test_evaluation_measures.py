@@ -149,3 +149,10 @@ def test_the_stand_ins_follow_from_the_seed_and_are_all_images_when_few():
     assert set(seeded_subset(100, 10, seed=0)) != set(seeded_subset(100, 10, seed=1))
     assert len(set(seeded_subset(100, 10, seed=0))) == 10
     np.testing.assert_array_equal(seeded_subset(5, 10, seed=0), np.arange(5))
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_a_figure_that_is_none_is_refused_by_name(monkeypatch, digits, value):
+    monkeypatch.setattr("rayograph.evaluation.measures.frechet_distance", lambda *_: value)
+    with pytest.raises(DataError, match=r"^frechet_distance: expected a finite figure, got (nan|inf)$"):
+        measure(*digits, None, seed=0, settings=MeasureSettings(classifier=False))

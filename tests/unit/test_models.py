@@ -101,6 +101,17 @@ def test_reconstructions_do_not_depend_on_the_batch_size():
     assert np.abs(whole.astype(int) - single).max() <= 1
 
 
+def test_a_reconstruction_that_is_not_finite_is_named_and_never_a_picture():
+    network = tiny.autoencoder()
+    with torch.no_grad():
+        next(network.decoder.parameters()).fill_(float("nan"))
+    pixels = np.zeros((3, 8, 8, 3), np.uint8)
+    with pytest.raises(DataError, match=r"^c: expected finite reconstructions"):
+        reconstruct(network, pixels[2:], names=["c"])
+    with pytest.raises(DataError, match=r"^image 0, image 1: expected finite reconstructions"):
+        reconstruct(network, pixels, 2)
+
+
 @given(
     mean=st.tuples(*[st.floats(-10, 10)] * 2),
     std=st.tuples(*[st.floats(0.01, 10)] * 2),

@@ -27,6 +27,7 @@ from rayograph.storage import open_store
 from rayograph.storage.range_file import RangeFile
 
 KINDS = ("parquet", "jsonl", "csv")
+ONES = "1" * 30
 PLAIN = ModelTraits(num_classes=0, class_names=None, side=8, multiple=4, num_train_timesteps=1000)
 ROWS = [
     {"class": "dog", "count": 3, "seed": 2**64 - 1, "prompt": 'a "dog",\nin ünïcode 犬', "width": 16, "height": 4},
@@ -240,7 +241,7 @@ def test_a_bad_value_is_one_line_with_file_row_column_expected_and_got(tmp_path,
         ("class", pa.array([0, 2**64 - 1], pa.uint64()), f" row 1: class: expected {CLASS}, got {2**64 - 1}"),
         ("class", pa.array([0, 0.5]), f" row 1: class: expected {CLASS}, got 0.5"),
         ("class", pa.array([0, float("nan")]), f" row 1: class: expected {CLASS}, got nan"),
-        ("class", pa.array([True, False]), " row 0: class: expected a number, got True"),
+        ("class", pa.array([True, False]), f" row 0: class: expected {CLASS}, got True"),
         ("class", pa.nulls(2), f" row 0: class: expected {CLASS}, got None"),
         ("count", pa.array([2.0, 2.5]), f" row 1: count: expected {COUNT}, got 2.5"),
         ("count", pa.array([2.0, 1e300]), f" row 1: count: expected {COUNT}, got 1e+300"),
@@ -308,12 +309,12 @@ def test_dictionaries_that_differ_between_row_groups_are_one_column(tmp_path):
     assert together(pages(str(tmp_path / "r.parquet")))["classes"] == [1, 0, 2, 1]
 
 
-def test_a_class_whose_name_looks_like_a_number_is_meant_by_its_name_first(tmp_path):
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("values", [("2", "1", "0"), (2, 1, 0), (2.0, 1.0, 0.0), (" 2", "01", "0.0")])
+def test_a_class_whose_name_looks_like_a_number_is_meant_by_its_name_first(tmp_path, kind, values):
     traits = ModelTraits(3, ("2", "1", "0"), 8, 4, 1000)
-    uri = as_csv(tmp_path / "r.csv", [{"class": value} for value in ("2", "1", "0")])
+    uri = written(tmp_path, kind, [{"class": value} for value in values])
     assert together(pages(uri, traits=traits))["classes"] == [0, 1, 2]
-    uri = as_parquet(tmp_path / "r.parquet", [{"class": value} for value in (2, 1, 0)])
-    assert together(pages(uri, traits=traits))["classes"] == [2, 1, 0]  # numbers are numbers
 
 
 def test_names_of_classes_that_are_not_known_yet_pass_but_numbers_beyond_do_not(tmp_path):
@@ -375,7 +376,7 @@ def test_a_prompt_of_a_megabyte_is_shown_in_part(tmp_path):
         ("[" * 100_000, " row 0: expected a JSON object: maximum recursion depth exceeded"),
         ('{"class": 0, "seed": 3}\n\n{"class": 0, "seed": "a"}\n', " row 1: seed: expected int, got 'a'"),
         ('{"class": 0, "count": 1}\n{"class": 0, "count": true}\n', " row 1: count: expected int, got True"),
-        ('{"class": "cat"}\n{"class": true}\n', " row 1: class: expected str, got True"),
+        ('{"class": "cat"}\n{"class": true}\n', " row 1: class: expected a class's number or name, got True"),
         (
             f'{{"class": 0, "seed": 1}}\n{{"class": 0, "seed": {2**64}}}\n',
             f" row 1: seed: expected {SEED}, got {2**64}",
@@ -385,7 +386,21 @@ def test_a_prompt_of_a_megabyte_is_shown_in_part(tmp_path):
             f" row 1: seed: expected {SEED}, got -1",
         ),
         (f'{{"class": 0, "count": {2**70}}}\n', f" row 0: count: expected a value, got {2**70}"),
-        ('{"class": "\\ud800"}\n', " row 0: class: expected a value, got '\\ud800'"),
+        (f'{{"class": 0, "seed": {ONES}}}\n', f" row 0: seed: expected {SEED}, got {'1' * 30}"),
+        (f'{{"class": 0, "count": {ONES}}}\n', f" row 0: count: expected a value, got {'1' * 30}"),
+        (f'{{"class": 0, "count": {ONES * 200}}}\n', " row 0: expected a JSON object: Exceeds the limit"),
+        ('{"class": 0, "count": 2.5}\n', " row 0: count: expected a whole number from 1 to 1000000000, got 2.5"),
+        ('{"class": 0, "count": 1e999}\n', " row 0: count: expected a whole number from 1 to 1000000000, got inf"),
+        ('{"class": 0, "seed": true}\n', " row 0: seed: expected a number, got True"),
+        ('{"class": 0, "guidance_scale": true}\n', " row 0: guidance_scale: expected a number, got True"),
+        (
+            '{"class": 0, "guidance_scale": 1e300}\n',
+            " row 0: guidance_scale: expected a number from 0 to 1000, got 1e+300",
+        ),
+        ('{"class": 0, "count": 1, "count": 2}\n', " row 0: column 'count': expected once, found 2 times"),
+        ('{"class": 0}\n{"class": 0, "\\udc00": 2}\n', " row 1: column '\\udc00': expected a name in UTF-8"),
+        ('{"class": 0, "scheduler": "\\udfff"}\n', " row 0: scheduler: expected text in UTF-8, got '\\udfff'"),
+        ('{"class": "\\ud800"}\n', " row 0: class: expected text in UTF-8, got '\\ud800'"),
     ],
 )
 def test_bad_json_lines_are_one_line_with_the_row(tmp_path, text, line):
@@ -407,6 +422,16 @@ def test_lines_of_json_may_mix_numbers_and_names_of_classes(tmp_path):
         (b"class,count\n0,1\n0,1.5\n", " row 1: count: expected a whole number, got '1.5'"),
         (b"class,guidance_scale\n0,high\n", " row 0: guidance_scale: expected a number, got 'high'"),
         (b"class,seed\n0,18446744073709551616\n", f" row 0: seed: expected {SEED}, got {2**64}"),
+        (b"class,seed\n0," + ONES.encode() + b"\n", f" row 0: seed: expected {SEED}, got {'1' * 30}"),
+        (b"class,count\n0," + ONES.encode() + b"\n", " row 0: count: expected "),
+        (b"class,count\n0," + b"1" * 5000 + b"\n", " row 0: count: expected a whole number, got '111"),
+        (b"class,count\n0,1_0\n", " row 0: count: expected a whole number, got '1_0'"),
+        ("class,count\n0,٣\n".encode(), " row 0: count: expected a whole number, got '٣'"),
+        (b"class,count\n0,true\n", " row 0: count: expected a whole number, got 'true'"),
+        (b"class,count\n0,2.5\n", " row 0: count: expected a whole number, got '2.5'"),
+        (b"class,guidance_scale\n0,1_0\n", " row 0: guidance_scale: expected a number, got '1_0'"),
+        (b"class,guidance_scale\n0,1e999\n", " row 0: guidance_scale: expected a number from 0 to 1000, got inf"),
+        (b"class,count, count\n0,1,2\n", ": column 'count': expected once, found 2 times"),
         (b'class,count\n"0,1\n', " line 2: expected CSV: unexpected end of data"),
         (b"class\n0\n\xff\xfe\n", " line 3: expected UTF-8: 'utf-8' codec can't decode byte 0xff in position 0"),
     ],
@@ -414,6 +439,29 @@ def test_lines_of_json_may_mix_numbers_and_names_of_classes(tmp_path):
 def test_bad_csv_is_one_line(tmp_path, data, line):
     (tmp_path / "r.csv").write_bytes(data)
     assert refused(str(tmp_path / "r.csv")).startswith(line)
+
+
+@pytest.mark.parametrize("kind", ["jsonl", "csv", "parquet"])
+def test_whole_numbers_written_as_floats_are_whole_numbers(tmp_path, kind):
+    rows = [{"class": "0", "count": 2.0, "width": 8.0, "num_inference_steps": 3.0, "seed": 2.0**53}]
+    if kind == "parquet":
+        uri = as_parquet(tmp_path / "r.parquet", pa.table({name: pa.array([rows[0][name]]) for name in rows[0]}))
+    else:
+        uri = written(tmp_path, kind, rows)
+    found = together(pages(uri))
+    assert (found["count"], found["width"], found["num_inference_steps"], found["seed"]) == ([2], [8], [3], [2**53])
+
+
+@pytest.mark.parametrize("kind", ["jsonl", "csv", "parquet"])
+@pytest.mark.parametrize("seed", [2**63 - 1, 2**63, 2**64 - 1])
+def test_seeds_of_64_bits_keep_every_one_of_them(tmp_path, kind, seed):
+    uri = written(tmp_path, kind, [{"class": "0", "seed": seed}, {"class": "0", "seed": 1}])
+    assert together(pages(uri))["seed"] == [seed, 1]
+
+
+def test_a_column_of_a_parquet_file_that_is_there_twice_is_named(tmp_path):
+    table = pa.Table.from_arrays([pa.array([0]), pa.array([1]), pa.array([2])], ["class", "count", "count"])
+    assert refused(as_parquet(tmp_path / "r.parquet", table)) == ": column 'count': expected once, found 2 times"
 
 
 @pytest.mark.parametrize("data", [b"\xef\xbb\xbfclass,count\r\ndog,2\r\n\r\ncat,\r\n", b'"class",count\ndog,2\ncat,""'])

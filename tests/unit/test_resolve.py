@@ -51,7 +51,7 @@ def descendants(name):
         "train_autoencoder.perceptual.seed=1",
         "encode.batch_size=3",
         "encode.seed=1",
-        "train_diffusion.noise_schedule.beta_end=0.5",
+        "train_diffusion.noise_schedule.beta_end=0.02",
         "train_diffusion.total_images=64",
         "train_diffusion.seed=1",
         "sample.num_samples=3",

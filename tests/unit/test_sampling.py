@@ -1,5 +1,6 @@
 """Drawing: a sample is a function of (seed, number), whatever the batch, the unit or the path of guidance."""
 
+import copy
 import json
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -346,3 +347,34 @@ def test_plans_from_before_spacings_are_drawn_and_recorded_as_they_were(model):
 def test_what_is_no_generation_cannot_be_drawn_again(artifact):
     with pytest.raises(DataError, match="expected a generation with its plan, found none"):
         draw_again(artifact, 0, None)
+
+
+def poisoned(model, number, value):
+    """The same model with a denoiser whose prediction is `value` for samples of one class."""
+    denoiser = copy.deepcopy(model.denoiser)
+
+    def spoil(_network, _given, options, made):
+        made.sample[options["class_labels"] == number] = value
+
+    denoiser.register_forward_hook(spoil, with_kwargs=True)
+    return replace(model, denoiser=denoiser)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf"), 1e38])
+def test_a_sample_that_is_not_finite_is_named_and_never_a_picture(model, value):
+    spoilt = poisoned(model, 1, value)
+    draws = rows_of(range(40, 44), [5] * 4, range(4), classes=(0, 1, 2, 1))
+    with pytest.raises(DataError, match=r"^sample 41, sample 43: expected finite latents and pixels, got nan or inf"):
+        spoilt.draw_rows(draws)
+    with pytest.raises(DataError, match=r"^sample 41, sample 43: "):
+        spoilt.draw_rows(draws.padded(2))  # those that fill a batch up are not counted twice
+    sound = draws[2:3]
+    assert torch.equal(spoilt.draw_rows(sound), model.draw_rows(sound))
+    with pytest.raises(DataError, match=r"^sample 1, sample 4: "):
+        draw(spoilt, guidance_scale=1.0)
+
+
+def test_a_decoder_that_is_not_finite_names_its_samples_too(model):
+    broken = replace(model, latent_scale=replace(model.latent_scale, std=(1e39,) * len(model.latent_scale.std)))
+    with pytest.raises(DataError, match=r"^sample 7, .*: expected finite latents and pixels"):
+        broken.draw_rows(rows_of(range(7, 9), [0, 0], range(2), classes=(0, 1)))

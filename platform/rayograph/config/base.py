@@ -1,14 +1,29 @@
 """What every declaration shares: frozen, closed to unknown fields, checked down to its defaults."""
 
-from typing import Annotated, ClassVar
+from collections.abc import Iterable
+from functools import cache
+from typing import Annotated, Any, ClassVar, get_args
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 NOT_IN_KEY = "not in key"
 """Marks a field, as `Annotated[int, NOT_IN_KEY]`, that may change under way without changing what a stage makes."""
 
 Seed = Annotated[int, Field(ge=0, lt=2**64)]
 """The numbers that every generator in use takes: NumPy's from 0, torch's below 2⁶⁴."""
+
+
+Channels = Annotated[int, Field(gt=0, le=65_536)]
+"""A network's width: beyond, one layer alone has more weights than any device holds."""
+
+LearningRate = Annotated[float, Field(ge=1e-12, le=10.0)]
+"""Below, a float32 weight never moves; above, no training holds."""
+
+Weight = Annotated[float, Field(ge=0.0, le=1e6)]
+"""Of a loss among others."""
+
+Share = Annotated[float, Field(ge=1e-6, le=1e6)]
+"""Of one thing among several, in any unit: what counts is how many times another's it is."""
 
 
 class Declaration(BaseModel):
@@ -20,7 +35,40 @@ class Declaration(BaseModel):
 
     version: ClassVar[int] = 1
 
-    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, protected_namespaces=())
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", validate_default=True, protected_namespaces=(), allow_inf_nan=False
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _numbers_are_numbers(cls, given: Any) -> Any:
+        """True is no 1, and thirty digits are no number of anything here."""
+        for name, value in given.items() if isinstance(given, dict) else ():
+            for part in _parts(value):
+                if isinstance(part, bool) and name in cls.model_fields and not _takes_truth(cls, name):
+                    raise ValueError(f"{name}: expected no truth value, got {part}")
+                if type(part) is int and not -(2**63) <= part < 2**64:
+                    raise ValueError(f"{name}: expected at most 64 bits, got a number of {part.bit_length()}")
+        return given
+
+
+def _parts(value: Any) -> Iterable[Any]:
+    """What a list or a mapping holds; anything else is its own part."""
+    if isinstance(value, dict):
+        return value.values()
+    return value if isinstance(value, list | tuple) else (value,)
+
+
+@cache
+def _takes_truth(declaration: type[Declaration], name: str) -> bool:
+    """Whether a field, or one of a declaration in it, may be true or false."""
+    waiting = [declaration.model_fields[name].annotation]
+    while waiting:
+        annotation = waiting.pop()
+        if annotation in (bool, Any) or (isinstance(annotation, type) and issubclass(annotation, Declaration)):
+            return True
+        waiting += get_args(annotation)
+    return False
 
 
 class StageBase(Declaration):

@@ -1,10 +1,30 @@
 """Declarations of diffusion: how noise comes, what is learned of it and how it goes, in diffusers' own words."""
 
+import math
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Discriminator, Field, PositiveInt, Tag, model_validator
 
 from rayograph.config.base import Declaration
+
+Timesteps = Annotated[int, Field(gt=0, le=100_000)]
+"""A hundred times the field's thousand."""
+
+HIGHEST_GUIDANCE = 1000.0
+"""A hundred times what anybody draws with; a request's rows know it too."""
+
+LEAST_SIGNAL = 1e-12
+"""Of the latents' variance at the last timestep: dividing by less finds only rounding."""
+
+
+def betas(schedule: str, start: float, end: float, count: int) -> list[float]:
+    """Compute a schedule's variances in double precision, as diffusers spaces them (Nichol & Dhariwal 2021, eq. 17)."""
+    if schedule == "squaredcos_cap_v2":
+        left = [math.cos((step / count + 0.008) / 1.008 * math.pi / 2) ** 2 for step in range(count + 1)]
+        return [min(1 - left[step + 1] / left[step], 0.999) for step in range(count)]
+    power = 2 if schedule == "scaled_linear" else 1
+    first, last = start ** (1 / power), end ** (1 / power)
+    return [(first + (last - first) * step / max(1, count - 1)) ** power for step in range(count)]
 
 
 class NoiseSchedule(Declaration):
@@ -14,16 +34,34 @@ class NoiseSchedule(Declaration):
     """
 
     kind: Literal["diffusion"] = "diffusion"
-    num_train_timesteps: PositiveInt = 1000
+    num_train_timesteps: Timesteps = 1000
     beta_schedule: Literal["linear", "scaled_linear", "squaredcos_cap_v2"] = "scaled_linear"
-    beta_start: float = Field(0.0015, gt=0, lt=1)
-    beta_end: float = Field(0.0195, gt=0, lt=1)
+    beta_start: float = Field(0.0015, ge=1e-7, lt=1)
+    """From what float32 can take from 1: below, the first timestep has no noise at all."""
+    beta_end: float = Field(0.0195, ge=1e-7, lt=1)
     prediction_type: Literal["epsilon", "sample", "v_prediction"] = "epsilon"
     zero_terminal_snr: bool = False
     """Whether the last timestep is noise alone, so that brightness can be learned too (Lin et al. 2024, alg. 1)."""
 
     @model_validator(mode="after")
+    def _noise_grows_and_leaves_something(self) -> "NoiseSchedule":
+        if self.beta_schedule == "squaredcos_cap_v2":  # which knows neither start nor end
+            return self
+        if self.beta_start > self.beta_end:
+            raise ValueError(f"beta_start: expected at most beta_end {self.beta_end:g}, got {self.beta_start:g}")
+        given = betas(self.beta_schedule, self.beta_start, self.beta_end, self.num_train_timesteps)
+        left = sum(math.log1p(-beta) for beta in given)
+        if left < math.log(LEAST_SIGNAL):
+            raise ValueError(
+                f"beta_end: expected betas that leave {LEAST_SIGNAL:g} of the latents' variance at the last of "
+                f"{self.num_train_timesteps} timesteps, got 1e{left / math.log(10):.0f}"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _pure_noise_tells_no_noise(self) -> "NoiseSchedule":
+        if self.zero_terminal_snr and self.num_train_timesteps == 1:
+            raise ValueError("zero_terminal_snr: expected more than 1 num_train_timesteps beside it, got 1")
         if self.zero_terminal_snr and self.prediction_type == "epsilon":
             raise ValueError(
                 "zero_terminal_snr: expected prediction_type 'v_prediction' or 'sample' beside it, got 'epsilon': "
@@ -40,8 +78,9 @@ class FlowSchedule(Declaration):
     """
 
     kind: Literal["flow"] = "flow"
-    num_train_timesteps: PositiveInt = 1000
-    shift: float = Field(1.0, gt=0)
+    num_train_timesteps: Timesteps = 1000
+    shift: float = Field(1.0, ge=0.01, le=100.0)
+    """Published ones go from 1 to 16; a hundred leaves one step in ten for all but noise."""
 
 
 def _kind_of(given: Any) -> str:
@@ -64,9 +103,10 @@ class DiffusionLoss(Declaration):
 
     norm: Literal["l2", "l1"] = "l2"
     timesteps: Literal["uniform", "logit_normal"] = "uniform"
-    logit_mean: float = 0.0
-    logit_std: float = Field(1.0, gt=0)
-    min_snr_gamma: float | None = Field(None, gt=0)
+    logit_mean: float = Field(0.0, ge=-10.0, le=10.0)
+    """Beyond, all timesteps drawn are the first or the last."""
+    logit_std: float = Field(1.0, ge=0.01, le=10.0)
+    min_snr_gamma: float | None = Field(None, ge=0.01, le=10_000.0)
 
 
 Spacing = Literal["log_snr", "karras", "trailing"]
@@ -85,7 +125,7 @@ class Sampler(Declaration):
     scheduler: Literal["ddim", "dpmsolver++", "euler_ancestral"] = "dpmsolver++"
     num_inference_steps: PositiveInt = 20
     """At most the model's `num_train_timesteps`."""
-    guidance_scale: float = Field(1.5, ge=0)
+    guidance_scale: float = Field(1.5, ge=0, le=HIGHEST_GUIDANCE)
     """1 is no guidance (Ho & Salimans 2022)."""
     spacing: Spacing | None = None
     """Where the steps lie: evenly in log-SNR, by Karras et al. (2022, eq. 5, ρ = 7), or evenly in timesteps down from

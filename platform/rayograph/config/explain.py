@@ -2,13 +2,15 @@
 
 import difflib
 from collections.abc import Iterable, Sequence
-from typing import Any, get_args, get_origin
+from typing import Annotated, Any, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 
 from rayograph.errors import ConfigError
 
 MOST_FINDINGS, MOST_CHARACTERS = 8, 120
+
+_BOUNDS = ("ge", "gt", "le", "lt")
 
 
 def suggestion(wrong: str, known: Iterable[str]) -> str:
@@ -45,14 +47,16 @@ def told(findings: Sequence[Any], model: type[BaseModel] | None, where: str) -> 
 def _finding(details: Any, model: type[BaseModel] | None, where: str) -> str:
     names: list[str] = []
     owner: Any = model
+    field: Any = None
     key_follows = False
     for part in details["loc"]:
-        field = getattr(owner, "model_fields", {}).get(part)
-        member = None if key_follows else _tagged(owner, part)
+        known = getattr(owner, "model_fields", {}).get(part)
+        member = None if key_follows else tagged(owner, part)
         if member is None:
             names.append(str(part))
-        key_follows = field is not None and get_origin(field.annotation) is dict
-        owner = member or (_model_within(field.annotation) if field else owner)
+        key_follows = known is not None and get_origin(known.annotation) is dict
+        owner = member or (_model_within(known.annotation) if known else owner)
+        field = known or field
     path = ".".join([where, *names] if where else names)
     match details["type"]:
         case "extra_forbidden":
@@ -61,15 +65,60 @@ def _finding(details: Any, model: type[BaseModel] | None, where: str) -> str:
             return f"{path}: expected a value, got none"
         case "value_error":
             return f"{path}: {details['ctx']['error']}" if path else str(details["ctx"]["error"])
+        case "union_tag_invalid":
+            return f"{path}.kind: expected one of {details['ctx']['expected_tags']}, got {details['ctx']['tag']!r}"
+        case "union_tag_not_found":
+            kinds = ", ".join(repr(member.model_fields["kind"].default) for member in declarations_in(field.annotation))
+            return f"{path}.kind: expected one of {kinds}, got none"
+        case "finite_number" | "greater_than" | "greater_than_equal" | "less_than" | "less_than_equal":
+            expected = _range(field) or details["msg"].replace("Input should be", "expected a number")
+            return f"{path}: {expected}, got {shown(details['input'])}"
         case _:
             message = details["msg"][:1].lower() + details["msg"][1:]
-            return f"{path}: {message}, got {_shown(details['input'])}"
+            return f"{path}: {message}, got {shown(details['input'])}"
 
 
-def _shown(value: Any) -> str:
+def shown(value: Any) -> str:
     """What came, cut where it is long: a line stays a line."""
     text = repr(value)
     return text if len(text) <= MOST_CHARACTERS else f"{text[:MOST_CHARACTERS]}… ({len(text):,} characters)"
+
+
+def _range(field: Any) -> str | None:
+    """What a field's bounds let through, in words; None where it has none, or several of them."""
+    found = [] if field is None else [limits for limits in _limits(field.annotation, field.metadata) if limits[1]]
+    if len(found) != 1:
+        return None
+    ((kind, limits),) = found
+    what = "a whole number" if kind is int else "a number"
+    low, high = limits.get("ge", limits.get("gt")), limits.get("le", limits.get("lt"))
+    if low is None:
+        return f"expected {what} {'up to' if 'le' in limits else 'below'} {high:,}"
+    if high is None:
+        return f"expected {what} {'from' if 'ge' in limits else 'above'} {low:,}{' on' if 'ge' in limits else ''}"
+    below = f"to {high:,}" if "le" in limits else f"to below {high:,}"
+    return f"expected {what} from {low:,} {below}" if "ge" in limits else f"expected {what} above {low:,}, up {below}"
+
+
+def _limits(annotation: Any, metadata: Iterable[Any]) -> list[tuple[Any, dict[str, Any]]]:
+    """(type, bounds) of every number within an annotation: its own metadata's, or else that of its parts."""
+    own = {name: limit for part in metadata for name in _BOUNDS if (limit := getattr(part, name, None)) is not None}
+    if get_origin(annotation) is Annotated:
+        inner, *marks = get_args(annotation)
+        return _limits(inner, [*metadata, *(part for mark in marks for part in getattr(mark, "metadata", [mark]))])
+    if annotation in (int, float):
+        return [(annotation, own)]
+    return [found for part in get_args(annotation) for found in _limits(part, metadata)]
+
+
+def declarations_in(annotation: Any) -> list[type[Any]]:
+    """Every declaration that may stand where `annotation` does."""
+    found = _model_within(annotation)
+    return [] if found is None else _flat(found)
+
+
+def _flat(found: Any) -> list[Any]:
+    return [model for member in found for model in _flat(member)] if isinstance(found, tuple) else [found]
 
 
 def _model_within(annotation: Any) -> Any:
@@ -83,8 +132,7 @@ def _model_within(annotation: Any) -> Any:
     return members[0] if len(members) == 1 else tuple(members)
 
 
-def _tagged(owner: Any, part: Any) -> Any:
+def tagged(owner: Any, part: Any) -> Any:
     """Of a union's members, the one whose `kind` is `part`."""
-    members = owner if isinstance(owner, tuple) else ()
-    flat = [inner for member in members for inner in (member if isinstance(member, tuple) else (member,))]
-    return next((m for m in flat if "kind" in m.model_fields and m.model_fields["kind"].default == part), None)
+    members = _flat(owner) if isinstance(owner, tuple) else []
+    return next((m for m in members if "kind" in m.model_fields and m.model_fields["kind"].default == part), None)

@@ -11,6 +11,7 @@ from types import TracebackType
 import yaml
 from pydantic import ValidationError
 
+from rayograph.config import core_yaml
 from rayograph.config.explain import explain
 from rayograph.config.scale import Scale
 from rayograph.config.stages import Job
@@ -103,7 +104,7 @@ def load_scale(path: str | None) -> Scale:
     if not file.is_file():
         raise ConfigError(f"{path}: expected a scale profile such as cluster/laptop/scale.yaml, found none")
     try:
-        return Scale.model_validate(yaml.safe_load(file.read_text()) or {})
+        return Scale.model_validate(core_yaml.load(file.read_text("utf-8")) or {})
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: not YAML: {' '.join(str(error).split())}") from error
     except ValidationError as error:

@@ -1,11 +1,20 @@
-"""Declarations of the networks, in diffusers' own words."""
+"""Declarations of the networks, in diffusers' own words. What no network can be built of is refused here."""
 
+from collections.abc import Iterable
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, PositiveInt, model_validator
+from pydantic import BeforeValidator, Field, PositiveInt, model_validator
 
-from rayograph.config.base import Declaration, Seed
+from rayograph.config.base import Channels, Declaration, Seed
 from rayograph.errors import ConfigError
+
+Widths = Annotated[tuple[Channels, ...], Field(min_length=1, max_length=16)]
+"""One a level; every level but the first halves the grid."""
+
+NORM_GROUPS = 8
+"""Of the discriminator's layers, or one a channel where they have fewer."""
+
+Layers = Annotated[int, Field(gt=0, le=64)]
 
 
 class Autoencoder(Declaration):
@@ -15,13 +24,18 @@ class Autoencoder(Declaration):
     the decoder begin with the nearest of so many codes (van den Oord et al. 2017) in the place of a posterior's draw.
     """
 
-    image_channels: PositiveInt = 3
-    latent_channels: PositiveInt = 3
-    codebook_size: PositiveInt | None = None
-    block_out_channels: tuple[PositiveInt, ...] = (128, 256, 512)
-    layers_per_block: PositiveInt = 2
+    image_channels: Channels = 3
+    latent_channels: Channels = 3
+    codebook_size: Annotated[int, Field(gt=0, le=2**24)] | None = None
+    block_out_channels: Widths = (128, 256, 512)
+    layers_per_block: Layers = 2
     norm_num_groups: PositiveInt = 32
     mid_block_add_attention: bool = True
+
+    @model_validator(mode="after")
+    def _norms_fit(self) -> "Autoencoder":
+        _groups_divide(self.block_out_channels, self.norm_num_groups)
+        return self
 
     @property
     def downsampling_factor(self) -> int:
@@ -32,8 +46,28 @@ class Autoencoder(Declaration):
 class Discriminator(Declaration):
     """The patch discriminator (Isola et al. 2017): each logit judges one patch."""
 
-    base_channels: PositiveInt = 64
-    num_layers: PositiveInt = 3
+    base_channels: Channels = 64
+    num_layers: Annotated[int, Field(gt=0, le=16)] = 3
+
+    @model_validator(mode="after")
+    def _norms_fit(self) -> "Discriminator":
+        for width in self.widths:
+            if width % min(NORM_GROUPS, width):
+                raise ValueError(
+                    f"base_channels: expected layers of less than {NORM_GROUPS} channels or a multiple of it, which "
+                    f"are normalised by group, got one of {width}"
+                )
+        return self
+
+    @property
+    def widths(self) -> list[int]:
+        """Channels of the layers behind the first."""
+        return [self.base_channels * min(2**layer, 8) for layer in range(1, self.num_layers + 1)]
+
+    @property
+    def smallest_image(self) -> int:
+        """The side in pixels of the smallest image that has a patch: one logit is left of it."""
+        return 3 * 2**self.num_layers
 
 
 class PerceptualNetwork(Declaration):
@@ -44,7 +78,7 @@ class PerceptualNetwork(Declaration):
     """
 
     weights_uri: str | None = None
-    channels: tuple[PositiveInt, ...] = (16, 32, 64)
+    channels: Annotated[tuple[Channels, ...], Field(min_length=1)] = (16, 32, 64)
     seed: Seed = 0
 
 
@@ -65,11 +99,12 @@ class Denoiser(Declaration):
 
     num_classes: Classes = 0
     """Of the data; "auto" is as many as it has, known once it is packed. 0 makes the model unconditional."""
-    block_out_channels: tuple[PositiveInt, ...] = (224, 448, 672, 896)
-    layers_per_block: PositiveInt = 2
+    block_out_channels: Widths = (224, 448, 672, 896)
+    layers_per_block: Layers = 2
     attention_levels: tuple[int, ...] = ()
     mid_block_attention: bool = True
     attention_head_dim: PositiveInt = 32
+    """Channels of a head: a divisor of every level's that attends, and of the last one's with `mid_block_attention`."""
     norm_num_groups: PositiveInt = 32
     resnet_time_scale_shift: Literal["default", "scale_shift"] = "default"
 
@@ -85,4 +120,26 @@ class Denoiser(Declaration):
         for level in self.attention_levels:
             if not 0 <= level < len(self.block_out_channels):
                 raise ValueError(f"attention_levels: expected 0 to {len(self.block_out_channels) - 1}, got {level}")
+        if len(set(self.attention_levels)) < len(self.attention_levels):
+            raise ValueError(f"attention_levels: expected each once, got {self.attention_levels}")
         return self
+
+    @model_validator(mode="after")
+    def _norms_and_heads_fit(self) -> "Denoiser":
+        _groups_divide(self.block_out_channels, self.norm_num_groups)
+        attending = [self.block_out_channels[level] for level in self.attention_levels]
+        if self.mid_block_attention:
+            attending.append(self.block_out_channels[-1])
+        for width in attending:
+            if width % self.attention_head_dim:
+                raise ValueError(
+                    f"attention_head_dim: expected a divisor of {width}, the channels of a level that attends, got "
+                    f"{self.attention_head_dim}"
+                )
+        return self
+
+
+def _groups_divide(widths: Iterable[int], groups: int) -> None:
+    for width in widths:
+        if width % groups:
+            raise ValueError(f"norm_num_groups: expected a divisor of every one of {widths}, got {groups}")

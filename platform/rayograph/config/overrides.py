@@ -1,13 +1,19 @@
-"""`--set stage.field=value`: one field of a declaration, changed by its path."""
+"""`--set stage.field=value`: one field of a declaration, changed by its path.
+
+All assignments are made first and validated then, once: fields that only go together can be changed one by one, in any
+order.
+"""
 
 from collections.abc import Sequence
-from typing import TypeVar
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
 
 import yaml
 from pydantic import ValidationError
 
+from rayograph.config import core_yaml
 from rayograph.config.base import Declaration
-from rayograph.config.explain import explain, field_paths, suggestion
+from rayograph.config.explain import declarations_in, explain, field_paths, shown, suggestion, tagged
 from rayograph.config.scale import Scale
 from rayograph.config.stages import Job
 from rayograph.errors import ConfigError
@@ -18,29 +24,26 @@ D = TypeVar("D", bound=Declaration)
 def apply_overrides(job: Job, scale: Scale, assignments: Sequence[str]) -> tuple[Job, Scale]:
     """The job and profile with every assignment made: `seed=…`, `stage.field=…` or `scale.field=…`.
 
-    Values are read as YAML. Raises ConfigError for an unknown stage or field, or a value that its field refuses.
+    Values are read as YAML 1.2. Raises ConfigError for an unknown stage or field, or a value that its field refuses.
     """
+    seed: object = job.seed
+    of_scale = _Changes(scale)
+    of_stages: dict[str, _Changes] = {}
     for assignment in assignments:
-        path, equals, text = assignment.partition("=")
-        if not equals or not path:
-            raise ConfigError(f"--set {assignment}: expected stage.field=value")
-        try:
-            value = yaml.safe_load(text)
-        except yaml.YAMLError as error:
-            raise ConfigError(f"--set {path}: expected a YAML value, got {text!r}") from error
+        path, value = _parsed(assignment)
         head, *rest = path.split(".")
         if head == "scale" and rest:
-            scale = _replaced(scale, rest, value, "scale")
+            of_scale.assign(rest, value, head)
         elif head in job.stages and rest:
-            stages = {**job.stages, head: _replaced(job.stages[head], rest, value, head)}
-            job = job_from(job.name, job.seed, stages)
+            of_stages.setdefault(head, _Changes(job.stages[head])).assign(rest, value, head)
         elif head == "seed" and not rest:
-            job = job_from(job.name, value, job.stages)
+            seed = value
         elif head == "scale" or head in job.stages:
             raise ConfigError(f"--set {assignment}: expected one of its fields, as in {head}.field=value")
         else:
             raise ConfigError(f"{path}: no such stage or field{suggestion(head, [*job.stages, 'scale', 'seed'])}")
-    return job, scale
+    made = {name: _made(type(job.stages[name]), changes, name) for name, changes in of_stages.items()}
+    return job_from(job.name, seed, {**job.stages, **made}), _made(Scale, of_scale, "scale")
 
 
 def job_from(name: str, seed: object, stages: object) -> Job:
@@ -51,17 +54,64 @@ def job_from(name: str, seed: object, stages: object) -> Job:
         raise explain(error, Job, "") from None
 
 
-def _replaced(declaration: D, path: Sequence[str], value: object, where: str) -> D:
-    name, *rest = path
-    if name not in type(declaration).model_fields:
-        raise ConfigError(f"{where}.{name}: no such field{suggestion(name, field_paths(type(declaration)))}")
-    inner = getattr(declaration, name)
-    if rest:
-        if not isinstance(inner, Declaration):
-            raise ConfigError(f"{where}.{name}: has no field {rest[0]!r}; it is {inner!r}")
-        value = _replaced(inner, rest, value, f"{where}.{name}")
-    current = {field: getattr(declaration, field) for field in type(declaration).model_fields}
+def _parsed(assignment: str) -> tuple[str, Any]:
+    path, equals, text = assignment.partition("=")
+    if not equals or not path:
+        raise ConfigError(f"--set {assignment}: expected stage.field=value")
     try:
-        return type(declaration).model_validate({**current, name: value})
+        return path, core_yaml.load_value(text)
+    except yaml.YAMLError as error:
+        reason = " ".join(str(error).split())
+        raise ConfigError(f"--set {path}: expected a YAML value, got {shown(text)}: {reason}") from error
+
+
+@dataclass
+class _Changes:
+    """A declaration, or None, in whose place one of `kinds` may come, and what is said of its fields meanwhile."""
+
+    base: Declaration | None
+    kinds: Sequence[type[Declaration]] = ()
+    said: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if not self.kinds and self.base is not None:
+            self.kinds = (type(self.base),)
+
+    def assign(self, path: Sequence[str], value: object, where: str) -> None:
+        """Takes a value for the field that `path` leads to."""
+        name, *rest = path
+        fields = [kind.model_fields[name] for kind in self.kinds if name in kind.model_fields]
+        if not fields:
+            raise ConfigError(f"{where}.{name}: no such field{suggestion(name, field_paths(tuple(self.kinds)))}")
+        if not rest:
+            self.said[name] = value
+            return
+        inner = self.said.get(name, getattr(self.base, name, None))
+        if not isinstance(inner, _Changes):
+            kinds = [kind for found in fields for kind in declarations_in(found.annotation)]
+            if not kinds or not isinstance(inner, dict | Declaration | None):
+                raise ConfigError(f"{where}.{name}: has no field {rest[0]!r}; it is {shown(inner)}")
+            inner = _Changes(None, kinds, dict(inner)) if isinstance(inner, dict) else _Changes(inner, kinds)
+            self.said[name] = inner
+        inner.assign(rest, value, f"{where}.{name}")
+
+    def values(self) -> dict[str, Any]:
+        """All fields as they are to be validated.
+
+        One of another `kind` keeps of the fields that were there those that it has too, and is new in the others.
+        """
+        said = {name: value.values() if isinstance(value, _Changes) else value for name, value in self.said.items()}
+        if self.base is None:
+            return said
+        kept = type(self.base).model_fields.keys()
+        if said.get("kind", getattr(self.base, "kind", None)) != getattr(self.base, "kind", None):
+            other = tagged(tuple(self.kinds), said["kind"])
+            kept = kept & other.model_fields.keys() if other else kept
+        return {name: getattr(self.base, name) for name in type(self.base).model_fields if name in kept} | said
+
+
+def _made(declared: type[D], changes: _Changes, where: str) -> D:
+    try:
+        return declared.model_validate(changes.values())
     except ValidationError as error:
-        raise explain(error, type(declaration), where) from None
+        raise explain(error, declared, where) from None

@@ -2,10 +2,16 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, NonNegativeInt, PositiveFloat, PositiveInt
+from pydantic import BeforeValidator, Field, NonNegativeInt, PositiveInt
 
 from rayograph.config.base import Declaration
 from rayograph.config.s3 import S3
+
+Units = Annotated[float, Field(ge=0.0001, le=10_000.0)]
+"""Of a resource: from the smallest part that Ray hands out to more than any machine has."""
+
+Seconds = Annotated[float, Field(gt=0, le=10**7)]
+"""Up to a hundred days and more."""
 
 
 class RayCluster(Declaration):
@@ -54,7 +60,7 @@ class TrainingScale(Declaration):
     """
 
     workers: Range = (2, 2)
-    cpus_per_worker: PositiveFloat = 0.5
+    cpus_per_worker: Units = 0.5
     threads_per_worker: PositiveInt = 1
     micro_batch_size: PositiveInt = 32
     zero_stage: Literal[0, 1, 2, 3, "auto"] = 2
@@ -68,7 +74,7 @@ class TrainingScale(Declaration):
     """Whether networks go through `torch.compile`, which wants a C++ compiler on every node."""
     activation_checkpointing: bool = False
     """Whether networks compute their activations again on the way back, to hold fewer of them."""
-    peak_tflops: PositiveFloat | None = None
+    peak_tflops: float | None = Field(None, ge=1e-6, le=1e6)
     """What a worker's device can do; None measures matrix products as a training starts."""
     offload_optimizer: bool = False
     """Whether masters and optimiser state live in the host's memory; from ZeRO 1 on."""
@@ -79,13 +85,13 @@ class TrainingScale(Declaration):
 class IngestScale(Declaration):
     """Tasks that read and decode, for packing and for each training worker's own stream."""
 
-    cpus_per_task: PositiveFloat = 0.25
+    cpus_per_task: Units = 0.25
     tasks: PositiveInt = 2
     """At once: in all for packing, for each worker's stream in training."""
     steps_per_task: PositiveInt = 64
     """Training steps that one task reads at least, as far as `bytes_per_task` of decoded rows allow."""
     bytes_per_task: PositiveInt = 64_000_000
-    resources: dict[str, PositiveFloat] = Field(default_factory=dict)
+    resources: dict[str, Units] = Field(default_factory=dict)
     """Of each task beside CPUs: with a custom resource that only CPU nodes offer, GPU nodes decode nothing."""
     in_worker: bool = False
     """Whether a thread of the training worker reads for it, instead of tasks: for moments, which need no decoding."""
@@ -97,7 +103,7 @@ class ActorScale(Declaration):
     """A pool of like actors."""
 
     actors: PositiveInt = 2
-    cpus_per_actor: PositiveFloat = 0.5
+    cpus_per_actor: Units = 0.5
     threads_per_actor: PositiveInt = 1
 
 
@@ -108,8 +114,8 @@ class SamplingScale(Declaration):
     """
 
     replicas: ReplicaRange = (2, 2)
-    cpus_per_replica: PositiveFloat = 0.5
-    gpus_per_replica: float | None = Field(None, gt=0, le=1)
+    cpus_per_replica: Units = 0.5
+    gpus_per_replica: float | None = Field(None, ge=0.0001, le=1)
     """None is one whole GPU for device "cuda", and none for "cpu"."""
     threads_per_replica: PositiveInt = 1
     batch_size: PositiveInt | Literal["auto"] = "auto"
@@ -120,11 +126,11 @@ class SamplingScale(Declaration):
     """Whether networks go through `torch.compile` before a replica counts as ready."""
     max_attempts: PositiveInt = 8
     """Times a unit is tried, whether its replica dies or an error comes of it, before it is set aside."""
-    idle_seconds: PositiveFloat = 30
+    idle_seconds: Seconds = 30
     """Until a replica without work is given back."""
-    drain_seconds: PositiveFloat = 600
+    drain_seconds: Seconds = 600
     """What a replica that goes has to finish its unit; longer than any unit takes."""
-    price_per_hour: PositiveFloat | None = None
+    price_per_hour: float | None = Field(None, gt=0, le=1e6)
     """Of one replica's share of a machine, in any currency."""
     certificate_file: str | None = None
     """For jobs that ask for credentials: a path on the nodes, PEM, the signer's certificate first."""

@@ -5,7 +5,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, PositiveInt, field_validator, model_validator
 
-from rayograph.config.base import NOT_IN_KEY, Declaration, Seed, StageBase
+from rayograph.config.base import NOT_IN_KEY, Declaration, LearningRate, Seed, Share, StageBase, Weight
 from rayograph.config.diffusion import DiffusionLoss, FlowSchedule, NoiseSchedule, Sampler, Schedule
 from rayograph.config.networks import Autoencoder, Denoiser, Discriminator, PerceptualNetwork
 from rayograph.config.sampling import ImageFile, Marking, Request
@@ -14,7 +14,7 @@ from rayograph.config.training import Training
 from rayograph.config.views import View
 
 ArtifactRef = str
-Mixture = ArtifactRef | dict[ArtifactRef, Annotated[float, Field(gt=0)]]
+Mixture = ArtifactRef | dict[ArtifactRef, Share]
 """One data set, or several by weight: the share of each among the samples seen."""
 
 
@@ -70,13 +70,13 @@ class Pack(StageBase):
 class AutoencoderLoss(Declaration):
     """Weights of the first stage's losses (Rombach et al. 2022, app. G; Esser et al. 2021, eq. 6-7)."""
 
-    perceptual_weight: float = Field(1.0, ge=0)
-    kl_weight: float = Field(1e-6, ge=0)
+    perceptual_weight: Weight = 1.0
+    kl_weight: Weight = 1e-6
     """Of a network without a codebook."""
-    codebook_weight: float = Field(1.0, ge=0)
+    codebook_weight: Weight = 1.0
     """Of a network with one."""
     adversarial: Literal["hinge", "non_saturating"] = "hinge"
-    discriminator_weight: float = Field(0.5, ge=0)
+    discriminator_weight: Weight = 0.5
     discriminator_start_images: int = Field(0, ge=0)
 
 
@@ -93,8 +93,17 @@ class TrainAutoencoder(Training):
     discriminator: Discriminator = Discriminator()
     perceptual: PerceptualNetwork = PerceptualNetwork()
     loss: AutoencoderLoss = AutoencoderLoss()
-    discriminator_learning_rate: float | None = Field(None, gt=0)
+    discriminator_learning_rate: LearningRate | None = None
     """None is the autoencoder's own."""
+
+    @model_validator(mode="after")
+    def _discriminator_rate_falls_too(self) -> "TrainAutoencoder":
+        rate, lowest = self.discriminator_learning_rate, self.learning_rate_minimum
+        if rate is not None and rate < lowest:
+            raise ValueError(
+                f"discriminator_learning_rate: expected at least learning_rate_minimum {lowest:g}, got {rate:g}"
+            )
+        return self
 
 
 class Encode(StageBase):
@@ -150,7 +159,7 @@ class Sample(StageBase):
     inputs: ClassVar[dict[str, str]] = {"model": "train_diffusion"}
     kind: Literal["sample"] = "sample"
     model: ArtifactRef = "train_diffusion"
-    num_samples: PositiveInt | None = None
+    num_samples: Annotated[int, Field(gt=0, le=10**10)] | None = None
     request: Request | None = None
     sampler: Sampler = Sampler()
     """Of rows that do not say otherwise."""

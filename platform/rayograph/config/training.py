@@ -4,7 +4,9 @@ from typing import Annotated, Literal
 
 from pydantic import Field, PositiveInt, model_validator
 
-from rayograph.config.base import NOT_IN_KEY, StageBase
+from rayograph.config.base import NOT_IN_KEY, LearningRate, StageBase
+
+Momentum = Annotated[float, Field(ge=0, lt=1)]
 
 LONGEST_EMA = 0.28
 """Below the relative standard deviation of a plain mean over all steps, 12 ** -0.5."""
@@ -25,22 +27,25 @@ class Training(StageBase):
     bad_sample_limit: Annotated[int, NOT_IN_KEY] = Field(0, ge=0)
     """Unreadable samples that others may stand in for, each named, before the training fails."""
 
-    learning_rate: float = Field(1e-4, gt=0)
+    learning_rate: LearningRate = 1e-4
     learning_rate_schedule: Literal["constant", "cosine"] = "constant"
+    learning_rate_minimum: float = Field(0.0, ge=0, le=10.0)
+    """What a cosine goes down to, reached at the step after the last."""
     warmup_images: int = Field(0, ge=0)
-    betas: tuple[float, float] = (0.9, 0.999)
-    eps: float = Field(1e-8, gt=0)
-    weight_decay: float = Field(0.0, ge=0)
-    gradient_clipping: float | None = Field(None, gt=0)
+    betas: tuple[Momentum, Momentum] = (0.9, 0.999)
+    eps: float = Field(1e-8, ge=1e-30, le=1.0)
+    """Float32 knows nothing much smaller, and divides by it."""
+    weight_decay: float = Field(0.0, ge=0, le=100.0)
+    gradient_clipping: float | None = Field(None, ge=1e-9, le=1e12)
     """The largest gradient norm let through; None clips nothing."""
-    gradient_norm_limit: float = Field(100.0, gt=1)
+    gradient_norm_limit: float = Field(100.0, gt=1, le=1e12)
     """Times its usual value (the geometric mean of the last 100 steps) that a gradient norm may have. A step beyond,
     or one with a figure that is not finite, is undone: weights go back to the newest checkpoint, data goes on."""
     max_rollbacks: Annotated[int, NOT_IN_KEY] = Field(3, ge=0)
     """Times that a training goes back so before it gives up."""
     ema_decays: tuple[Annotated[float, Field(ge=0, lt=1)], ...] = Field((0.9999,), min_length=1)
     """Of the weights' moving averages: the model is made of the first, `rayograph export` makes one of any. They warm
-    up as min(decay, (1 + n) / (10 + n)) at step n."""
+    up as min(decay, (1 + n) / (10 + n)) at step n, the first being 1."""
     ema_lengths: tuple[Annotated[float, Field(gt=0, lt=LONGEST_EMA)], ...] = ()
     """Of averages by a power function besides, as shares of the training (Karras et al. 2024, sec. 3). From two, such
     as (0.05, 0.1), and snapshots `rayograph export --length` makes one of any other length."""
@@ -64,6 +69,17 @@ class Training(StageBase):
         if self.global_batch_size % self.lanes:
             raise ValueError(
                 f"lanes: expected a divisor of global_batch_size {self.global_batch_size}, got {self.lanes}"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _rates_fall(self) -> "Training":
+        lowest = self.learning_rate_minimum
+        if lowest and self.learning_rate_schedule == "constant":
+            raise ValueError(f"learning_rate_minimum: expected none with a constant schedule, got {lowest:g}")
+        if lowest > self.learning_rate:
+            raise ValueError(
+                f"learning_rate_minimum: expected at most learning_rate {self.learning_rate:g}, got {lowest:g}"
             )
         return self
 

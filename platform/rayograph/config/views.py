@@ -13,7 +13,7 @@ class View(Declaration):
     image_size: PositiveInt | None = None
     """Its side in pixels; None is the size that the images were packed at."""
     crop: Literal["center", "random"] = "center"
-    smallest_crop: float = Field(1.0, gt=0, le=1)
+    smallest_crop: float = Field(1.0, ge=0.01, le=1)
     """Random squares are this much of the shorter side at least, and all of it at most."""
     flip_probability: float = Field(0.0, ge=0, le=1)
 

@@ -6,6 +6,7 @@ perfect generator would reach with as many images. Without it a Fréchet distanc
 Shapes: n images, h w pixels; labels are class numbers, one an image.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
@@ -115,7 +116,16 @@ def measure(
         faithful = fidelity(held_out.pixels, reconstructions)
         measures = replace(measures, reconstruction_psnr=faithful.psnr, reconstruction_ssim=faithful.ssim)
     measures = _with_variances(measures, train.labels, train_features, samples.labels, sample_features)
-    return _judged(measures, train, held_out, samples) if settings.classifier else measures
+    measures = _judged(measures, train, held_out, samples) if settings.classifier else measures
+    _require_finite(measures)
+    return measures
+
+
+def _require_finite(measures: Measures) -> None:
+    """Raise DataError for a figure that is none; only a PSNR may be infinite, of a perfect reconstruction."""
+    for name, value in vars(measures).items():
+        if isinstance(value, float) and not math.isfinite(value) and (name, value) != ("reconstruction_psnr", math.inf):
+            raise DataError(f"{name}: expected a finite figure, got {value}")
 
 
 def _with_variances(

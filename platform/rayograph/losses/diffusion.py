@@ -15,7 +15,8 @@ from rayograph.shapes import Latents, Noise, PerSample, Scalar, Timesteps
 class ForwardProcess:
     """z_t = α_t z + σ_t ε (Ho et al. 2020, eq. 4; Lipman et al. 2023, where α = 1 - t and σ = t).
 
-    `signal` (t,) is α and `noise` (t,) is σ at every timestep.
+    `signal` (t,) is α and `noise` (t,) is σ at every timestep, float64: near either end float32 holds few digits of
+    one of them.
     """
 
     signal: Tensor
@@ -53,22 +54,20 @@ class ForwardProcess:
         An error of ε is one of z times 1 / SNR; one of v times 1 / (SNR + 1).
         """
         signal, sigma = self.signal.to(timesteps.device)[timesteps], self.noise.to(timesteps.device)[timesteps]
-        snr = (signal / sigma).square()
-        capped = snr.clamp(max=gamma)
+        snr = (signal / sigma).square()  # infinite where there is no noise, 0 where there is nothing else
         match self.prediction_type:
             case "epsilon":
-                return capped / snr
+                return (gamma / snr).clamp(max=1.0).float()
             case "sample":
-                return capped
+                return snr.clamp(max=gamma).float()
             case "v_prediction":
-                return capped / (snr + 1)
+                return (snr.clamp(max=gamma) / (snr + 1)).float()
             case other:
                 raise ConfigError(f"min_snr_gamma: expected no flow, got {other!r}")
 
     def _levels(self, timesteps: Timesteps, like: Latents) -> tuple[Tensor, Tensor]:
-        signal = self.signal.to(like.device, like.dtype)[timesteps]
-        noise = self.noise.to(like.device, like.dtype)[timesteps]
-        return signal.view(-1, 1, 1, 1), noise.view(-1, 1, 1, 1)
+        signal, noise = self.signal.to(like.device)[timesteps], self.noise.to(like.device)[timesteps]
+        return signal.to(like.dtype).view(-1, 1, 1, 1), noise.to(like.dtype).view(-1, 1, 1, 1)
 
 
 def diffusion_loss(prediction: Latents, target: Latents, norm: str, weights: PerSample | None = None) -> Scalar:

@@ -3,6 +3,7 @@
 Shapes: b batch, c image channels, h w pixels, z latent channels, y x latent grid.
 """
 
+from collections.abc import Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -10,6 +11,7 @@ import torch
 from diffusers import AutoencoderKL, VQModel
 
 from rayograph.config import Autoencoder
+from rayograph.models.finite import require_finite
 from rayograph.shapes import Images, Latents, Moments, Noise, Pixels, PixelTensor
 
 LOGVAR_RANGE = (-30.0, 20.0)
@@ -83,15 +85,23 @@ def decode(autoencoder: FirstStage, raw_latents: Latents) -> Images:
 
 
 @torch.inference_mode()
-def reconstruct(autoencoder: FirstStage, pixels: Pixels, batch_size: int = 64) -> Pixels:
-    """Pixels through the bottleneck and back, by the posterior's mean."""
+def reconstruct(
+    autoencoder: FirstStage, pixels: Pixels, batch_size: int = 64, names: Sequence[str] | None = None
+) -> Pixels:
+    """Pixels through the bottleneck and back, by the posterior's mean.
+
+    Raises NonFiniteError by name, of `names`, for what comes back as no picture.
+    """
+    names = [f"image {row}" for row in range(len(pixels))] if names is None else names
     where = next(autoencoder.parameters()).device
     made = []
     for start in range(0, len(pixels), batch_size):
         mean, _ = encode(autoencoder, to_images(torch.from_numpy(pixels[start : start + batch_size]).to(where))).chunk(
             2, 1
         )
-        made.append(to_pixels(decode(autoencoder, mean)).numpy())
+        images = decode(autoencoder, mean)
+        require_finite("reconstructions", names[start : start + batch_size], images)
+        made.append(to_pixels(images).numpy())
     return np.concatenate(made)
 
 

@@ -18,6 +18,8 @@ def build_denoiser(declared: Denoiser, latent_channels: int, latent_size: int) -
             f"block_out_channels: {levels} levels need a latent grid divisible by {2 ** (levels - 1)}, "
             f"got {latent_size}"
         )
+    # Under "scale_shift" diffusers leaves out the middle attention's norm, unless it is told of its groups.
+    attention_groups = None if declared.resnet_time_scale_shift == "default" else declared.norm_num_groups
     attends = [level in declared.attention_levels for level in range(levels)]
     return UNet2DModel(
         sample_size=latent_size,
@@ -32,6 +34,7 @@ def build_denoiser(declared: Denoiser, latent_channels: int, latent_size: int) -
         resnet_time_scale_shift=declared.resnet_time_scale_shift,
         add_attention=declared.mid_block_attention,
         num_class_embeds=declared.known_classes + 1 if declared.known_classes else None,
+        attn_norm_num_groups=attention_groups,
     )
 
 

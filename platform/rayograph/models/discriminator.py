@@ -6,6 +6,7 @@ Shapes: b batch, c image channels, h w pixels.
 from torch import Tensor, nn
 
 from rayograph.config import Discriminator
+from rayograph.config.networks import NORM_GROUPS
 from rayograph.shapes import Images
 
 
@@ -20,12 +21,11 @@ class PatchDiscriminator(nn.Module):
         super().__init__()
         width = declared.base_channels
         layers: list[nn.Module] = [nn.Conv2d(image_channels, width, 4, stride=2, padding=1), nn.LeakyReLU(0.2)]
-        for layer in range(1, declared.num_layers + 1):
-            wider = declared.base_channels * min(2**layer, 8)
+        for layer, wider in enumerate(declared.widths, 1):
             stride = 2 if layer < declared.num_layers else 1
             layers += [
                 nn.Conv2d(width, wider, 4, stride=stride, padding=1, bias=False),
-                nn.GroupNorm(min(8, wider), wider),
+                nn.GroupNorm(min(NORM_GROUPS, wider), wider),
                 nn.LeakyReLU(0.2),
             ]
             width = wider

@@ -11,8 +11,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from rayograph.config import Request, Sampler
+from rayograph.config.diffusion import HIGHEST_GUIDANCE
 from rayograph.config.explain import suggestion
 from rayograph.errors import DataError
+from rayograph.sampling.classes import class_number
 from rayograph.sampling.request import KNOWN, SEEDS, shown
 from rayograph.sampling.traits import ModelTraits
 
@@ -52,7 +54,7 @@ class Checker:
             "width": read.integers("width", 1, self.request.max_side, side),
             "height": read.integers("height", 1, self.request.max_side, side),
             "num_inference_steps": read.integers("num_inference_steps", 1, steps, self.sampler.num_inference_steps),
-            "guidance_scale": read.reals("guidance_scale", 0.0, 1000.0, self.sampler.guidance_scale),
+            "guidance_scale": read.reals("guidance_scale", 0.0, HIGHEST_GUIDANCE, self.sampler.guidance_scale),
             "scheduler": read.choice("scheduler", SCHEDULERS, self.sampler.scheduler),
             "seed": read.seeds("seed"),
         }
@@ -178,23 +180,24 @@ class _Reader:
         return places.to_numpy(zero_copy_only=False).astype(np.int64)
 
     def classes(self, name: str, traits: ModelTraits) -> np.ndarray:
-        """Numbers, or names."""
+        """Numbers, or names, by the rule of classes.py."""
         values, names = self.columns[name], traits.class_names or ()
         expected = f"a class from 0 to {traits.num_classes - 1}"
         if names and names != tuple(map(str, range(traits.num_classes))):
             expected += f" or its name ({', '.join(names[:8])}{', …' if len(names) > 8 else ''})"
-        self.refuse(name, _nulls(values), expected, values)
-        if not _is_text(values.type):
-            numbers = self.integers(name, 0, traits.num_classes - 1, 0, expected)
-        else:
-            by_name = pc.index_in(values, value_set=pa.array(names, values.type)) if names else pa.nulls(len(values))
-            digits = pc.if_else(pc.match_substring_regex(values, r"^\d{1,9}$"), values, None).cast(pa.int64())
-            numbers = pc.coalesce(by_name.cast(pa.int64()), digits).fill_null(-1).to_numpy(zero_copy_only=False)
-        wrong = (numbers < 0) | (numbers >= traits.num_classes)
-        if traits.class_names is None and _is_text(values.type):
-            wrong &= numbers >= 0  # names will be known once the data is packed
-        self.refuse(name, wrong, expected, values)
-        return numbers
+        if pa.types.is_nested(values.type):
+            self.refuse(name, np.ones(self.rows, bool), expected, values)
+        distinct = values.dictionary_encode()
+        given = distinct.dictionary.to_pylist()
+        meant = [class_number(one, names) for one in given]
+        known = [number if number is not None and 0 <= number < traits.num_classes else None for number in meant]
+        if traits.class_names is None:  # names will be known once the data is packed
+            names_to_be = [number is None and isinstance(one, str) for one, number in zip(given, meant, strict=True)]
+            known = [0 if later else number for later, number in zip(names_to_be, known, strict=True)]
+        numbers = pa.array(known, pa.int64()).take(distinct.indices)
+        self.refuse(name, _nulls(numbers), expected, values)
+        found: np.ndarray = numbers.to_numpy(zero_copy_only=False)
+        return found
 
     def texts(self, name: str) -> pa.Array:
         """As strings, whatever they were."""

@@ -12,6 +12,7 @@ import torch
 from rayograph.config import Sampler
 from rayograph.models.autoencoder import decode, to_pixels
 from rayograph.models.denoiser import denoise, null_class
+from rayograph.models.finite import require_finite
 from rayograph.models.folder import load_autoencoder, load_denoiser, load_schedule
 from rayograph.models.scaling import LatentScale
 from rayograph.runs.artifact import Artifact
@@ -81,14 +82,16 @@ class DiffusionModel:
 
         Noise comes from (seed, number, step): a sample does not depend on the batch it is drawn in beyond rounding.
         """
-        return self.walk(self.noise(seed, numbers), classes, sampler, keep_steps=keep_steps)
+        noise = self.noise(seed, numbers)
+        return self.walk(noise, classes, sampler, keep_steps=keep_steps, numbers=numbers.tolist())
 
     def draw_rows(self, draws: Draws) -> torch.Tensor:
         """Pixels (n, h, w, 3) uint8 of one batch of a request."""
         seeds, counters, classes = draws.tensors()
         noise = self.noise(seeds, counters, (draws.group.height, draws.group.width))
         guidance = torch.from_numpy(draws.guidance_scales).to(self.device, torch.float32)
-        return self.walk(noise, classes, draws.sampler, guidance if draws.group.guided else None)[0]
+        guidance_scales = guidance if draws.group.guided else None
+        return self.walk(noise, classes, draws.sampler, guidance_scales, numbers=draws.numbers.tolist())[0]
 
     def noise(self, seeds: int | torch.Tensor, counters: Positions, size: tuple[int, int] | None = None) -> SampleNoise:
         """Of pixels of (height, width); None is the size it was trained at."""
@@ -107,10 +110,13 @@ class DiffusionModel:
         sampler: Sampler,
         guidance_scales: torch.Tensor | None = None,
         keep_steps: Sequence[int] = (),
+        numbers: Sequence[int] | None = None,
     ) -> tuple[torch.Tensor, list[torch.Tensor]]:
         """From noise to pixels, as `draw` gives them.
 
-        `guidance_scales` (b,) are each sample's own; None is the sampler's for all.
+        `guidance_scales` (b,) are each sample's own; None is the sampler's for all. `numbers` (b,) are what samples are
+        called. Raises NonFiniteError by number for those whose latents or pixels are not finite; without numbers, all
+        pass: to measure a walk, not to keep its pixels.
         """
         solver = build_solver(self.schedule, sampler, self.device)
         classes = None if classes is None else classes.to(self.device)
@@ -120,13 +126,13 @@ class DiffusionModel:
         latents, earlier, kept = noise.first(), None, []
         for step, timestep in enumerate(solver.timesteps):
             if step in keep_steps:
-                kept.append(self._pixels(latents))
+                kept.append(self._pixels(latents, numbers))
             prediction = self._guided(latents, timestep, classes, scale)
             denoised = solver.denoised(step, latents, prediction)
             fresh = noise.after(step) if solver.adds_noise(step) else None
             latents = solver.advance(step, latents, denoised, earlier, fresh)
             earlier = denoised
-        return self._pixels(latents), kept
+        return self._pixels(latents, numbers), kept
 
     def _guided(
         self, latents: Latents, timestep: torch.Tensor, classes: Classes | None, scale: float | torch.Tensor
@@ -141,6 +147,9 @@ class DiffusionModel:
         conditional, unconditional = both.float().chunk(2)
         return unconditional + scale * (conditional - unconditional)
 
-    def _pixels(self, latents: Latents) -> torch.Tensor:
+    def _pixels(self, latents: Latents, numbers: Sequence[int] | None) -> torch.Tensor:
         raw = self.latent_scale.unscale(latents).to(self.autoencoder.dtype)
-        return to_pixels(decode(self.autoencoder, raw).float())
+        images = decode(self.autoencoder, raw).float()
+        if numbers is not None:
+            require_finite("latents and pixels", [f"sample {number}" for number in numbers], latents, images)
+        return to_pixels(images)

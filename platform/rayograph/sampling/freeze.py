@@ -29,6 +29,8 @@ def freeze(artifact: Artifact, declared: Sample, seed: int, traits: ModelTraits,
     """
     plan = open_plan(artifact)
     request = declared.request
+    if plan is None:
+        _steps_fit(declared, "", traits)
     if request is None:
         return plan or _counted(artifact, declared, seed, traits)
     source = fingerprint(request, endpoint_url)
@@ -50,10 +52,9 @@ def freeze(artifact: Artifact, declared: Sample, seed: int, traits: ModelTraits,
 
 def glance(declared: Sample, where: str, traits: ModelTraits, endpoint_url: Access) -> None:
     """Looks at a request's first rows only: before a job trains for weeks, to draw by it in the end."""
+    _steps_fit(declared, f"{where}.", traits)
     if declared.request is not None:
         next(_pages(Checker(declared.request, traits, declared.sampler), endpoint_url), None)
-    else:
-        _steps_fit(declared, f"{where}.", traits)
 
 
 def _steps_fit(declared: Sample, where: str, traits: ModelTraits) -> None:
@@ -72,7 +73,6 @@ def _pages(checker: Checker, endpoint_url: Access) -> Iterator[dict[str, Any]]:
 
 
 def _counted(artifact: Artifact, declared: Sample, seed: int, traits: ModelTraits) -> Plan:
-    _steps_fit(declared, "", traits)
     sampler = declared.sampler
     said = {
         "source": {},

@@ -7,7 +7,8 @@ import csv
 import io
 import json
 from bisect import bisect_left
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
 from itertools import islice
 from typing import Any
 
@@ -18,6 +19,7 @@ from rayograph.config import Request
 from rayograph.errors import DataError
 from rayograph.runs.artifact import Artifact
 from rayograph.runs.digests import sha256
+from rayograph.sampling.classes import EXACT, class_text, whole_number
 from rayograph.shards.committed import Shards
 from rayograph.storage import Access, ObjectStore, open_store
 from rayograph.storage.range_file import RangeFile
@@ -116,7 +118,7 @@ def _csv(store: ObjectStore, key: str) -> Iterator[pa.Table]:
     where = store.uri_of(key)
     lines = _decoded(_lines(store, key), where)
     reader = (row for row in _parsed(csv.reader(lines, strict=True), where) if row)
-    names = next(reader, [])
+    names = [name.strip() for name in next(reader, [])]  # blanks around a header are nothing
     number = 0
     while page := list(islice(reader, PAGE_ROWS)):
         for at, row in enumerate(page, number):
@@ -151,17 +153,25 @@ def _typed(name: str, values: Iterable[str], where: str, first: int) -> pa.Array
     """An empty value is none."""
     texts = [value or None for value in values]
     kind = KNOWN.get(name, pa.string())
-    convert = float if pa.types.is_floating(kind) else int
     if pa.types.is_string(kind):
         return pa.array(texts, kind)
+    real = pa.types.is_floating(kind)
     numbers: list[float | None] = []
     for at, value in enumerate(texts, first):
-        try:
-            numbers.append(None if value is None else convert(value))
-        except ValueError:
-            what = "a number" if convert is float else "a whole number"
-            raise DataError(f"{where} row {at}: {name}: expected {what}, got {shown(value)}") from None
+        number = None if value is None else _real(value) if real else whole_number(value.strip())
+        if value is not None and number is None:
+            what = "a number" if real else "a whole number"
+            raise DataError(f"{where} row {at}: {name}: expected {what}, got {shown(value)}")
+        numbers.append(number)
     return _array(name, numbers, where, first)
+
+
+def _real(text: str) -> float | None:
+    """Python's own floats, but for what only Python calls one: 1_000, digits of other scripts."""
+    try:
+        return float(text) if text.isascii() and "_" not in text else None
+    except ValueError:
+        return None
 
 
 def _json_lines(store: ObjectStore, key: str) -> Iterator[pa.Table]:
@@ -176,7 +186,7 @@ def _json_lines(store: ObjectStore, key: str) -> Iterator[pa.Table]:
 
 def _object(line: bytes, where: str) -> dict[str, Any]:
     try:
-        row = json.loads(line)
+        row = json.loads(line, object_pairs_hook=partial(_once, where=where))
     except (ValueError, RecursionError) as error:
         raise DataError(f"{where}: expected a JSON object: {error}") from error
     if not isinstance(row, dict):
@@ -184,16 +194,52 @@ def _object(line: bytes, where: str) -> dict[str, Any]:
     return row
 
 
+def _once(pairs: list[tuple[str, Any]], where: str) -> dict[str, Any]:
+    """Raises DataError for a column that a row has twice, of which JSON's readers take the last."""
+    row = dict(pairs)
+    if len(row) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise DataError(f"{where}: column {twice!r}: expected once, found {names.count(twice)} times")
+    return row
+
+
 def _table(rows: list[dict[str, Any]], where: str, first: int, seen: dict[str, None]) -> pa.Table:
     """Columns that were `seen` in earlier parts and are not in this one are empty here."""
-    seen |= dict.fromkeys(name for row in rows for name in row)
+    for at, row in enumerate(rows, first):
+        for name in row.keys() - seen.keys():
+            if not _is_unicode(name):
+                raise DataError(f"{where} row {at}: column {name!r}: expected a name in UTF-8")
+        seen |= dict.fromkeys(row)
     columns = {}
     for name in seen:
         values = [row.get(name) for row in rows]
         if name == "class":  # numbers and names may stand in one column
-            values = [str(value) if type(value) is int else value for value in values]
+            values = [_class(value, f"{where} row {at}") for at, value in enumerate(values, first)]
+        elif name in KNOWN and pa.types.is_integer(KNOWN[name]):
+            values = [int(value) if type(value) is float and _is_exact(value) else value for value in values]
         columns[name] = _array(name, values, where, first)
     return pa.table(columns) if columns else pa.Table.from_pylist([{"count": None}] * len(rows))
+
+
+def _class(value: Any, where: str) -> str | None:
+    text = class_text(value)
+    if value is not None and text is None:
+        raise DataError(f"{where}: class: expected a class's number or name, got {shown(value)}")
+    return text
+
+
+def _is_exact(value: float) -> bool:
+    return value.is_integer() and abs(value) <= EXACT
+
+
+def _is_unicode(text: str) -> bool:
+    """Whether it has no half of a surrogate pair, which JSON can say and UTF-8 cannot."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _array(name: str, values: list[Any], where: str, first: int) -> pa.Array:
@@ -208,6 +254,8 @@ def _array(name: str, values: list[Any], where: str, first: int) -> pa.Array:
     expected = kinds if type(values[at]).__name__ != kinds else f"{kinds} of at most 64 bits"
     if seeds:
         expected = SEEDS
+    elif isinstance(values[at], str) and not _is_unicode(values[at]):
+        expected = "text in UTF-8"
     raise DataError(f"{where} row {first + at}: {name}: expected {expected}, got {shown(values[at])}")
 
 
@@ -228,6 +276,7 @@ def shown(value: Any) -> str:
 def _shards(artifact: Artifact, names: set[str], access: Access) -> Iterator[pa.Table]:
     """A row a sample: what its json says in columns of these names, else its class (cls) and caption (txt).
 
+    A class's number there is one of the artifact's own classes, and is meant by the name that it has among them.
     A generated sample's seed is left out: it counts with its number there, which here would be another.
     """
     seen = dict[str, None]()
@@ -235,6 +284,7 @@ def _shards(artifact: Artifact, names: set[str], access: Access) -> Iterator[pa.
     if manifest.kind == "sample":
         names = names - {"seed"}
     shards = Shards.of(artifact, manifest, manifest.shards, access).as_written()
+    classes = [str(name) for name in manifest.facts.get("class_names") or ()]
     for name in shards.names:
         index = shards.index(name)
         for start in range(0, len(index), _SHARD_ROWS):
@@ -249,5 +299,14 @@ def _shards(artifact: Artifact, names: set[str], access: Access) -> Iterator[pa.
                 if "json" in sample.members:
                     said = _object(sample.members["json"], f"{artifact.uri}/{name} {sample.key}")
                     row |= {column: value for column, value in said.items() if column in names}
+                if "class" in row:
+                    row["class"] = _named(row["class"], classes)
                 rows.append(row)
             yield _table(rows, f"{artifact.uri}/{name}", start, seen)
+
+
+def _named(given: Any, classes: Sequence[str]) -> Any:
+    """A class's name, for its number among `classes`; what is no such number stays."""
+    text = class_text(given)
+    number = None if text is None else whole_number(text)
+    return classes[number] if number is not None and 0 <= number < len(classes) else given

@@ -6,6 +6,7 @@ from collections.abc import AsyncGenerator, Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+from rayograph.models.finite import NonFiniteError
 from rayograph.sampling.plan import Unit
 from rayograph.sampling.units import Landed
 
@@ -41,7 +42,8 @@ class Coordinator:
     """Keeps `window()` units in flight, as it says from moment to moment; 0 is a pause.
 
     `call` sends a unit to a replica. Serve never sends a request again: what a dead replica had, this does, elsewhere
-    and a little later each time, up to `max_attempts`. What has landed is never drawn again.
+    and a little later each time, up to `max_attempts`; but a sample that is not finite is so everywhere.
+    What has landed is never drawn again.
     """
 
     call: Callable[[Unit], Any]
@@ -110,6 +112,8 @@ class Coordinator:
             except Exception as failure:  # noqa: BLE001 - a lost replica, node or controller has many faces
                 error = _line(failure)
                 log.warning("%s: attempt %d of %d: %s", unit.shard, attempt, self.max_attempts, error)
+                if isinstance(_cause(failure), NonFiniteError):
+                    return SetAside(unit, attempt, error)  # the same everywhere
         return SetAside(unit, self.max_attempts, error)
 
 
@@ -117,8 +121,14 @@ async def _next(events: AsyncGenerator[Landed | SetAside | Tick, None]) -> Lande
     return await anext(events, None)
 
 
+def _cause(failure: BaseException) -> BaseException:
+    """What went wrong where the unit was, which Ray hands on within an error of its own."""
+    cause: BaseException = getattr(failure, "cause", None) or failure
+    return cause
+
+
 def _line(failure: BaseException) -> str:
     """The last line of what it says: of a remote traceback, the error itself."""
-    cause = getattr(failure, "cause", None) or failure
+    cause = _cause(failure)
     said = [line.strip() for line in str(cause).splitlines() if line.strip()]
     return f"{type(cause).__name__}: {said[-1][:300] if said else ''}"

@@ -15,6 +15,7 @@ import rayograph
 from rayograph.config.explain import told
 from rayograph.errors import MissingObjectError, RayographError, ResourceError, StorageError
 from rayograph.runs.artifact import Artifact
+from rayograph.sampling.classes import class_number
 from rayograph.sampling.state import Wanted, ask
 from rayograph.serving.catalogue import Catalogue
 from rayograph.serving.comparison import Again, compare
@@ -211,10 +212,9 @@ def build_app(
 
 
 def _class_number(given: str, names: Any) -> int:
-    if given in names:
-        return list(names).index(given)
-    if given.isdecimal() and (not names or int(given) < len(names)):
-        return int(given)
+    number = class_number(given, names)
+    if number is not None and 0 <= number < (len(names) or 2**63):
+        return number
     known = f"one of {', '.join(names[:20])}" if names else "a number"
     raise HTTPException(422, f"class: expected {known}, got {given[:80]!r}")
 

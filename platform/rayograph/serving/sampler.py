@@ -3,6 +3,7 @@
 import asyncio
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 
@@ -11,6 +12,7 @@ import torch
 
 from rayograph.config import ImageFile, Marking, SamplingScale
 from rayograph.errors import DataError
+from rayograph.models.finite import NonFiniteError
 from rayograph.runs.artifact import Artifact
 from rayograph.sampling.batch_size import agreed_batch_size
 from rayograph.sampling.credentials import Signer
@@ -53,7 +55,8 @@ class SamplerReplica:
         self._drawing = asyncio.Lock()
         self._sizes: dict[tuple[int, int], int] = {}
         first = plan.draws(plan.unit(0))
-        self._draw(first[: self._batch_size(first)])
+        with suppress(NonFiniteError):  # told of the unit, once somebody asks for it
+            self._draw(first[: self._batch_size(first)])
 
     async def __call__(self, unit: Unit) -> Landed:
         """The unit's place in the manifest, once its shard is committed."""

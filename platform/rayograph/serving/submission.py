@@ -2,16 +2,20 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, NonNegativeFloat, PositiveInt, model_validator
+from pydantic import BeforeValidator, Field, PositiveInt, model_validator
 
 from rayograph.config import ImageFile, Marking, Sampler
-from rayograph.config.base import Seed
+from rayograph.config.base import Declaration, Seed
+from rayograph.config.diffusion import HIGHEST_GUIDANCE
+from rayograph.sampling.checks import MAX_COUNT
+from rayograph.sampling.classes import class_text
 
 
 def _class(given: Any) -> Any:
-    if isinstance(given, bool) or not isinstance(given, int | str):
+    text = class_text(given)
+    if text is None:
         raise ValueError(f"expected a class's number or name, got {str(given)[:80]!r}")
-    return given
+    return text if isinstance(given, float) else given
 
 
 ClassRef = Annotated[int | str, BeforeValidator(_class)]
@@ -19,10 +23,8 @@ Side = Annotated[int, Field(gt=0, le=4096)]
 """Pixels."""
 
 
-class Body(BaseModel):
+class Body(Declaration):
     """Frozen and closed, as declarations are."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=False, protected_namespaces=())
 
 
 class Row(Body):
@@ -30,13 +32,13 @@ class Row(Body):
 
     class_: ClassRef | None = Field(None, alias="class")
     prompt: str | None = None
-    count: PositiveInt = 1
+    count: Annotated[int, Field(gt=0, le=MAX_COUNT)] = 1
     seed: Seed | None = None
     width: Side | None = None
     height: Side | None = None
     num_inference_steps: Annotated[int, Field(gt=0, le=1000)] | None = None
-    guidance_scale: NonNegativeFloat | None = None
     scheduler: Literal["ddim", "dpmsolver++", "euler_ancestral"] | None = None
+    guidance_scale: float | None = Field(None, ge=0, le=HIGHEST_GUIDANCE)
 
 
 class Submission(Body):

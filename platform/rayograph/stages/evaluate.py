@@ -5,9 +5,8 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-import yaml
 
-from rayograph.config import Evaluate, Sample, Scale
+from rayograph.config import Evaluate, Sample, Scale, core_yaml
 from rayograph.errors import DataError
 from rayograph.runs.artifact import REPORT, Artifact
 from rayograph.runs.manifest import HELD_OUT, TRAIN, Manifest
@@ -86,7 +85,7 @@ def run_evaluate(stage: ResolvedStage, declared: Evaluate) -> Outcome:
             measures=measures,
             stage_seconds={manifest.stage: manifest.seconds for _, manifest in reversed(ancestry)},
             lineage=_lineage(ancestry),
-            configuration=yaml.safe_dump(stage.job.model_dump(mode="json"), sort_keys=False, allow_unicode=True),
+            configuration=core_yaml.dump(stage.job.model_dump(mode="json")),
             training=_curves(ancestry, scale),
             samples_by_class=rows,
             samples=None if rows else tile(pixels[: 8 * COLUMNS], COLUMNS),

@@ -63,7 +63,8 @@ def _reconstructor(
     def work(name: str) -> bytes:
         columns = _images(images, size, name)
         if len(columns["pixels"]):
-            columns["reconstructions"] = reconstruct(network, columns["pixels"])
+            names = [f"{name} image {number}" for number in range(len(columns["pixels"]))]
+            columns["reconstructions"] = reconstruct(network, columns["pixels"], names=names)
         return _packed(columns)
 
     return work

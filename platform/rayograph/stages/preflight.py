@@ -34,11 +34,14 @@ def _autoencoder(job: Job, name: str, stage: TrainAutoencoder) -> None:
         raise ConfigError(
             f"{name}.network.block_out_channels: f = {factor} needs an image size divisible by it, got {where} {size}"
         )
-    _groups_divide(f"{name}.network", stage.network.block_out_channels, stage.network.norm_num_groups)
+    if size is not None and size < stage.discriminator.smallest_image:
+        raise ConfigError(
+            f"{name}.discriminator.num_layers: {stage.discriminator.num_layers} leave a patch of images of at least "
+            f"{stage.discriminator.smallest_image} pixels a side, got {where} {size}"
+        )
 
 
 def _diffusion(job: Job, name: str, stage: TrainDiffusion) -> None:
-    _groups_divide(f"{name}.network", stage.network.block_out_channels, stage.network.norm_num_groups)
     autoencoder = job.stages.get(stage.autoencoder)
     if not isinstance(autoencoder, TrainAutoencoder):
         return
@@ -114,9 +117,3 @@ def _evaluation(job: Job, name: str, stage: Evaluate) -> None:
         raise ConfigError(f"{name}.feature_size: expected a divisor of {where} {size}, got {stage.feature_size}")
     if size < SMALLEST_SSIM_SIDE:
         raise ConfigError(f"{where}: expected at least {SMALLEST_SSIM_SIDE} for SSIM, got {size}")
-
-
-def _groups_divide(where: str, channels: Sequence[int], groups: int) -> None:
-    for width in channels:
-        if width % groups:
-            raise ConfigError(f"{where}.norm_num_groups: expected a divisor of every one of {channels}, got {groups}")

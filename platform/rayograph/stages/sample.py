@@ -104,6 +104,7 @@ def _draw_missing(
         steward.samples = sum(len(plan.unit(int(number))) for number in np.flatnonzero(there))
         recorder.progress.begin_at(steward.samples)
         with steward:
+            tried: set[int] = set()
             coordinator = Coordinator(serving.call, steward.window, scale.max_attempts)
             for event in coordinator.run(plan.unit(int(number)) for number in missing):
                 match event:
@@ -116,6 +117,7 @@ def _draw_missing(
                     case SetAside():
                         _set_aside(stage.artifact, event)
                         steward.dead.append(event.unit.shard)
+                        tried.add(event.attempts)
                         recorder.progress.say(f"{event.unit.shard} set aside: {event.error}")
                     case Tick():
                         steward.lost = event.lost
@@ -126,7 +128,7 @@ def _draw_missing(
             if steward.dead:
                 raise DataError(
                     f"{stage.artifact.uri}: {len(steward.dead)} of {plan.total_units} units failed "
-                    f"{scale.max_attempts} times each and were set aside ({', '.join(steward.dead[:3])}): "
+                    f"{_times(tried)} each and were set aside ({', '.join(steward.dead[:3])}): "
                     f"{DEAD} says why; the same command tries them again"
                 )
     return {
@@ -168,6 +170,12 @@ def _bounded(replicas: tuple[int, int], units: int) -> tuple[int, int]:
     """No more replicas than units."""
     fewest, most = replicas
     return min(fewest, units), min(most, units)
+
+
+def _times(attempts: set[int]) -> str:
+    """Of a unit, or of several that were not tried equally often."""
+    fewest, most = min(attempts), max(attempts)
+    return f"{most} times" if fewest == most else f"{fewest} to {most} times"
 
 
 def _set_aside(artifact: Artifact, event: SetAside) -> None:

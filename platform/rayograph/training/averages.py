@@ -25,7 +25,10 @@ class Average(Protocol):
 
 @dataclass(frozen=True)
 class ConstantDecay:
-    """One decay all along, but for the first steps: min(decay, (1 + n) / (10 + n))."""
+    """One decay all along, but for the first steps: min(decay, (1 + n) / (10 + n)), n counted from 1.
+
+    As the released code of Rombach et al. 2022 has it (ldm/modules/ema.py): 2 / 11 at the first step.
+    """
 
     decay: float
 
@@ -34,7 +37,7 @@ class ConstantDecay:
         return f"ema-{self.decay}"
 
     def decay_at(self, step: int) -> float:
-        return min(self.decay, (1 + step) / (10 + step))
+        return min(self.decay, (2 + step) / (11 + step))
 
 
 @dataclass(frozen=True)

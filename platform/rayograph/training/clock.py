@@ -32,11 +32,13 @@ class Clock:
         )
 
 
-def learning_rate_at(images_seen: int, *, peak: float, schedule: str, warmup_images: int, total_images: int) -> float:
-    """Linear from 0 over the warm-up, then constant, or half a cosine to 0 at `total_images`."""
+def learning_rate_at(
+    images_seen: int, *, peak: float, schedule: str, warmup_images: int, total_images: int, minimum: float = 0.0
+) -> float:
+    """Linear from 0 over the warm-up, then constant, or half a cosine to `minimum` at `total_images`."""
     if images_seen < warmup_images:
         return peak * images_seen / warmup_images
     if schedule == "constant":
         return peak
     share = (images_seen - warmup_images) / max(1, total_images - warmup_images)
-    return peak * 0.5 * (1.0 + math.cos(math.pi * min(1.0, share)))
+    return minimum + (peak - minimum) * 0.5 * (1.0 + math.cos(math.pi * min(1.0, share)))

@@ -77,4 +77,5 @@ def learning_rate(recipe: Training, images_seen: int, peak: float | None = None)
         schedule=recipe.learning_rate_schedule,
         warmup_images=recipe.warmup_images,
         total_images=recipe.total_steps * recipe.global_batch_size + recipe.global_batch_size,
+        minimum=recipe.learning_rate_minimum,
     )

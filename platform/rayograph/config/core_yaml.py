@@ -1,0 +1,129 @@
+"""YAML 1.2 by its core schema, which is what people who write YAML today mean (yaml.org/spec/1.2.2, sec. 10.3.2).
+
+PyYAML reads YAML 1.1, where 010 is eight, 1:30 is ninety, 1e3 is text and `no` is false. Here 010 is ten, 0o17 is
+fifteen, 1e3 and 1e-3 are numbers, and 1:30, 2020-01-01, yes, no, on, off are text. What is written here is quoted
+wherever the two versions differ, so that either reads the same.
+"""
+
+import re
+from typing import Any, ClassVar
+
+import yaml
+
+_CORE = {
+    "null": (re.compile(r"~|null|Null|NULL|"), ["~", "n", "N", ""]),
+    "bool": (re.compile(r"true|True|TRUE|false|False|FALSE"), list("tTfF")),
+    "int": (re.compile(r"[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+"), list("-+0123456789")),
+    "float": (
+        re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)"),
+        list("-+.0123456789"),
+    ),
+}
+
+
+class CoreLoader(yaml.SafeLoader):
+    """PyYAML's safe loader with the core schema and its tags in the place of 1.1's; a key twice is refused."""
+
+    yaml_constructors: ClassVar[dict[Any, Any]] = {
+        tag: construct
+        for tag, construct in yaml.SafeLoader.yaml_constructors.items()
+        if tag is None or tag.rpartition(":")[2] in ("null", "str", "seq", "map")
+    }
+    yaml_implicit_resolvers: ClassVar[dict[str, list[Any]]] = {}  # type: ignore[misc]
+
+    def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
+        """As the safe loader, but for YAML 1.1's merge keys, which are keys as any other."""
+        if not isinstance(node, yaml.MappingNode):
+            return super().construct_mapping(node, deep)
+        seen: set[Any] = set()
+        for key_node, _ in node.value:
+            key = self.construct_object(key_node, deep=True)
+            if not isinstance(key, str | int | float | bool | None):
+                raise yaml.constructor.ConstructorError(None, None, "expected a plain key", key_node.start_mark)
+            if key in seen:
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"expected the key {key!r} once, found it again", key_node.start_mark
+                )
+            seen.add(key)
+        return super().construct_mapping(node, deep)
+
+    def construct_core_int(self, node: Any) -> int:
+        """0o is octal, 0x hexadecimal, all else decimal."""
+        text = node.value
+        try:
+            return int(text, 8 if text.startswith("0o") else 16 if text.startswith("0x") else 10)
+        except ValueError as error:
+            raise yaml.constructor.ConstructorError(None, None, str(error), node.start_mark) from error
+
+    def construct_core_float(self, node: Any) -> float:
+        """Of 1.2's spellings."""
+        text = node.value.lower()
+        try:
+            return float(text.replace(".inf", "inf").replace(".nan", "nan"))
+        except ValueError as error:
+            raise yaml.constructor.ConstructorError(None, None, str(error), node.start_mark) from error
+
+    def construct_core_bool(self, node: Any) -> bool:
+        """Of 1.2's spellings."""
+        if not _CORE["bool"][0].fullmatch(node.value):
+            raise yaml.constructor.ConstructorError(None, None, "expected true or false", node.start_mark)
+        return node.value.lower() == "true"
+
+
+class _Dumper(yaml.SafeDumper):
+    """Writes plainly only what is the same in both versions."""
+
+
+for _name, (_pattern, _first) in _CORE.items():
+    _whole = re.compile(rf"^(?:{_pattern.pattern})$")
+    CoreLoader.add_implicit_resolver(f"tag:yaml.org,2002:{_name}", _whole, _first)
+    _Dumper.add_implicit_resolver(f"tag:yaml.org,2002:{_name}", _whole, _first)
+CoreLoader.add_constructor("tag:yaml.org,2002:int", CoreLoader.construct_core_int)
+CoreLoader.add_constructor("tag:yaml.org,2002:float", CoreLoader.construct_core_float)
+CoreLoader.add_constructor("tag:yaml.org,2002:bool", CoreLoader.construct_core_bool)
+
+
+def load(text: str) -> Any:
+    """The one document that a text holds; None for one without any. Raises yaml.YAMLError."""
+    return _loaded(text)[0]
+
+
+def load_value(text: str) -> Any:
+    """The value that a text is. Raises yaml.YAMLError, for one that is empty or holds such: null is written `null`."""
+    value, node = _loaded(text)
+    try:
+        empty = _holds_nothing(node)
+    except RecursionError as error:
+        raise yaml.YAMLError("nested too deeply") from error
+    if empty:
+        raise yaml.YAMLError("expected a value, got none (null is written null)")
+    return value
+
+
+def dump(value: Any, unicode: bool = True) -> str:
+    """As block style, in the order given, for readers of YAML 1.1 and 1.2 alike; without `unicode` in ASCII alone."""
+    return str(yaml.dump(value, Dumper=_Dumper, sort_keys=False, allow_unicode=unicode))
+
+
+def _holds_nothing(node: Any) -> bool:
+    """Whether there is no value, here or somewhere within."""
+    match node:
+        case yaml.MappingNode():
+            return any(_holds_nothing(inner) for _, inner in node.value)
+        case yaml.SequenceNode():
+            return any(_holds_nothing(inner) for inner in node.value)
+        case yaml.ScalarNode():
+            return node.value == "" and node.style is None and node.tag.endswith(":null")
+    return True
+
+
+def _loaded(text: str) -> tuple[Any, Any]:
+    """A text's value and its node."""
+    loader = CoreLoader(text)
+    try:
+        node = loader.get_single_node()
+        return (None, None) if node is None else (loader.construct_document(node), node)
+    except RecursionError as error:
+        raise yaml.YAMLError("nested too deeply") from error
+    finally:
+        loader.dispose()
