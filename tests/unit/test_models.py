@@ -376,3 +376,52 @@ def test_a_logit_sees_a_patch_of_the_papers_size():
     convolutions(images)[0, 0, 7, 7].backward()
     touched = images.grad[0].abs().sum(0).nonzero()
     assert (touched.max(0).values - touched.min(0).values + 1).tolist() == [34, 34]
+
+
+@pytest.mark.parametrize("shift", ["default", "scale_shift"])
+def test_the_middle_attention_has_its_norm_however_time_comes_in(shift):
+    declared = Denoiser(
+        block_out_channels=(8, 16),
+        layers_per_block=1,
+        norm_num_groups=4,
+        attention_head_dim=8,
+        resnet_time_scale_shift=shift,
+    )
+    (attention,) = build_denoiser(declared, 2, 4).mid_block.attentions
+    assert attention.group_norm.num_groups == 4
+
+
+@given(
+    widths=st.lists(st.integers(1, 24), min_size=1, max_size=3),
+    groups=st.integers(1, 8),
+    head=st.integers(1, 12),
+    attends=st.sets(st.integers(0, 2)),
+    middle=st.booleans(),
+)
+def test_what_a_declaration_lets_through_can_be_built(widths, groups, head, attends, middle):
+    side = 2 ** len(widths)
+    try:
+        declared = Denoiser(
+            block_out_channels=tuple(width * 2 for width in widths),
+            layers_per_block=1,
+            norm_num_groups=groups,
+            attention_head_dim=head,
+            attention_levels=tuple(attends),
+            mid_block_attention=middle,
+        )
+    except ValueError:
+        return
+    network = build_denoiser(declared, 2, side)
+    with torch.inference_mode():
+        assert denoise(network, torch.zeros(1, 2, side, side), torch.zeros(1), None).shape == (1, 2, side, side)
+
+
+@given(width=st.integers(1, 40), layers=st.integers(1, 4))
+def test_a_discriminator_that_a_declaration_lets_through_judges_its_smallest_image(width, layers):
+    try:
+        declared = Discriminator(base_channels=width, num_layers=layers)
+    except ValueError:
+        return
+    network, side = PatchDiscriminator(declared, 3), declared.smallest_image
+    with torch.inference_mode():
+        assert network(torch.zeros(1, 3, side, side)).numel() == 1

@@ -7,7 +7,7 @@ from pydantic import Discriminator, Field, PositiveInt, Tag, model_validator
 
 from rayograph.config.base import Declaration
 
-Timesteps = Annotated[int, Field(gt=0, le=100_000)]
+Timesteps = Annotated[int, Field(gt=0, le=1_000_000)]
 """A hundred times the field's thousand."""
 
 HIGHEST_GUIDANCE = 1000.0

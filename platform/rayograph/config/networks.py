@@ -1,7 +1,7 @@
 """Declarations of the networks, in diffusers' own words. What no network can be built of is refused here."""
 
 from collections.abc import Iterable
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BeforeValidator, Field, PositiveInt, model_validator
 
@@ -96,6 +96,8 @@ class Denoiser(Declaration):
 
     `attention_levels` counts from the finest level, 0. The condition `num_classes` itself is the null condition.
     """
+
+    version: ClassVar[int] = 2  # the middle attention's norm under scale_shift
 
     num_classes: Classes = 0
     """Of the data; "auto" is as many as it has, known once it is packed. 0 makes the model unconditional."""

@@ -1,6 +1,6 @@
 """Declarations of batch generation: what is asked for, as which files, and how they are marked."""
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field, model_validator
 
@@ -46,6 +46,8 @@ class Request(Declaration):
     `guidance_scale`, `scheduler`; `keep` names further ones that are only carried along into the images' records. The
     job's `spacing` and `eta` are of rows with the job's scheduler; another one's are its own defaults.
     """
+
+    version: ClassVar[int] = 2  # classes by name before number
 
     uri: str
     keep: tuple[str, ...] = ()

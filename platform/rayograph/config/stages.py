@@ -84,7 +84,7 @@ class TrainAutoencoder(Training):
     """Trains the first stage; commits it as a diffusers folder."""
 
     inputs: ClassVar[dict[str, str]] = {"images": "pack"}
-    version: ClassVar[int] = 2  # images of shards that others made: their colours and transparency
+    version: ClassVar[int] = 2  # the averages' warm-up; colours and transparency of shards that others made
 
     kind: Literal["train_autoencoder"] = "train_autoencoder"
     images: Mixture = "pack"
@@ -126,6 +126,8 @@ class TrainDiffusion(Training):
     """Trains the second stage on moments; commits EMA weights, scheduler and first stage as one diffusers folder."""
 
     inputs: ClassVar[dict[str, str]] = {"moments": "encode", "autoencoder": "train_autoencoder"}
+    version: ClassVar[int] = 2  # the averages' warm-up
+
     kind: Literal["train_diffusion"] = "train_diffusion"
     moments: Mixture = "encode"
     autoencoder: ArtifactRef = "train_autoencoder"
