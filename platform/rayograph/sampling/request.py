@@ -16,11 +16,12 @@ import pyarrow as pa
 import pyarrow.parquet
 
 from rayograph.config import Request
+from rayograph.config.base import is_unicode
 from rayograph.errors import DataError
 from rayograph.runs.artifact import Artifact
 from rayograph.runs.digests import sha256
 from rayograph.sampling.classes import class_text
-from rayograph.sampling.values import is_exact, is_unicode, real_number, whole_number
+from rayograph.sampling.values import is_exact, real_number, whole_number
 from rayograph.shards.store import read_index, read_samples
 from rayograph.storage import ObjectStore, open_store
 from rayograph.storage.range_file import RangeFile

@@ -29,12 +29,3 @@ def real_number(text: str) -> float | None:
         return float(text) if text.isascii() and "_" not in text else None
     except ValueError:
         return None
-
-
-def is_unicode(text: str) -> bool:
-    """Whether it has no half of a surrogate pair, which JSON can say and UTF-8 cannot."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
