@@ -31,7 +31,7 @@ def said(monkeypatch):
     lines = []
 
     @contextmanager
-    def recorder(*_):
+    def recorder(*_, at_once):
         yield SimpleNamespace(progress=SimpleNamespace(done=0, say=lines.append, advance_to=lambda *_: None))
 
     monkeypatch.setattr(encode, "Recorder", recorder)

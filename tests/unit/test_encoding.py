@@ -155,7 +155,8 @@ def test_no_two_shards_draw_the_same_noise():
 
 def test_moments_that_are_not_finite_name_their_sample_and_nothing_is_committed(store):
     target = Artifact(store, "not-finite")
-    encoder = ShardEncoder(Artifact(store, "images"), Artifact(store, "autoencoder"), target, SIZE, 4, 0, "cpu")
+    images = Shards(Artifact(store, "images"), (NAME,))
+    encoder = ShardEncoder(images, Artifact(store, "autoencoder"), target, SIZE, 4, 0, "cpu")
     with torch.no_grad():
         next(encoder._autoencoder.encoder.parameters()).fill_(float("nan"))
     with pytest.raises(DataError, match=rf"^{NAME} image-0, {NAME} image-1, .*: expected finite moments, got nan"):

@@ -60,4 +60,4 @@ def test_a_damaged_artifact_is_a_line_and_hides_no_other(tmp_path):
     stages["encode"].artifact.write(MANIFEST, b'{"format": 99}')
     stages["sample"].artifact.write(RESOLVED, b"job: {stages: 3}\nstage: x\n")
     lines = list(list_artifacts(open_store(str(tmp_path))))
-    assert [line.split("  ")[1].split()[0] for line in lines] == ["unreadable:", "committed", "in"]
+    assert [line.split("  ")[1].split()[0] for line in lines] == ["cannot", "committed", "cannot"]

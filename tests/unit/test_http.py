@@ -132,6 +132,13 @@ def test_a_model_may_be_named_by_its_uri_and_a_request_lie_in_the_store(idle):
             "rows.1.width: expected a whole number above 0, up to 4,096, got 1",
         ),
         ({"rows": [{"class": [1]}]}, "rows.0.class: expected a class's number or name, got '[1]'"),
+        ({"rows": [{"class": True}]}, "rows.0.class: expected a class's number or name, got 'True'"),
+        ({"rows": [{"class": 1, "count": True}]}, "rows.0: count: expected no truth value, got True"),
+        ({"rows": [{"class": 1, "count": 2.5}]}, "rows.0.count: input should be a valid integer"),
+        ({"rows": [{"class": 1, "seed": 10**29}]}, "rows.0: seed: expected at most 64 bits, got a number of 97"),
+        ({"rows": [{"class": 10**29}]}, "rows.0: class: expected at most 64 bits, got a number of 97"),
+        ({"num_samples": 5, "seed": 2**64 - 1, "priority": True}, "priority: expected no truth value, got True"),
+        ({"num_samples": 5, "sampler": {"guidance_scale": 1e300}}, "sampler.guidance_scale: expected a number from 0"),
         ({"rows": [{"clas": 1}]}, "rows.0.clas: no such field; did you mean 'class'?"),
         ({"rows": []}, "rows: list should have at least 1 item"),
         ({"rows": [{"prompt": "x" * 5000}]}, "rows.0.prompt: expected at most 4,096 characters, got 5,000"),
@@ -155,6 +162,21 @@ def test_a_bad_submission_is_one_line_and_nothing_is_started(idle, change, line)
     assert told.startswith(line)
     assert idle.painter.started == []
     assert idle.client.get("/v1/jobs").json() == {"jobs": [], "total": 0}
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "line"),
+    [
+        ("class", "\ud800", "rows.0: class: expected text in UTF-8, got '\\ud800'"),
+        ("prompt", "a\udfff", "rows.0: prompt: expected text in UTF-8, got 'a\\udfff'"),
+        ("guidance_scale", float("nan"), "rows.0.guidance_scale: expected a number from 0"),
+        ("guidance_scale", float("inf"), "rows.0.guidance_scale: expected a number from 0"),
+    ],
+)
+def test_what_only_json_can_say_is_one_line_too(idle, field, value, line):
+    body = json.dumps(idle.body(rows=[{"class": 1, field: value}]))
+    answer = idle.client.post("/v1/jobs", content=body.encode(), headers={"content-type": "application/json"})
+    assert refusal(answer, 422).startswith(line)
 
 
 def test_a_model_that_is_no_model_is_named_with_what_was_found(idle):

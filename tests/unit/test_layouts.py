@@ -266,10 +266,10 @@ def test_a_listed_key_is_read_as_it_is_whatever_it_looks_like(tmp_path, moto_s3)
 def test_any_exception_of_a_file_is_its_rejection(tmp_path, tmp_path_factory, monkeypatch):
     write(tmp_path, "a.png", "b.png")
 
-    def failing(row, declared):
+    def failing(row, declared, images):
         if row.key == "a":
             raise OverflowError(f"too\nlarge {object()} \ud800")
-        return plain(row, declared)
+        return plain(row, declared, images)
 
     from rayograph.ingest import packing
 

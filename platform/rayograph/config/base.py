@@ -41,15 +41,26 @@ class Declaration(BaseModel):
 
     @model_validator(mode="before")
     @classmethod
-    def _numbers_are_numbers(cls, given: Any) -> Any:
-        """True is no 1, and thirty digits are no number of anything here."""
+    def _values_are_what_they_seem(cls, given: Any) -> Any:
+        """True is no 1, thirty digits are no number of anything here, and half a letter is no text."""
         for name, value in given.items() if isinstance(given, dict) else ():
             for part in _parts(value):
                 if isinstance(part, bool) and name in cls.model_fields and not _takes_truth(cls, name):
                     raise ValueError(f"{name}: expected no truth value, got {part}")
+                if isinstance(part, str) and not is_unicode(part):
+                    raise ValueError(f"{name}: expected text in UTF-8, got {part[:80]!r}")
                 if type(part) is int and not -(2**63) <= part < 2**64:
                     raise ValueError(f"{name}: expected at most 64 bits, got a number of {part.bit_length()}")
         return given
+
+
+def is_unicode(text: str) -> bool:
+    """Whether it has no half of a surrogate pair, which JSON can say and UTF-8 cannot."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _parts(value: Any) -> Iterable[Any]:

@@ -6,10 +6,12 @@ wherever the two versions differ, so that either reads the same.
 """
 
 import re
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import yaml
 
+_TAG = "tag:yaml.org,2002:"
 _CORE = {
     "null": (re.compile(r"~|null|Null|NULL|"), ["~", "n", "N", ""]),
     "bool": (re.compile(r"true|True|TRUE|false|False|FALSE"), list("tTfF")),
@@ -21,15 +23,19 @@ _CORE = {
 }
 
 
+def _resolvers(known: Mapping[str, list[Any]]) -> dict[str, list[Any]]:
+    """PyYAML's table by first letters of what a plain scalar is: what is `known` first, then the core schema."""
+    table = {first: list(pairs) for first, pairs in known.items()}
+    for name, (pattern, firsts) in _CORE.items():
+        for first in firsts:
+            table.setdefault(first, []).append((_TAG + name, re.compile(rf"(?:{pattern.pattern})$")))
+    return table
+
+
 class CoreLoader(yaml.SafeLoader):
     """PyYAML's safe loader with the core schema and its tags in the place of 1.1's; a key twice is refused."""
 
-    yaml_constructors: ClassVar[dict[Any, Any]] = {
-        tag: construct
-        for tag, construct in yaml.SafeLoader.yaml_constructors.items()
-        if tag is None or tag.rpartition(":")[2] in ("null", "str", "seq", "map")
-    }
-    yaml_implicit_resolvers: ClassVar[dict[str, list[Any]]] = {}  # type: ignore[misc]
+    yaml_implicit_resolvers: ClassVar[dict[str, list[Any]]] = _resolvers({})  # type: ignore[misc]
 
     def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
         """As the safe loader, but for YAML 1.1's merge keys, which are keys as any other."""
@@ -69,18 +75,22 @@ class CoreLoader(yaml.SafeLoader):
             raise yaml.constructor.ConstructorError(None, None, "expected true or false", node.start_mark)
         return node.value.lower() == "true"
 
+    yaml_constructors: ClassVar[dict[Any, Any]] = {
+        None: yaml.SafeLoader.yaml_constructors[None],
+        _TAG + "null": yaml.SafeLoader.construct_yaml_null,
+        _TAG + "bool": construct_core_bool,
+        _TAG + "int": construct_core_int,
+        _TAG + "float": construct_core_float,
+        _TAG + "str": yaml.SafeLoader.construct_yaml_str,
+        _TAG + "seq": yaml.SafeLoader.construct_yaml_seq,
+        _TAG + "map": yaml.SafeLoader.construct_yaml_map,
+    }
+
 
 class _Dumper(yaml.SafeDumper):
     """Writes plainly only what is the same in both versions."""
 
-
-for _name, (_pattern, _first) in _CORE.items():
-    _whole = re.compile(rf"^(?:{_pattern.pattern})$")
-    CoreLoader.add_implicit_resolver(f"tag:yaml.org,2002:{_name}", _whole, _first)
-    _Dumper.add_implicit_resolver(f"tag:yaml.org,2002:{_name}", _whole, _first)
-CoreLoader.add_constructor("tag:yaml.org,2002:int", CoreLoader.construct_core_int)
-CoreLoader.add_constructor("tag:yaml.org,2002:float", CoreLoader.construct_core_float)
-CoreLoader.add_constructor("tag:yaml.org,2002:bool", CoreLoader.construct_core_bool)
+    yaml_implicit_resolvers = _resolvers(yaml.SafeDumper.yaml_implicit_resolvers)
 
 
 def load(text: str) -> Any:

@@ -10,14 +10,10 @@ All else is no class: true and false, nothing, 2.5, nan, a name that the model d
 """
 
 import math
-import re
 from collections.abc import Sequence
 from decimal import Decimal
 
-_WHOLE = re.compile(r"[+-]?[0-9]{1,40}(\.0*)?")
-_SCIENTIFIC = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)[eE][+-]?[0-9]{1,3}")
-EXACT = 2.0**53
-"""Beyond, a float stands for several whole numbers."""
+from rayograph.sampling.values import whole_number
 
 
 def class_text(given: object) -> str | None:
@@ -42,13 +38,3 @@ def class_number(given: object, names: Sequence[str]) -> int | None:
         if name in names:
             return names.index(name)
     return number
-
-
-def whole_number(text: str) -> int | None:
-    """The whole number that a text is, in digits or as a float prints itself; None where it is none."""
-    if _WHOLE.fullmatch(text):
-        return int(text.partition(".")[0])
-    if _SCIENTIFIC.fullmatch(text):
-        value = float(text)
-        return int(value) if value.is_integer() and abs(value) <= EXACT else None
-    return None

@@ -16,10 +16,12 @@ import pyarrow as pa
 import pyarrow.parquet
 
 from rayograph.config import Request
+from rayograph.config.base import is_unicode
 from rayograph.errors import DataError
 from rayograph.runs.artifact import Artifact
 from rayograph.runs.digests import sha256
-from rayograph.sampling.classes import EXACT, class_text, whole_number
+from rayograph.sampling.classes import class_text
+from rayograph.sampling.values import is_exact, real_number, whole_number
 from rayograph.shards.committed import Shards
 from rayograph.storage import Access, ObjectStore, open_store
 from rayograph.storage.range_file import RangeFile
@@ -158,20 +160,12 @@ def _typed(name: str, values: Iterable[str], where: str, first: int) -> pa.Array
     real = pa.types.is_floating(kind)
     numbers: list[float | None] = []
     for at, value in enumerate(texts, first):
-        number = None if value is None else _real(value) if real else whole_number(value.strip())
+        number = None if value is None else real_number(value) if real else whole_number(value.strip())
         if value is not None and number is None:
             what = "a number" if real else "a whole number"
             raise DataError(f"{where} row {at}: {name}: expected {what}, got {shown(value)}")
         numbers.append(number)
     return _array(name, numbers, where, first)
-
-
-def _real(text: str) -> float | None:
-    """Python's own floats, but for what only Python calls one: 1_000, digits of other scripts."""
-    try:
-        return float(text) if text.isascii() and "_" not in text else None
-    except ValueError:
-        return None
 
 
 def _json_lines(store: ObjectStore, key: str) -> Iterator[pa.Table]:
@@ -208,7 +202,7 @@ def _table(rows: list[dict[str, Any]], where: str, first: int, seen: dict[str, N
     """Columns that were `seen` in earlier parts and are not in this one are empty here."""
     for at, row in enumerate(rows, first):
         for name in row.keys() - seen.keys():
-            if not _is_unicode(name):
+            if not is_unicode(name):
                 raise DataError(f"{where} row {at}: column {name!r}: expected a name in UTF-8")
         seen |= dict.fromkeys(row)
     columns = {}
@@ -217,7 +211,7 @@ def _table(rows: list[dict[str, Any]], where: str, first: int, seen: dict[str, N
         if name == "class":  # numbers and names may stand in one column
             values = [_class(value, f"{where} row {at}") for at, value in enumerate(values, first)]
         elif name in KNOWN and pa.types.is_integer(KNOWN[name]):
-            values = [int(value) if type(value) is float and _is_exact(value) else value for value in values]
+            values = [int(value) if type(value) is float and is_exact(value) else value for value in values]
         columns[name] = _array(name, values, where, first)
     return pa.table(columns) if columns else pa.Table.from_pylist([{"count": None}] * len(rows))
 
@@ -227,19 +221,6 @@ def _class(value: Any, where: str) -> str | None:
     if value is not None and text is None:
         raise DataError(f"{where}: class: expected a class's number or name, got {shown(value)}")
     return text
-
-
-def _is_exact(value: float) -> bool:
-    return value.is_integer() and abs(value) <= EXACT
-
-
-def _is_unicode(text: str) -> bool:
-    """Whether it has no half of a surrogate pair, which JSON can say and UTF-8 cannot."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def _array(name: str, values: list[Any], where: str, first: int) -> pa.Array:
@@ -254,7 +235,7 @@ def _array(name: str, values: list[Any], where: str, first: int) -> pa.Array:
     expected = kinds if type(values[at]).__name__ != kinds else f"{kinds} of at most 64 bits"
     if seeds:
         expected = SEEDS
-    elif isinstance(values[at], str) and not _is_unicode(values[at]):
+    elif isinstance(values[at], str) and not is_unicode(values[at]):
         expected = "text in UTF-8"
     raise DataError(f"{where} row {first + at}: {name}: expected {expected}, got {shown(values[at])}")
 
