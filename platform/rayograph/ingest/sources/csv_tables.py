@@ -5,6 +5,7 @@ import csv
 import io
 import re
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pyarrow as pa
 
@@ -36,7 +37,7 @@ def read_csv(store: ObjectStore, key: str) -> tuple[pa.Table, Faults]:
     with io.BufferedReader(RangeFile(store, key), _BUFFER_BYTES) as file:
         encoding = next((name for mark, name in _MARKS if file.peek(4).startswith(mark)), "utf-8")
         escape = "strict" if encoding == "utf-16" else "surrogateescape"
-        with io.TextIOWrapper(file, encoding, escape, newline="") as lines:
+        with _long_cells(), io.TextIOWrapper(file, encoding, escape, newline="") as lines:
             try:
                 records = _records(lines, where)
                 header = [name.strip() or f"column {number}" for number, name in enumerate(next(records, []))]
@@ -53,9 +54,18 @@ def read_csv(store: ObjectStore, key: str) -> tuple[pa.Table, Faults]:
     return pa.table(columns, header), faults
 
 
+@contextmanager
+def _long_cells() -> Iterator[None]:
+    """Other readers of the process keep their own limit."""
+    before = csv.field_size_limit(CELL_CHARACTERS)
+    try:
+        yield
+    finally:
+        csv.field_size_limit(before)
+
+
 def _records(lines: io.TextIOWrapper, where: str) -> Iterator[list[str]]:
     """The header and the rows, without empty lines."""
-    csv.field_size_limit(CELL_CHARACTERS)
     before, start = 0, lines.readline()
     while (said := _SEPARATOR.fullmatch(start)) or (start and not start.strip()):
         before, start = before + 1, lines.readline()
