@@ -15,10 +15,12 @@ from rayograph.config import Pack
 from rayograph.config.stages import background_colour
 from rayograph.errors import DataError
 from rayograph.ingest.sources.base import Boxes, Row
+from rayograph.shards import png
 from rayograph.shards.frames import Frame, middle_square, shorter_side, whole
 from rayograph.shards.images import Reading, render, to_jpeg, to_png
 from rayograph.shards.pictures import FORMATS, check_size
 from rayograph.shards.sample import Sample
+from rayograph.shards.signatures import described
 
 MASK = "mask.png"
 
@@ -110,13 +112,14 @@ def _boxes(boxes: Boxes, frame: Frame) -> dict[str, Any]:
 def _mask(data: bytes, framing: Framing, where: str) -> bytes:
     """The frame of a mask, each pixel the class of the nearest one: classes have no between."""
     try:
-        image = Image.open(io.BytesIO(data), formats=FORMATS)
+        plain = png.read_chunks(data, where).image if data.startswith(png.SIGNATURE) else data
+        image = Image.open(io.BytesIO(plain), formats=FORMATS)
         check_size(*image.size, where)
         image.load()
     except DataError:
         raise
     except Exception as error:  # whatever a foreign file does to a reader, the answer is one line
-        raise DataError(f"{where}: expected a mask, got {len(data)} bytes that do not decode: {error}") from error
+        raise DataError(f"{where}: expected a mask, got {described(data)}") from error
     if image.size != framing.source or image.mode not in ("1", "L", "P", "I;16"):
         raise DataError(
             f"{where}: expected a mask of {framing.source[0]}×{framing.source[1]} class indices, got "
