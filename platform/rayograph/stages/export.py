@@ -54,13 +54,13 @@ def export(uri: str, target: str, endpoint_url: str | None, wanted: Wanted) -> I
     place = Artifact(open_store(target, endpoint_url), "")
     if place.store.uri == open_store(stage.artifact.uri, endpoint_url).uri:
         raise ConfigError(f"--to: expected another folder than the training's own, got {target}")
-    place.store.check_access()
     network = AUTOENCODER_ENGINE if isinstance(recipe, TrainAutoencoder) else DENOISER_ENGINE
     if wanted.length is None:
         images_seen, weights = _kept(stage.artifact, recipe, network, wanted)
         shares = {f"{images_seen} {_key(recipe, wanted.average)}": 1.0}
     else:
         images_seen, weights, shares = _solved(stage.artifact, recipe, network, wanted.length, wanted.images_seen)
+    place.store.check_access()  # not before: what cannot be exported leaves nothing there
     for folder, model in _models(stage, recipe, weights):
         save_model(place, folder.removeprefix(MODEL), model)
     if isinstance(recipe, TrainDiffusion):
