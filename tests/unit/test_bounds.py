@@ -73,10 +73,10 @@ def refusal(declared, **fields):
 @pytest.mark.parametrize(
     ("declared", "fields", "line"),
     [
-        (Sampler, {"guidance_scale": 1e300}, "guidance_scale: expected a number from 0 to 1,000.0, got 1e+300"),
+        (Sampler, {"guidance_scale": 1e300}, "guidance_scale: expected a number from 0 to 1,000, got 1e+300"),
         (Sampler, {"guidance_scale": math.nan}, "guidance_scale: expected a number from 0"),
         (NoiseSchedule, {"beta_start": 0.02, "beta_end": 0.01}, "beta_start: expected at most beta_end 0.01, got 0.02"),
-        (NoiseSchedule, {"beta_end": 0.5}, "beta_end: expected betas that leave 1e-12 of the latents' variance"),
+        (NoiseSchedule, {"beta_end": 0.5}, "beta_end: expected betas that leave 1e-30 of the latents' variance"),
         (NoiseSchedule, {"beta_start": 0}, "beta_start: expected a number from 1e-07 to below 1"),
         (NoiseSchedule, {"num_train_timesteps": 10**9}, "num_train_timesteps: expected a whole number above 0, up to"),
         (FlowSchedule, {"shift": 0.0}, "shift: expected a number from 0.01 to 100"),
@@ -150,3 +150,13 @@ def test_a_cosine_ends_at_its_minimum_which_is_none_of_a_constant_and_none_above
     assert "learning_rate_minimum: expected at most learning_rate 0.0001, got 0.1" in refusal(
         TrainDiffusion, learning_rate_minimum=0.1, learning_rate_schedule="cosine", **said
     )
+
+
+@pytest.mark.parametrize("value", [math.inf, 1.0, -0.1])
+def test_bounds_that_all_parts_of_a_field_share_are_told_once(value):
+    recipe = {"network": Denoiser(), "total_images": 8, "global_batch_size": 8, "betas": (0.9, value)}
+    assert refusal(TrainDiffusion, **recipe) == f"betas.1: expected a number from 0 to below 1, got {value}"
+
+
+def test_betas_of_any_order_that_float32_can_hold_are_a_schedule():
+    assert NoiseSchedule(beta_start=0.03, beta_end=0.04).beta_end == 0.04

@@ -179,6 +179,19 @@ def test_what_only_json_can_say_is_one_line_too(idle, field, value, line):
     assert refusal(answer, 422).startswith(line)
 
 
+@pytest.mark.parametrize(
+    ("body", "line"),
+    [
+        ('{"num_samples": 1, "seed": 1, "seed": 2}', "body: field 'seed': expected once, found 2 times"),
+        ('{"rows": [{"class": 1, "count": 1, "count": 9}]}', "body: field 'count': expected once, found 2 times"),
+    ],
+)
+def test_a_key_that_stands_twice_is_refused_not_taken_by_its_last_value(idle, body, line):
+    posted = idle.client.post("/v1/jobs", content=body, headers={"content-type": "application/json"})
+    assert refusal(posted, 422) == line
+    assert idle.painter.started == []
+
+
 def test_a_model_that_is_no_model_is_named_with_what_was_found(idle):
     packed = idle.store.uri_of(idle.store.folders("digits/pack")[0].join(["digits/pack/", ""]))
     assert "expected a committed artifact of kind train_diffusion" in refusal(idle.submit(model=packed), 422)

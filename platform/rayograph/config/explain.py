@@ -71,7 +71,8 @@ def _finding(details: Any, model: type[BaseModel] | None, where: str) -> str:
             kinds = ", ".join(repr(member.model_fields["kind"].default) for member in declarations_in(field.annotation))
             return f"{path}.kind: expected one of {kinds}, got none"
         case "finite_number" | "greater_than" | "greater_than_equal" | "less_than" | "less_than_equal":
-            expected = _range(field) or details["msg"].replace("Input should be", "expected a number")
+            expected = _range(field) or details["msg"].replace("Input should be", "expected a number,")
+            expected = expected.replace("a number, a finite number", "a finite number")
             return f"{path}: {expected}, got {shown(details['input'])}"
         case _:
             message = details["msg"][:1].lower() + details["msg"][1:]
@@ -87,17 +88,24 @@ def shown(value: Any) -> str:
 def _range(field: Any) -> str | None:
     """What a field's bounds let through, in words; None where it has none, or several of them."""
     found = [] if field is None else [limits for limits in _limits(field.annotation, field.metadata) if limits[1]]
-    if len(found) != 1:
+    if not found or any(limits != found[0] for limits in found):
         return None
-    ((kind, limits),) = found
+    kind, limits = found[0]
     what = "a whole number" if kind is int else "a number"
-    low, high = limits.get("ge", limits.get("gt")), limits.get("le", limits.get("lt"))
-    if low is None:
-        return f"expected {what} {'up to' if 'le' in limits else 'below'} {high:,}"
-    if high is None:
-        return f"expected {what} {'from' if 'ge' in limits else 'above'} {low:,}{' on' if 'ge' in limits else ''}"
-    below = f"to {high:,}" if "le" in limits else f"to below {high:,}"
-    return f"expected {what} from {low:,} {below}" if "ge" in limits else f"expected {what} above {low:,}, up {below}"
+    low, high = (_written(limits.get(name, limits.get(beyond))) for name, beyond in (("ge", "gt"), ("le", "lt")))
+    if not low:
+        return f"expected {what} {'up to' if 'le' in limits else 'below'} {high}"
+    if not high:
+        return f"expected {what} {'from' if 'ge' in limits else 'above'} {low}{' on' if 'ge' in limits else ''}"
+    below = f"to {high}" if "le" in limits else f"to below {high}"
+    return f"expected {what} from {low} {below}" if "ge" in limits else f"expected {what} above {low}, up {below}"
+
+
+def _written(limit: float | None) -> str:
+    """A bound as people write it; nothing for none."""
+    if limit is None:
+        return ""
+    return f"{int(limit):,}" if limit == int(limit) and (isinstance(limit, int) or abs(limit) < 1e9) else f"{limit:g}"
 
 
 def _limits(annotation: Any, metadata: Iterable[Any]) -> list[tuple[Any, dict[str, Any]]]:

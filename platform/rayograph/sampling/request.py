@@ -21,7 +21,7 @@ from rayograph.errors import DataError
 from rayograph.runs.artifact import Artifact
 from rayograph.runs.digests import sha256
 from rayograph.sampling.classes import class_text
-from rayograph.sampling.values import is_exact, real_number, whole_number
+from rayograph.sampling.values import is_exact, once, real_number, whole_number
 from rayograph.shards.committed import Shards
 from rayograph.storage import Access, ObjectStore, open_store
 from rayograph.storage.range_file import RangeFile
@@ -180,21 +180,11 @@ def _json_lines(store: ObjectStore, key: str) -> Iterator[pa.Table]:
 
 def _object(line: bytes, where: str) -> dict[str, Any]:
     try:
-        row = json.loads(line, object_pairs_hook=partial(_once, where=where))
+        row = json.loads(line, object_pairs_hook=partial(once, where=where))
     except (ValueError, RecursionError) as error:
         raise DataError(f"{where}: expected a JSON object: {error}") from error
     if not isinstance(row, dict):
         raise DataError(f"{where}: expected a JSON object, got {type(row).__name__}")
-    return row
-
-
-def _once(pairs: list[tuple[str, Any]], where: str) -> dict[str, Any]:
-    """Raises DataError for a column that a row has twice, of which JSON's readers take the last."""
-    row = dict(pairs)
-    if len(row) < len(pairs):
-        names = [name for name, _ in pairs]
-        twice = next(name for name in names if names.count(name) > 1)
-        raise DataError(f"{where}: column {twice!r}: expected once, found {names.count(twice)} times")
     return row
 
 

@@ -1,6 +1,9 @@
 """What text and numbers of a request's rows mean, whatever file they come from."""
 
 import re
+from typing import Any
+
+from rayograph.errors import DataError
 
 _WHOLE = re.compile(r"[+-]?[0-9]{1,40}(\.0*)?")
 _SCIENTIFIC = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)[eE][+-]?[0-9]{1,3}")
@@ -29,3 +32,13 @@ def real_number(text: str) -> float | None:
         return float(text) if text.isascii() and "_" not in text else None
     except ValueError:
         return None
+
+
+def once(pairs: list[tuple[str, Any]], where: str, what: str = "column") -> dict[str, Any]:
+    """Return a JSON object's pairs. Raises DataError for a key that stands twice, of which readers take the last."""
+    row = dict(pairs)
+    if len(row) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise DataError(f"{where}: {what} {twice!r}: expected once, found {names.count(twice)} times")
+    return row

@@ -17,6 +17,7 @@ from rayograph.errors import MissingObjectError, RayographError, ResourceError, 
 from rayograph.runs.artifact import Artifact
 from rayograph.sampling.classes import class_number
 from rayograph.sampling.state import Wanted, ask
+from rayograph.serving.bodies import BodyRoute
 from rayograph.serving.catalogue import Catalogue
 from rayograph.serving.comparison import Again, compare
 from rayograph.serving.desk import Ancestor, Answer, Desk, Model
@@ -88,6 +89,7 @@ def build_app(
         redoc_url=None,
         responses={"4XX": {"model": Failure}},
     )
+    app.router.route_class = BodyRoute
     app.add_middleware(Gate, token_sha256=token_sha256, limits=limits, clock=clock)
     _add_refusals(app)
     add_page(app)

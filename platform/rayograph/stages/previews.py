@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from rayograph.ingest.reading import PlannedReader
+from rayograph.models.finite import NonFiniteError
 from rayograph.models.scaling import LatentScale
 from rayograph.runs.artifact import Artifact
 from rayograph.stages.assignment import Assignment
@@ -28,7 +29,11 @@ class Preview:
             self.mailbox.put.remote({"doing": "draws a preview"})
         models = dict(learner.exports())
         if self.rank == 0:
-            png = self.assignment.picture(self.assignment.reader, models)
+            try:
+                png = self.assignment.picture(self.assignment.reader, models)
+            except NonFiniteError as error:  # the training's own figures say whether it has diverged
+                self.mailbox.put.remote({"note": f"no preview at {clock.images_seen:,} images: {error}"})
+                return
             name = f"{PREVIEWS}{clock.images_seen:012d}.png"
             self.assignment.artifact.write(name, png)
             self.mailbox.put.remote({"preview": name, "images_seen": clock.images_seen})

@@ -15,7 +15,7 @@ from rayograph.models.autoencoder import posterior_sample
 from rayograph.models.denoiser import build_denoiser, denoise
 from rayograph.models.folder import DENOISER, SCHEDULE
 from rayograph.models.scaling import LatentScale
-from rayograph.models.schedule import build_schedule, levels, timesteps_at
+from rayograph.models.schedule import build_schedule, noise_levels, prediction_type, timesteps_at
 from rayograph.runs.draws import Stream, integers, normal, uniform
 from rayograph.shapes import Classes, Latents, Noise, Positions, Timesteps
 from rayograph.shards.batch import Batch
@@ -70,7 +70,8 @@ class DiffusionLearner:
         self._micro_batch_size = settings.micro_batch_size
         denoiser = build_denoiser(recipe.network, len(latent_scale.mean), latent_size)
         prepared(denoiser, scale, [denoiser])
-        denoising = DenoisingPass(denoiser, ForwardProcess(*levels(self._schedule)), recipe.loss)
+        process = ForwardProcess(*noise_levels(self._schedule), prediction_type(self._schedule))
+        denoising = DenoisingPass(denoiser, process, recipe.loss)
         self._engine = Engine(denoising.to(device()), settings)
 
     def engines(self) -> dict[str, Engine[Any]]:

@@ -1,0 +1,40 @@
+"""Previews: a picture that cannot be made is a note, never a black image, and never the end of a training."""
+
+from types import SimpleNamespace
+from unittest.mock import create_autospec
+
+import pytest
+import torch
+
+from rayograph.models.finite import require_finite
+from rayograph.runs.artifact import Artifact
+from rayograph.stages.assignment import Assignment
+from rayograph.stages.previews import Preview
+from rayograph.storage import open_store
+
+CLOCK = SimpleNamespace(images_seen=64)
+
+
+class Learner:
+    """Nothing to export."""
+
+    def exports(self):
+        return iter(())
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_a_preview_that_is_not_finite_is_told_and_left_out(tmp_path, value):
+    said = []
+    mailbox = SimpleNamespace(put=SimpleNamespace(remote=said.append))
+
+    def picture(reader, models):
+        require_finite("latents and pixels", ["sample 0", "sample 1"], torch.tensor([[0.0], [value]]))
+        return b"png"
+
+    artifact = Artifact(open_store(str(tmp_path)), "job/stage/key")
+    assignment = create_autospec(Assignment, instance=True, picture=picture, reader=None, artifact=artifact)
+    Preview(assignment, 0, mailbox)(Learner(), CLOCK, {})
+    (note,) = (message["note"] for message in said if "note" in message)
+    assert note.startswith("no preview at 64 images: sample 1: expected finite latents and pixels")
+    assert not any("preview" in message for message in said)
+    assert artifact.names("previews/") == []
