@@ -299,7 +299,7 @@ def test_a_leading_dot_slash_is_nothing(store):
     assert index.keys == ["0", "a/1"]
     assert index.facts["rejected"] == []
     both = scan(store, tar_of([("0.jpg", b"x"), ("./0.jpg", b"y")]))
-    assert rejected(both) == ("0", f"{store.uri}/a.tar: member ./0.jpg: expected one .jpg in a sample, got two")
+    assert rejected(both) == ("0", "member ./0.jpg: expected one .jpg in a sample, got two")
 
 
 def test_members_of_no_sample_are_counted_by_why(store):
@@ -352,7 +352,8 @@ def test_a_bad_sample_is_left_out_and_named(store, members, key, reason):
     assert contents(index, data) == {"before": {"jpg": b"b"}, "good": {"jpg": b"g"}, "last": {"jpg": b"l"}}
     found, why = rejected(index)
     assert found == key
-    assert why.startswith(f"{store.uri}/a.tar: {reason}")
+    assert why.startswith(reason)
+    assert store.uri.encode() not in index.to_bytes()  # a copy elsewhere has the same index
     assert ShardIndex.from_bytes(index.to_bytes(), "here").facts == index.facts
 
 
@@ -367,7 +368,7 @@ def test_pax_can_say_what_headers_cannot_and_is_not_believed(store, target):
     index = scan(store, data)
     assert index.keys == ["y"]
     key, reason = rejected(index)
-    assert (key, reason.partition("a.tar: ")[2]) == {
+    assert (key, reason) == {
         "path": ("x\\0y", "member x\\0y.jpg: expected a relative name without '..', a drive or NUL, got this one"),
         "GNU.sparse.major": ("x", "member x.jpg: expected a file, got a sparse file"),
     }[target]

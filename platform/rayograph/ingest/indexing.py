@@ -52,11 +52,12 @@ class Folder:
 def index_shard(folder: Folder, again: bool, shard: Shard) -> bytes:
     """Makes one shard's sidecar, or finds it made; what the manifest needs of it, as JSON."""
     index, data = _sidecar(folder, shard, again)
+    uri = folder.tars.store.uri_of(folder.tars.key(shard.name))
     tar = FileRecord(path=shard.name, bytes=index.size, sha256=index.sha256)
     told = {
         "files": [tar.model_dump(), folder.artifact.record(index_name(shard.name), data).model_dump()],
         "samples": len(index),
-        REJECTED: index.facts.get(REJECTED, []),
+        REJECTED: [bad | {"reason": f"{uri}: {bad['reason']}"} for bad in index.facts.get(REJECTED, [])],
         PASSED_OVER: index.facts.get(PASSED_OVER, {}),
         CLASSES: as_fact(_classes_of(folder.tars, shard.name, index) or Classes(len(index), None, [])),
     }

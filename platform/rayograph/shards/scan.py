@@ -49,6 +49,7 @@ def scan_shard(store: ObjectStore, key: str, images: Collection[str] = ()) -> Sh
 
     Where extensions of `images` are given, a sample is left out that has no member of one of them, or whose class is
     none, and the facts hold `CLASSES`; `REJECTED`, a list of {"key", "reason"}, and `PASSED_OVER` they hold always.
+    Reasons leave out where the tar lies: a copy of it has the same index.
     Raises DataError naming the tar, and the member or byte, for what is no tar, compressed, damaged or cut off.
     """
     with Forward(store, key) as source:
@@ -161,7 +162,7 @@ class _Found:
         for key, data in self.classes.items():
             wrong = f"expected a class of at most {SMALL_BYTES} bytes" if data is None else fault_of(data)
             if wrong:
-                self.rejected.setdefault(key, f"{self.uri}: sample {printable(key)}: {wrong}")
+                self.rejected.setdefault(key, f"sample {printable(key)}: {wrong}")
         there = {row for extension in images if extension in self.columns for row in self.columns[extension].rows}
         lacking = {row: key for key, row in self.rows.items() if row not in there and key not in self.rejected}
         got: dict[int, list[str]] = {row: [] for row in lacking}
@@ -172,7 +173,7 @@ class _Found:
         for row, key in lacking.items():
             torn = any("." in extension and extension.rpartition(".")[2] in images for extension in got[row])
             self.rejected[key] = (
-                f"{self.uri}: sample {printable(key)}: expected an image ({', '.join(sorted(images))}), got "
+                f"sample {printable(key)}: expected an image ({', '.join(sorted(images))}), got "
                 f"{', '.join(f'.{printable(extension)}' for extension in got[row][:8])}"
                 f"{TORN if torn else ''}"
             )
@@ -198,7 +199,7 @@ class _Found:
 
     def _reject(self, key: str, member: Member, expected: str, got: str) -> None:
         """The first reason stands."""
-        self.rejected.setdefault(key, f"{self.uri}: member {printable(member.name)}: {expected}, got {got}")
+        self.rejected.setdefault(key, f"member {printable(member.name)}: {expected}, got {got}")
 
 
 def _is_hidden(name: str) -> bool:
