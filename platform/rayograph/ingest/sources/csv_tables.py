@@ -20,7 +20,7 @@ CELL_CHARACTERS = 16 << 20
 """No cell of a table may be longer."""
 
 _BUFFER_BYTES = 4 << 20
-_CHUNK_ROWS = 65_536
+_CHUNK_ROWS = 8192
 _MARKS = ((codecs.BOM_UTF8, "utf-8-sig"), (codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16"))
 _BETWEEN = ",;\t|"  # the first that divides the header
 _SEPARATOR = re.compile(r"sep=(.)\s*", re.IGNORECASE)  # as Excel says it in a line of its own

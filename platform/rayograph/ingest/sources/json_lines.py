@@ -14,7 +14,7 @@ import pyarrow as pa
 from rayograph.errors import DataError
 from rayograph.ingest.sources.labels import Labels, labels_of_texts
 from rayograph.ingest.sources.tables import Cells
-from rayograph.ingest.sources.texts import Faults
+from rayograph.ingest.sources.texts import Faults, bytes_array, text_array
 from rayograph.storage import ObjectStore
 from rayograph.storage.range_file import RangeFile
 
@@ -22,7 +22,7 @@ LINE_BYTES = 16 << 20
 """No line may be longer."""
 
 _BUFFER_BYTES = 4 << 20
-_CHUNK_ROWS = 65_536
+_CHUNK_ROWS = 8192
 
 
 class JsonLines:
@@ -35,38 +35,41 @@ class JsonLines:
         self._values: dict[str, dict[Any, int]] = {name: {} for name in labels}
         names: dict[str, None] = {}
         lines: list[pa.Array] = []
-        texts: dict[str, list[pa.Array]] = {name: [] for name in wanted}
+        texts: dict[str, list[pa.Array]] = {}
         for start, chunk in _chunks(store, key):
-            columns: dict[str, list[str | None]] = {name: [None] * len(chunk) for name in wanted}
+            columns: dict[str, list[str | None]] = {}
             for at, line in enumerate(chunk):
                 try:
                     fields = parse_line(line)
                     names.update(dict.fromkeys(fields))
                     for name, value in fields.items():
-                        if name in columns and isinstance(value, str | int) and not isinstance(value, bool):
+                        if name in wanted and isinstance(value, str | int) and not isinstance(value, bool):
                             str(value).encode()  # or UnicodeEncodeError
-                            columns[name][at] = str(value)
+                            columns.setdefault(name, [None] * len(chunk))[at] = str(value)
                         if name in self._values and isinstance(value, str | int | float):
                             self._values[name].setdefault(value, start + at)
                 except (ValueError, RecursionError) as error:
                     if start + at == 0 and line.lstrip()[:1] == b"[":
                         raise DataError(f"{self.where}: expected an object a line, got a list") from error
                     self.faults.add(start + at, f"expected a line of JSON: {' '.join(str(error).split())[:200]}")
-            lines.append(pa.array(chunk, pa.large_binary()))
-            for name, column in columns.items():
-                texts[name].append(pa.array(column, pa.large_string()))
+            for name in columns.keys() | texts.keys():
+                before = texts.setdefault(name, [pa.nulls(len(part), pa.large_string()) for part in lines])
+                column = columns.get(name)
+                before.append(pa.nulls(len(chunk), pa.large_string()) if column is None else text_array(column))
+            lines.append(bytes_array(chunk, pa.large_binary()))
         if len(self.faults) == sum(map(len, lines)) > 0:
             raise DataError(f"{self.where} row 0: {self.faults[0]}")
         self.names = list(names)
         self._lines = pa.chunked_array(lines, pa.large_binary())
-        self._texts = {name: pa.chunked_array(texts[name], pa.large_string()) for name in wanted if name in names}
+        self._texts = {name: pa.chunked_array(parts, pa.large_string()) for name, parts in texts.items()}
 
     def __len__(self) -> int:
         return len(self._lines)
 
     def text(self, name: str) -> pa.Array:
-        """One of the fields that were wanted: (rows,) large_string."""
-        return self._texts[name].combine_chunks()
+        """One of the fields that were wanted, (rows,) large_string: it is given away."""
+        texts = self._texts.pop(name, None)
+        return pa.nulls(len(self), pa.large_string()) if texts is None else texts.combine_chunks()
 
     def release(self) -> None:
         """Let go of what was needed for planning alone."""

@@ -37,6 +37,7 @@ from rayograph.ingest.sources.texts import Faults, distinct, readable, typed
 from rayograph.storage import Access, ObjectStore, open_store
 from rayograph.storage.range_file import RangeFile
 
+_CHUNK = 8192
 _FOLDER = "\0folder"  # no column is called so
 
 FILE_NAME = "file_name"
@@ -71,7 +72,8 @@ class TabledFolder:
             first = pa.array(self._groups[0][self._groups[1][:-1]], pa.int64())
             notes = (*notes, f"{len(paths) - len(first):,} rows give a further caption to an image of an earlier row")
             paths, given = paths.take(first), given.take(first) if given is not None else None
-        self._table.release()
+        if isinstance(self._table, JsonLines):
+            self._table.release()
         places = Places(store, name.rpartition("/")[0], endpoint_url, declared.allow)
         said = list(notes)
         held_out, depth = held_out_folders(paths, declared, places.root, said)
@@ -134,8 +136,7 @@ class _Columns:
 
     def __init__(self, table: pa.Table, faults: Faults, is_text: bool) -> None:
         """`is_text` where nothing is known of the cells' types."""
-        self._table, self.faults, self._is_text = table, faults, is_text
-        self._looked_up: set[str] = set()
+        self._table, self.faults, self._is_text, self._length = table, faults, is_text, len(table)
 
     @classmethod
     def read(cls, store: ObjectStore, name: str) -> "_Columns":
@@ -153,7 +154,7 @@ class _Columns:
             raise DataError(f"{where}: expected a table: {' '.join(str(error).split())}") from error
 
     def __len__(self) -> int:
-        return len(self._table)
+        return self._length
 
     @property
     def names(self) -> list[str]:
@@ -174,17 +175,14 @@ class _Columns:
         return labels_of(columns, schema, chosen, lambda: distinct(self._table[chosen.label])), notes
 
     def text(self, name: str) -> pa.Array:
-        """A column that rows are looked up by: (n,) large_string."""
-        self._looked_up.add(name)
+        """A column that rows are looked up by, (n,) large_string: it is given away, for the listing to hold."""
+        column = self._table[name]
+        self._table = self._table.drop_columns([name])
         try:
-            return readable(self._table[name], name, self.faults)
+            return readable(column, name, self.faults)
         except pa.ArrowException as error:
-            kind = self._table.schema.field(name).type
+            kind = column.type
             raise DataError(f"{self.faults.where}: expected text in column {name!r}, got {kind}") from error
-
-    def release(self) -> None:
-        """Let go of what the listing has."""
-        self._table = self._table.drop_columns(sorted(self._looked_up))
 
     def cells(self, numbers: list[int]) -> Iterator[Cells]:
         """The rows' cells but for those that were looked up."""
@@ -207,7 +205,7 @@ def _groups(paths: pa.Array, given: pa.Array | None) -> tuple[np.ndarray, np.nda
 
     None where no image stands twice. With keys of their own, only rows of one key are of one image.
     """
-    if pa.compute.count_distinct(paths, mode="only_valid").as_py() == len(paths) - paths.null_count:
+    if not _has_twins(paths):
         return None
     names = paths
     if given is not None:
@@ -224,3 +222,14 @@ def _groups(paths: pa.Array, given: pa.Array | None) -> tuple[np.ndarray, np.nda
     if len(begins) == len(order):
         return None
     return order, np.append(begins, len(order))
+
+
+def _has_twins(paths: pa.Array) -> bool:
+    """Whether some path may stand twice: by its hash alone, which holds no copy of them."""
+    hashes = np.empty(len(paths), np.int64)
+    for start in range(0, len(paths), _CHUNK):
+        names = paths[start : start + _CHUNK].to_pylist()
+        found = [hash(name) if name is not None else start + n for n, name in enumerate(names)]
+        hashes[start : start + len(names)] = found
+    hashes.sort()
+    return bool((np.diff(hashes) == 0).any())

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute
 
@@ -41,11 +42,17 @@ def _faults(where: str, reasons: dict[int, str]) -> Faults:
 
 def text_array(values: Sequence[str | None]) -> pa.Array:
     """Texts as large_string; surrogates, which stand for bytes that were not UTF-8, become those bytes again."""
-    try:
-        return pa.array(values, pa.large_string())
-    except UnicodeEncodeError:
-        data = pa.array([v if v is None else v.encode("utf-8", "surrogateescape") for v in values], pa.large_binary())
-        return pa.Array.from_buffers(pa.large_string(), len(data), data.buffers(), data.null_count)
+    encoded = [b"" if value is None else value.encode("utf-8", "surrogateescape") for value in values]
+    there = [value is not None for value in values] if None in values else None
+    return bytes_array(encoded, pa.large_string(), there)
+
+
+def bytes_array(values: Sequence[bytes], kind: pa.DataType, there: list[bool] | None = None) -> pa.Array:
+    """Values of a large type, in memory of just their size: Arrow's own way leaves as much again to its allocator."""
+    ends = np.zeros(len(values) + 1, np.int64)
+    np.cumsum([len(value) for value in values], out=ends[1:])
+    valid = None if there is None else pa.py_buffer(np.packbits(there, bitorder="little"))
+    return pa.Array.from_buffers(kind, len(values), [valid, pa.py_buffer(ends), pa.py_buffer(b"".join(values))])
 
 
 def readable(column: pa.ChunkedArray, name: str, faults: Faults) -> pa.Array:
