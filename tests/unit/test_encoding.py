@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import tiny
 import torch
+from columns_of import image_columns, moments_columns
 
 from rayograph.errors import DataError
-from rayograph.ingest.columns import image_columns, moments_columns
 from rayograph.ingest.encoding import ShardEncoder, first_position, latent_scale
 from rayograph.models.autoencoder import encode, posterior_sample, to_images
 from rayograph.models.folder import AUTOENCODER, save_model

@@ -6,6 +6,7 @@ from uuid import uuid4
 
 import numpy as np
 import pytest
+from columns_of import image_columns, moments_columns
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from watched_store import WatchedFolder
@@ -13,7 +14,7 @@ from watched_store import WatchedFolder
 from rayograph.config import View
 from rayograph.errors import DataError, MissingObjectError, StorageError
 from rayograph.ingest import contents
-from rayograph.ingest.columns import from_npy, image_columns, moments_columns, to_npy
+from rayograph.ingest.columns import from_npy, to_npy
 from rayograph.ingest.contents import Images, Moments
 from rayograph.ingest.reading import PlannedReader
 from rayograph.runs.artifact import Artifact

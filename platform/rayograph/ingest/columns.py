@@ -4,24 +4,13 @@ Shapes: n samples, h w pixels, z latent channels, y x latent grid.
 """
 
 import io
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
 from rayograph.errors import DataError
-from rayograph.shards.frames import Frame, whole
-from rayograph.shards.images import EXTENSIONS, render
+from rayograph.shards.images import EXTENSIONS
 from rayograph.shards.sample import Sample
-
-
-def image_columns(samples: Sequence[Sample], choose: Callable[[int, int], Frame] = whole) -> dict[str, np.ndarray]:
-    """`pixels` (n, h, w, 3) uint8 and, where every sample has a class, `classes` (n,) int64."""
-    return {"pixels": np.stack([render(*image_of(sample), choose) for sample in samples])} | class_columns(samples)
-
-
-def moments_columns(samples: Sequence[Sample]) -> dict[str, np.ndarray]:
-    """`moments` (n, 2z, y, x) and, where every sample has a class, `classes` (n,) int64."""
-    return {"moments": np.stack([from_npy(s.members["npy"], s.key) for s in samples])} | class_columns(samples)
 
 
 def class_columns(samples: Sequence[Sample]) -> dict[str, np.ndarray]:
