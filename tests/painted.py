@@ -13,12 +13,12 @@ from PIL import Image
 
 from rayograph.config import Job, Scale
 from rayograph.config.files import load_job
+from rayograph.pipeline.resolve import resolve
 from rayograph.runs.artifact import RESOLVED, Artifact
-from rayograph.sampling.state import JobState, wanted, write_state
+from rayograph.runs.stage_result import StageResult, commit
+from rayograph.sampling.job_state import JobState, wanted, write_state
 from rayograph.shards.sample import Sample
 from rayograph.shards.store import put_shard, shard_name
-from rayograph.stages.outcome import Outcome, commit
-from rayograph.stages.resolve import resolve
 from rayograph.storage import ObjectStore, open_store
 
 CLASSES = ["zero", "one", "two", "three"]
@@ -32,7 +32,7 @@ def new_store(folder: Path) -> ObjectStore:
     stages = resolve(load_job(DIGITS), Scale(store=store.uri), store)
     for name in ("pack", "train_autoencoder", "encode", "train_diffusion"):
         stages[name].artifact.write(RESOLVED, stages[name].described())
-        commit(stages[name], Outcome(facts={"class_names": CLASSES}), 0.0)
+        commit(stages[name], StageResult(facts={"class_names": CLASSES}), 0.0)
     return store
 
 
@@ -130,7 +130,7 @@ class Painter:
         plan = plan_of(self.store, job)
         artifact.write(PLAN, json.dumps({"samples": plan.samples, "unit_size": plan.unit_size}).encode())
         units = -(-plan.total_samples // plan.unit_size)
-        outcome, started = Outcome(facts={"class_names": CLASSES}), time.monotonic()
+        outcome, started = StageResult(facts={"class_names": CLASSES}), time.monotonic()
         for unit in range(units):
             while (asked := wanted(artifact)) == "paused":
                 say(artifact, plan, unit, "paused")

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from types import TracebackType
 from typing import Any
 
-from rayograph.arguments import parser_of
+from rayograph.commands.arguments import parser_of
 from rayograph.config import Job, Scale, core_yaml
 from rayograph.config.files import load_job, load_scale
 from rayograph.config.overrides import apply_overrides
@@ -69,7 +69,7 @@ def _with_endpoint(scale: Scale, endpoint_url: str | None) -> Scale:
 
 
 def _run(options: argparse.Namespace) -> None:
-    from rayograph.stages.pipeline import run_job
+    from rayograph.pipeline.runner import run_job
 
     job, scale, target = _resolved(options)
     put(run_job(job, scale, target))
@@ -78,7 +78,7 @@ def _run(options: argparse.Namespace) -> None:
 def _show(options: argparse.Namespace) -> None:
     import json
 
-    from rayograph.stages.pipeline import stage_names
+    from rayograph.pipeline.runner import stage_names
 
     job, scale, target = _resolved(options)
     names = stage_names(job, target)
@@ -92,10 +92,10 @@ def _show(options: argparse.Namespace) -> None:
 
 
 def _doctor(options: argparse.Namespace) -> None:
-    from rayograph.stages.doctor import examine
-    from rayograph.stages.foresight import check_machine
-    from rayograph.stages.pipeline import stage_names
-    from rayograph.stages.preflight import check
+    from rayograph.commands.doctor import examine
+    from rayograph.pipeline.foresight import check_machine
+    from rayograph.pipeline.preflight import check
+    from rayograph.pipeline.runner import stage_names
 
     job, scale, target = _resolved(options)
     names = stage_names(job, target)
@@ -107,7 +107,7 @@ def _doctor(options: argparse.Namespace) -> None:
 
 
 def _export(options: argparse.Namespace) -> None:
-    from rayograph.stages.export import Wanted, export
+    from rayograph.commands.export import Wanted, export
 
     wanted = Wanted(options.at, options.average, options.length)
     for line in export(options.uri, options.to, options.endpoint_url, wanted):
@@ -115,13 +115,13 @@ def _export(options: argparse.Namespace) -> None:
 
 
 def _steer(options: argparse.Namespace) -> None:
-    from rayograph.stages.steering import steer
+    from rayograph.commands.control import steer
 
     put(steer(options.uri, options.endpoint_url, options.wish))
 
 
 def _index(options: argparse.Namespace) -> None:
-    from rayograph.stages.index import index_folder, summary
+    from rayograph.commands.index_shards import index_folder, summary
 
     scale = _with_endpoint(load_scale(options.on), options.endpoint_url)
     manifest = index_folder(
@@ -137,7 +137,7 @@ def _index(options: argparse.Namespace) -> None:
 
 
 def _serve(options: argparse.Namespace) -> None:
-    from rayograph.stages.serve import serve_http
+    from rayograph.commands.serve import serve_http
 
     scale = load_scale(options.on)
     if options.store is not None:
@@ -148,21 +148,21 @@ def _serve(options: argparse.Namespace) -> None:
 
 
 def _ls(options: argparse.Namespace) -> None:
-    from rayograph.stages.listing import list_artifacts
+    from rayograph.commands.listing import list_artifacts
 
     for line in list_artifacts(_store(options)):
         put(line)
 
 
 def _verify(options: argparse.Namespace) -> None:
-    from rayograph.stages.listing import verify
+    from rayograph.commands.listing import verify
 
     for line in verify(_store(options), _access(options)):
         put(line)
 
 
 def _whence(options: argparse.Namespace) -> None:
-    from rayograph.stages.whence import Asked, whence
+    from rayograph.commands.provenance import Asked, whence
 
     for line in whence(options.image, _access(options), Asked(options.store, options.again, options.to)):
         console.put_labelled(line)

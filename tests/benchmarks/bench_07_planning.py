@@ -22,15 +22,15 @@ from tree import cpu_seconds
 
 from rayograph.config import IngestScale
 from rayograph.ingest.columns import to_npy
-from rayograph.ingest.contents import Moments
+from rayograph.ingest.decoders import Moments
 from rayograph.ingest.reading import PlannedReader
 from rayograph.ingest.streams import training_batches
 from rayograph.runs.artifact import Artifact
 from rayograph.shards.committed import Shards
+from rayograph.shards.dataset_order import DataSet, slice_rows
 from rayograph.shards.index import index_name
-from rayograph.shards.plan import Plan
 from rayograph.shards.sample import Sample
-from rayograph.shards.sequence import DataSet, slice_rows
+from rayograph.shards.sample_order import Plan
 from rayograph.shards.store import put_shard, read_index
 from rayograph.storage import open_store
 

@@ -34,8 +34,8 @@ from rayograph.config.files import load_job
 from rayograph.models.folder import load_schedule
 from rayograph.runs.artifact import Artifact
 from rayograph.sampling.batch_size import measured_batch
-from rayograph.sampling.denoising import DiffusionModel
-from rayograph.sampling.plan import Plan
+from rayograph.sampling.pipeline import DiffusionModel
+from rayograph.sampling.requests.plan import Plan
 from rayograph.storage import open_store
 from rayograph.training.peak import peak_flops
 

@@ -19,9 +19,9 @@ import pyarrow.parquet
 
 from rayograph.config import Request, Sample
 from rayograph.runs.artifact import Artifact
-from rayograph.sampling.freeze import freeze
-from rayograph.sampling.plan import Plan, open_plan
-from rayograph.sampling.traits import ModelTraits
+from rayograph.sampling.requests.model_spec import ModelTraits
+from rayograph.sampling.requests.plan import Plan, open_plan
+from rayograph.sampling.requests.planner import freeze
 from rayograph.storage import open_store
 
 TRAITS = ModelTraits(1000, tuple(f"class {number}" for number in range(1000)), 256, 32, 1000)

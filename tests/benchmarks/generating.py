@@ -20,11 +20,11 @@ from rayograph.models.schedule import build_schedule
 from rayograph.runs.artifact import Artifact
 from rayograph.runs.environment import machine, versions
 from rayograph.runs.manifest import Manifest
-from rayograph.sampling.denoising import DiffusionModel
-from rayograph.sampling.freeze import freeze
-from rayograph.sampling.plan import Plan, Unit
-from rayograph.sampling.traits import ModelTraits
-from rayograph.sampling.units import Files, Origin, draw, keep
+from rayograph.sampling.pipeline import DiffusionModel
+from rayograph.sampling.requests.model_spec import ModelTraits
+from rayograph.sampling.requests.plan import Plan, Unit
+from rayograph.sampling.requests.planner import freeze
+from rayograph.sampling.work_unit import Files, Origin, draw, keep
 from rayograph.storage import open_store
 
 

@@ -18,15 +18,15 @@ import torch
 from common import SIZE, arguments, decode_scaled, report
 
 from rayograph.config import IngestScale
-from rayograph.ingest.contents import Images, Moments
+from rayograph.ingest.decoders import Images, Moments
 from rayograph.ingest.memory import keep_freed_memory
 from rayograph.ingest.reading import PlannedReader
 from rayograph.runs.artifact import Artifact
 from rayograph.shards.committed import Shards
+from rayograph.shards.dataset_order import DataSet, slice_rows
 from rayograph.shards.index import index_name
-from rayograph.shards.plan import Plan
+from rayograph.shards.sample_order import Plan
 from rayograph.shards.scan import scan_shard
-from rayograph.shards.sequence import DataSet, slice_rows
 from rayograph.shards.store import read_index
 from rayograph.storage import open_store
 

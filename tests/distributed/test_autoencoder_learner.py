@@ -26,7 +26,7 @@ from rayograph.losses.reconstruction import kl_loss, reconstruction_loss
 from rayograph.models.autoencoder import build_autoencoder, decode, encode, posterior_sample, to_images
 from rayograph.models.discriminator import PatchDiscriminator
 from rayograph.models.perceptual import build_perceptual
-from rayograph.runs.draws import Stream, normal
+from rayograph.runs.philox import Stream, normal
 from rayograph.shards.batch import Batch
 from rayograph.training.setup import averages_of
 

@@ -18,7 +18,7 @@ from rayograph.models.autoencoder import posterior_sample
 from rayograph.models.denoiser import build_denoiser, denoise
 from rayograph.models.scaling import LatentScale
 from rayograph.models.schedule import build_schedule
-from rayograph.runs.draws import Stream, integers, normal, uniform
+from rayograph.runs.philox import Stream, integers, normal, uniform
 from rayograph.shards.batch import Batch
 from rayograph.training.setup import averages_of
 

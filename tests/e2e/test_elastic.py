@@ -15,8 +15,8 @@ from changing_cluster import nodes
 
 from rayograph.runs.artifact import Artifact
 from rayograph.runs.tracking import read_metrics
-from rayograph.stages.sample_log import read_samples_seen
 from rayograph.storage import open_store
+from rayograph.trainer.sample_log import read_samples_seen
 
 pytestmark = pytest.mark.soak
 

@@ -9,11 +9,11 @@ from browser import asked_hosts, chromium, complaints, digest, look, served, unt
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 
+from rayograph.api.app import build_app
+from rayograph.api.backend import StoreDesk
+from rayograph.api.submission import Submission
 from rayograph.config import Scale
 from rayograph.runs.artifact import Artifact
-from rayograph.serving.http import build_app
-from rayograph.serving.submission import Submission
-from rayograph.stages.desk import StoreDesk
 
 TOKEN = "a-long-enough-token-0123456789"
 PICTURES = os.environ.get("GALLERY_SCREENSHOTS")

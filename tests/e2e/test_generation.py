@@ -13,7 +13,7 @@ import pytest
 from generating import artifact_in, digests, generate, generating, held, write_job, write_scale
 
 from rayograph.runs.artifact import Artifact
-from rayograph.sampling.state import JobState, ask, read_state
+from rayograph.sampling.job_state import JobState, ask, read_state
 from rayograph.shards.images import render
 from rayograph.shards.sample import Sample
 from rayograph.shards.store import read_index, read_samples

@@ -130,15 +130,15 @@ def test_a_relative_store_inside_a_job_is_refused_in_one_line(head: Head) -> Non
 PROBE = """
     import json
     from rayograph.config import Scale
-    from rayograph.stages.cluster import connect
+    from rayograph.pipeline.ray_cluster import connect
 
     connect(Scale())  # the laptop's profile: RAY_ADDRESS alone says which cluster
     import ray
 
     @ray.remote
     def where():
-        import os, rayograph.stages.pipeline
-        return [rayograph.__file__, rayograph.stages.pipeline.__file__, os.getcwd()]
+        import os, rayograph.pipeline.runner
+        return [rayograph.__file__, rayograph.pipeline.runner.__file__, os.getcwd()]
 
     import rayograph
     print(json.dumps({"driver": rayograph.__file__, "worker": ray.get(where.remote())}))

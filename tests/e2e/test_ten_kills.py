@@ -21,8 +21,8 @@ from torch import Tensor
 from rayograph.cli import main
 from rayograph.runs.artifact import Artifact
 from rayograph.runs.tracking import read_metrics
-from rayograph.stages.sample_log import read_samples_seen
 from rayograph.storage import open_store
+from rayograph.trainer.sample_log import read_samples_seen
 from rayograph.training.checkpoint import folder_of
 
 pytestmark = [pytest.mark.soak, pytest.mark.timeout(3600)]

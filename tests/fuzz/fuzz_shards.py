@@ -19,6 +19,7 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
+from rayograph.commands.listing import list_artifacts, verify
 from rayograph.config import WebDatasetShards
 from rayograph.errors import RayographError
 from rayograph.ingest.sources import open_source
@@ -29,7 +30,6 @@ from rayograph.shards.index import ShardIndex
 from rayograph.shards.scan import scan_shard
 from rayograph.shards.spot_check import still_holds
 from rayograph.shards.store import fetch_rows
-from rayograph.stages.listing import list_artifacts, verify
 from rayograph.storage import open_store
 
 LONGEST_SECONDS = 20

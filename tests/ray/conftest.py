@@ -15,7 +15,7 @@ def scale() -> Scale:
 
 @pytest.fixture(scope="session")
 def cluster(scale: Scale) -> Iterator[None]:
-    from rayograph.stages.cluster import connect
+    from rayograph.pipeline.ray_cluster import connect
 
     with s3_servers.credentials(), pytest.MonkeyPatch.context() as patch:
         patch.delenv("RAY_ADDRESS", raising=False)

@@ -13,18 +13,18 @@ from s3_servers import S3Server
 from rayograph.config import IngestScale
 from rayograph.errors import DataError
 from rayograph.ingest.columns import to_npy
-from rayograph.ingest.contents import Moments
+from rayograph.ingest.decoders import Moments
 from rayograph.ingest.reading import PlannedReader
 from rayograph.runs.artifact import Artifact
 from rayograph.shards.batch import Batch
 from rayograph.shards.committed import Shards
-from rayograph.shards.plan import Plan
+from rayograph.shards.dataset_order import DataSet
 from rayograph.shards.sample import Sample
-from rayograph.shards.sequence import DataSet
+from rayograph.shards.sample_order import Plan
 from rayograph.shards.store import put_shard, shard_name
-from rayograph.stages.mailbox import Mailbox
-from rayograph.stages.worker import watched
 from rayograph.storage import open_store
+from rayograph.trainer.control_actor import Mailbox
+from rayograph.trainer.worker import watched
 
 pytestmark = pytest.mark.usefixtures("cluster")
 

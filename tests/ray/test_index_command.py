@@ -7,14 +7,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from rayograph.commands import index_shards as index
+from rayograph.commands.index_shards import index_folder, summary
+from rayograph.commands.listing import list_artifacts, verify
 from rayograph.config import IngestScale, Scale
+from rayograph.pipeline.resolve import _outside
 from rayograph.runs.manifest import HELD_OUT, TRAIN, Manifest
 from rayograph.shards.images import to_png
 from rayograph.shards.store import read_index, read_samples
-from rayograph.stages import index
-from rayograph.stages.index import index_folder, summary
-from rayograph.stages.listing import list_artifacts, verify
-from rayograph.stages.resolve import _outside
 
 pytestmark = pytest.mark.usefixtures("cluster")
 SHARDS, SAMPLES = 20, 6

@@ -13,7 +13,7 @@ import ray
 
 from rayograph.config import RayCluster, Scale
 from rayograph.errors import ResourceError
-from rayograph.stages.cluster import connect
+from rayograph.pipeline.ray_cluster import connect
 
 JOIN = """
 import logging, sys, ray
@@ -89,8 +89,8 @@ def is_loopback(address: str) -> bool:
 def test_a_command_starts_its_own_cluster_whatever_else_runs_here(tmp_path: Path) -> None:
     """Ray's own default would join any cluster of this machine."""
     probe = (
-        "import ray, rayograph.config, rayograph.stages.cluster\n"
-        "rayograph.stages.cluster.connect(rayograph.config.Scale())\n"
+        "import ray, rayograph.config, rayograph.pipeline.ray_cluster\n"
+        "rayograph.pipeline.ray_cluster.connect(rayograph.config.Scale())\n"
         "print(ray.get_runtime_context().gcs_address)"
     )
     done = subprocess.run(

@@ -12,10 +12,10 @@ from killing import killing
 from rayograph.config import Job, Scale
 from rayograph.config.files import load_job
 from rayograph.config.overrides import apply_overrides
+from rayograph.pipeline.runner import run_job
 from rayograph.runs.artifact import Artifact
-from rayograph.stages.pipeline import run_job
-from rayograph.stages.sample_log import read_samples_seen
 from rayograph.storage import open_store
+from rayograph.trainer.sample_log import read_samples_seen
 
 pytestmark = pytest.mark.usefixtures("cluster")
 

@@ -5,7 +5,7 @@ import time
 import pytest
 import ray
 
-from rayograph.serving.shares import NAME, NAMESPACE, Share
+from rayograph.generation.fair_share import NAME, NAMESPACE, Share
 
 pytestmark = pytest.mark.usefixtures("cluster")
 

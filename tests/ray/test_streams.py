@@ -8,16 +8,16 @@ import pytest
 
 from rayograph.config import IngestScale
 from rayograph.errors import DataError
-from rayograph.ingest import contents
-from rayograph.ingest.contents import Images
+from rayograph.ingest import decoders as contents
+from rayograph.ingest.decoders import Images
 from rayograph.ingest.reading import PlannedReader
 from rayograph.runs.artifact import Artifact
 from rayograph.shards.batch import Batch
 from rayograph.shards.committed import Shards
+from rayograph.shards.dataset_order import DataSet
 from rayograph.shards.images import to_jpeg
-from rayograph.shards.plan import Plan
 from rayograph.shards.sample import Sample
-from rayograph.shards.sequence import DataSet
+from rayograph.shards.sample_order import Plan
 from rayograph.shards.store import put_shard, read_index, shard_name
 from rayograph.storage import open_store
 

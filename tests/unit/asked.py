@@ -8,10 +8,10 @@ import pyarrow.parquet as pq
 
 from rayograph.config import Request, Sample, Sampler
 from rayograph.runs.artifact import Artifact
-from rayograph.sampling.checks import Checker
-from rayograph.sampling.freeze import freeze
-from rayograph.sampling.request import read_rows
-from rayograph.sampling.traits import ModelTraits
+from rayograph.sampling.requests.model_spec import ModelTraits
+from rayograph.sampling.requests.planner import freeze
+from rayograph.sampling.requests.readers import read_rows
+from rayograph.sampling.requests.validation import Checker
 from rayograph.storage import open_store
 
 NAMES = ("cat", "dog", "7")

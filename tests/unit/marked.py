@@ -15,8 +15,8 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from PIL import Image
 
 from rayograph.config import ImageFile
-from rayograph.sampling.encoding import encode
-from rayograph.sampling.provenance import xmp_packet
+from rayograph.sampling.marking.image_encoder import encode
+from rayograph.sampling.marking.record import xmp_packet
 
 KINDS = ("png", "jpeg", "webp")
 PEM = serialization.Encoding.PEM

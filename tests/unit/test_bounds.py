@@ -7,13 +7,13 @@ import pytest
 from pydantic import ValidationError
 
 from rayograph import config
+from rayograph.api.submission import Row, Submission
 from rayograph.config import Denoiser, DiffusionLoss, FlowSchedule, NoiseSchedule, Sampler, Scale, TrainDiffusion
 from rayograph.config.base import Declaration
 from rayograph.config.diffusion import betas
 from rayograph.config.explain import explain
 from rayograph.config.networks import Autoencoder, Discriminator
 from rayograph.models.schedule import build_schedule
-from rayograph.serving.submission import Row, Submission
 
 BOUNDS = ("ge", "gt", "le", "lt")
 

@@ -12,13 +12,13 @@ from hypothesis import strategies as st
 from PIL import Image
 from pydantic import ValidationError
 
+from rayograph.api.app import _class_number
+from rayograph.api.submission import Row
 from rayograph.config import ImageFolder
 from rayograph.errors import DataError
 from rayograph.ingest.sources.folder import Folder
 from rayograph.sampling.classes import class_number
-from rayograph.sampling.traits import ModelTraits
-from rayograph.serving.http import _class_number
-from rayograph.serving.submission import Row
+from rayograph.sampling.requests.model_spec import ModelTraits
 
 NAMES = ("cat", "dog", "7", "2", "é e", "3.5", "null")
 

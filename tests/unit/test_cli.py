@@ -17,9 +17,9 @@ from rayograph.cli import main
 from rayograph.config import Job, Scale
 from rayograph.config.files import load_job, load_scale
 from rayograph.config.overrides import apply_overrides
-from rayograph.stages import pipeline
-from rayograph.stages.outcome import Outcome, commit
-from rayograph.stages.resolve import resolve
+from rayograph.pipeline import runner as pipeline
+from rayograph.pipeline.resolve import resolve
+from rayograph.runs.stage_result import StageResult, commit
 from rayograph.storage import open_store
 from rayograph.storage.local import LocalFolder
 
@@ -190,7 +190,7 @@ def commit_all(folder):
     """Every stage of the digits job, committed without having been run."""
     stages = resolve(load_job(DIGITS), Scale(), open_store(str(folder)))
     for stage in stages.values():
-        commit(stage, Outcome(files=[stage.artifact.write("report.html", b"<html>")]), 0.0)
+        commit(stage, StageResult(files=[stage.artifact.write("report.html", b"<html>")]), 0.0)
     return stages
 
 
@@ -304,7 +304,7 @@ def test_a_port_that_is_taken_is_one_line_before_ray_is_started(capsys, tmp_path
     def refuse(*_):
         raise AssertionError("Ray was started")
 
-    from rayograph.stages import serve
+    from rayograph.commands import serve
 
     monkeypatch.setattr(serve, "connect", refuse)
     monkeypatch.delenv("RAY_ADDRESS", raising=False)

@@ -8,12 +8,12 @@ from collections import Counter
 
 import pytest
 
+from rayograph.generation import dispatcher as module
+from rayograph.generation.dispatcher import Coordinator, SetAside, Tick, back_off
 from rayograph.models.finite import NonFiniteError
 from rayograph.runs.manifest import ShardRecord
-from rayograph.sampling.plan import Unit
-from rayograph.sampling.units import Landed
-from rayograph.serving import coordinator as module
-from rayograph.serving.coordinator import Coordinator, SetAside, Tick, back_off
+from rayograph.sampling.requests.plan import Unit
+from rayograph.sampling.work_unit import Landed
 
 
 @pytest.fixture(autouse=True)

@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 from marked import KINDS, PEM, RECORD, exiftool, issued, marked, picture, start_of
 
 from rayograph.errors import ConfigError, DataError
-from rayograph.sampling.credentials import RECORD_LABEL, Signer, credentials_in
-from rayograph.sampling.provenance import DIGITAL_SOURCE_TYPE, record_in
+from rayograph.sampling.marking.c2pa import RECORD_LABEL, Signer, credentials_in
+from rayograph.sampling.marking.record import DIGITAL_SOURCE_TYPE, record_in
 from rayograph.shards.images import render, to_png
 
 __all__ = ["exiftool"]

@@ -7,8 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from rayograph.runs import draws
-from rayograph.runs.draws import Stream, integers, normal, uniform
+from rayograph.runs import philox as draws
+from rayograph.runs.philox import Stream, integers, normal, uniform
 
 MASK = 2**32 - 1
 MANY = torch.arange(20_000)

@@ -9,17 +9,17 @@ import numpy as np
 import pytest
 import tiny
 
+from rayograph.commands.index_shards import index_folder
 from rayograph.config import Encode, Job, Scale
 from rayograph.errors import DataError
 from rayograph.ingest import streams
 from rayograph.models.folder import AUTOENCODER, save_model
+from rayograph.pipeline.resolve import resolve
 from rayograph.runs.artifact import Artifact
 from rayograph.runs.manifest import Manifest
 from rayograph.shards.images import to_png
 from rayograph.shards.store import read_index, read_samples
 from rayograph.stages import encode, index
-from rayograph.stages.index import index_folder
-from rayograph.stages.resolve import resolve
 from rayograph.storage import open_store
 
 NAMES = ["dog", "cat", "ape"]
@@ -34,7 +34,7 @@ def said(monkeypatch):
     def recorder(*_, at_once):
         yield SimpleNamespace(progress=SimpleNamespace(done=0, say=lines.append, advance_to=lambda *_: None))
 
-    monkeypatch.setattr(encode, "Recorder", recorder)
+    monkeypatch.setattr(encode, "Reporter", recorder)
     monkeypatch.setattr(encode, "require", lambda *_, **__: None)
     monkeypatch.setattr(streams, "each", lambda items, work, scale: map(work, items))
     monkeypatch.setattr(streams, "each_with", lambda items, worker, **_: map(worker(), items))

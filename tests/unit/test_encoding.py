@@ -9,11 +9,11 @@ import torch
 from columns_of import image_columns, moments_columns
 
 from rayograph.errors import DataError
-from rayograph.ingest.encoding import ShardEncoder, first_position, latent_scale
+from rayograph.ingest.latent_encoder import ShardEncoder, first_position, latent_scale
 from rayograph.models.autoencoder import encode, posterior_sample, to_images
 from rayograph.models.folder import AUTOENCODER, save_model
 from rayograph.runs.artifact import Artifact
-from rayograph.runs.draws import Stream, normal
+from rayograph.runs.philox import Stream, normal
 from rayograph.shards.committed import Shards
 from rayograph.shards.images import to_png
 from rayograph.shards.sample import Sample
@@ -137,7 +137,7 @@ def test_a_channel_that_never_changes_has_a_deviation_one_can_divide_by():
 
 def test_a_shard_that_is_there_is_not_encoded_again(store, monkeypatch):
     first, _ = encoded(store, "e")
-    monkeypatch.setattr("rayograph.ingest.encoding.encode", None)
+    monkeypatch.setattr("rayograph.ingest.latent_encoder.encode", None)
     again, _ = encoded(store, "e")
     assert again.to_bytes() == first.to_bytes()
 

@@ -3,15 +3,15 @@
 import pytest
 from test_config import DIGITS
 
+from rayograph.commands.listing import list_artifacts
 from rayograph.config import Scale
 from rayograph.config.files import load_job
 from rayograph.config.overrides import apply_overrides
 from rayograph.errors import ConfigError
+from rayograph.pipeline.foresight import check_classes
+from rayograph.pipeline.resolve import resolve
 from rayograph.runs.artifact import MANIFEST, RESOLVED
-from rayograph.stages.foresight import check_classes
-from rayograph.stages.listing import list_artifacts
-from rayograph.stages.outcome import Outcome, commit
-from rayograph.stages.resolve import resolve
+from rayograph.runs.stage_result import StageResult, commit
 from rayograph.stages.verdict import advice, headline
 from rayograph.storage import open_store
 
@@ -22,7 +22,7 @@ def packed(tmp_path, *assignments, classes=TEN):
     """The digits job with its images packed, as far as its facts go."""
     job, scale = apply_overrides(load_job(DIGITS), Scale(), assignments)
     stages = resolve(job, scale, open_store(str(tmp_path)))
-    commit(stages["pack"], Outcome(facts={"class_names": list(classes)}), 0.0)
+    commit(stages["pack"], StageResult(facts={"class_names": list(classes)}), 0.0)
     return stages, [stage for name, stage in stages.items() if name != "pack"]
 
 

@@ -9,7 +9,7 @@ from rayograph.shards.committed import Shards
 from rayograph.shards.images import to_png
 from rayograph.shards.sample import Sample
 from rayograph.shards.store import put_shard
-from rayograph.stages.gather import REJECTED, _joined, _read
+from rayograph.stages.features import REJECTED, _joined, _read
 from rayograph.storage import open_store
 
 NAMES = ("shards/a.tar", "shards/b.tar", "shards/c.tar")

@@ -14,11 +14,11 @@ from hypothesis import strategies as st
 from rayograph.config import Request, Sample, Sampler
 from rayograph.errors import ConfigError, DataError
 from rayograph.runs.artifact import Artifact
-from rayograph.sampling import request as reading
-from rayograph.sampling.freeze import freeze
-from rayograph.sampling.page import read_page
-from rayograph.sampling.plan import PLAN, open_plan
-from rayograph.sampling.traits import ModelTraits
+from rayograph.sampling.requests import readers as reading
+from rayograph.sampling.requests.model_spec import ModelTraits
+from rayograph.sampling.requests.plan import PLAN, open_plan
+from rayograph.sampling.requests.planner import freeze
+from rayograph.sampling.requests.row_group import read_page
 from rayograph.storage import open_store
 
 ROW = st.fixed_dictionaries(
@@ -212,7 +212,7 @@ def test_a_request_that_changed_since_is_refused_and_once_put_back_goes_on(tmp_p
 
 
 def test_a_request_that_changes_while_it_is_read_commits_no_plan(tmp_path, monkeypatch):
-    from rayograph.sampling import freeze as freezing
+    from rayograph.sampling.requests import planner as freezing
 
     plain, uri = freezing._pages, as_json_lines(tmp_path / "r.jsonl", [{"class": 0}])
 

@@ -13,14 +13,14 @@ from fastapi.testclient import TestClient
 from PIL import Image
 from watched_store import WatchedFolder
 
+from rayograph.api.app import build_app
+from rayograph.api.backend import StoreDesk
+from rayograph.api.rate_limits import Limits, Rate
+from rayograph.api.static_files import FILES
 from rayograph.config import Scale
 from rayograph.errors import DataError, ResourceError, StorageError
 from rayograph.runs.artifact import Artifact
-from rayograph.sampling.state import read_state, write_state
-from rayograph.serving.http import build_app
-from rayograph.serving.limits import Limits, Rate
-from rayograph.serving.page import FILES
-from rayograph.stages.desk import StoreDesk
+from rayograph.sampling.job_state import read_state, write_state
 from rayograph.storage.base import ObjectStore
 
 TOKEN = "a-long-enough-token-0123456789"

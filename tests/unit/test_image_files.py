@@ -11,9 +11,9 @@ from marked import KINDS, RECORD, exiftool, marked, picture, pillow
 from PIL import Image
 
 from rayograph.config import ImageFile
-from rayograph.sampling import encoding
-from rayograph.sampling.encoding import encode
-from rayograph.sampling.provenance import record_in, xmp_packet
+from rayograph.sampling.marking import image_encoder as encoding
+from rayograph.sampling.marking.image_encoder import encode
+from rayograph.sampling.marking.record import record_in, xmp_packet
 from rayograph.shards.images import render, to_jpeg, to_png
 
 __all__ = ["exiftool"]

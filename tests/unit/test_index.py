@@ -13,6 +13,9 @@ import numpy as np
 import pytest
 
 from rayograph.cli import main
+from rayograph.commands import index_shards as index
+from rayograph.commands.index_shards import index_folder, summary
+from rayograph.commands.listing import verify
 from rayograph.config import IngestScale, Scale
 from rayograph.config.s3 import S3, S3Access
 from rayograph.errors import ConfigError, DataError, StorageError
@@ -26,9 +29,6 @@ from rayograph.shards.committed import Shards
 from rayograph.shards.scan import scan_shard
 from rayograph.shards.store import read_index, read_samples
 from rayograph.shards.tar import write_shard
-from rayograph.stages import index
-from rayograph.stages.index import index_folder, summary
-from rayograph.stages.listing import verify
 from rayograph.storage import open_store
 from rayograph.storage.local import LocalFolder
 

@@ -16,7 +16,7 @@ import rayograph.config as declarations
 from rayograph.config import Job, Pack, Sample, Sampler, Scale, SklearnDigits
 from rayograph.config.base import NOT_IN_KEY, Declaration
 from rayograph.config.files import load_job
-from rayograph.stages.resolve import resolve
+from rayograph.pipeline.resolve import resolve
 from rayograph.storage import open_store
 
 DIGITS = str(Path(__file__).parents[2] / "jobs" / "digits.py")
@@ -51,7 +51,7 @@ ModelMetaclass.__new__ = with_a_field_more
 from rayograph.config import Job, Scale
 from rayograph.config.files import load_job
 from rayograph.config.overrides import apply_overrides
-from rayograph.stages.resolve import resolve
+from rayograph.pipeline.resolve import resolve
 from rayograph.storage import open_store
 
 for assignments in ([], ["train_diffusion.network.added_later=[1]"]):

@@ -4,10 +4,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from rayograph.api import rate_limits as limits
+from rayograph.api.rate_limits import Buckets, Limits, Rate
+from rayograph.api.submission import Submission
 from rayograph.errors import ConfigError
-from rayograph.serving import limits
-from rayograph.serving.limits import Buckets, Limits, Rate
-from rayograph.serving.submission import Submission
 
 
 class Clock:

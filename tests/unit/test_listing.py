@@ -4,15 +4,15 @@ import pytest
 import yaml
 from test_config import DIGITS
 
+from rayograph.commands.listing import list_artifacts, verify
 from rayograph.config import Scale
 from rayograph.config.files import load_job
 from rayograph.errors import DataError
+from rayograph.pipeline.resolve import resolve
 from rayograph.runs.artifact import RESOLVED
+from rayograph.runs.stage_result import StageResult, commit
 from rayograph.shards.sample import Sample
 from rayograph.shards.store import put_shard, shard_name
-from rayograph.stages.listing import list_artifacts, verify
-from rayograph.stages.outcome import Outcome, commit
-from rayograph.stages.resolve import resolve
 from rayograph.storage import open_store
 
 
@@ -33,7 +33,7 @@ def begin(stage):
 
 
 def fill(stage, shards=2):
-    outcome = Outcome()
+    outcome = StageResult()
     begin(stage)
     for number in range(shards):
         name = shard_name("train", number)

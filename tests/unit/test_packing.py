@@ -19,13 +19,13 @@ from rayograph.ingest.packing import PackedTask, pack_task
 from rayograph.ingest.sources import Rejected, Row, Task, open_source
 from rayograph.ingest.sources.base import Findings
 from rayograph.ingest.sources.listing import Listing, unique_names
+from rayograph.pipeline.preflight import check
+from rayograph.pipeline.resolve import resolve
 from rayograph.runs.artifact import Artifact
 from rayograph.runs.manifest import HELD_OUT, TRAIN
 from rayograph.shards.images import render
 from rayograph.shards.sample import key_fraction
 from rayograph.stages.pack import Packed
-from rayograph.stages.preflight import check
-from rayograph.stages.resolve import resolve
 from rayograph.storage import open_store
 
 KEYS = [f"image-{number}" for number in range(200)]

@@ -8,9 +8,9 @@ import torch
 
 from rayograph.models.finite import require_finite
 from rayograph.runs.artifact import Artifact
-from rayograph.stages.assignment import Assignment
-from rayograph.stages.previews import Preview
 from rayograph.storage import open_store
+from rayograph.trainer.previews import Preview
+from rayograph.trainer.worker_config import Assignment
 
 CLOCK = SimpleNamespace(images_seen=64)
 

@@ -13,8 +13,7 @@ from marked import KINDS, RECORD, exiftool, marked, picture, pillow
 from PIL import Image
 
 from rayograph.errors import DataError
-from rayograph.sampling.packets import LONGEST_IN_JPEG, into_jpeg, into_png
-from rayograph.sampling.provenance import (
+from rayograph.sampling.marking.record import (
     DIGITAL_SOURCE_TYPE,
     LONGEST_PACKET,
     NAMESPACE,
@@ -23,6 +22,7 @@ from rayograph.sampling.provenance import (
     record_text,
     xmp_packet,
 )
+from rayograph.sampling.marking.xmp import LONGEST_IN_JPEG, into_jpeg, into_png
 from rayograph.shards.images import to_jpeg, to_png
 
 __all__ = ["exiftool"]

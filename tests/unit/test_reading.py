@@ -13,17 +13,17 @@ from watched_store import WatchedFolder
 
 from rayograph.config import View
 from rayograph.errors import DataError, MissingObjectError, StorageError
-from rayograph.ingest import contents
+from rayograph.ingest import decoders as contents
 from rayograph.ingest.columns import from_npy, to_npy
-from rayograph.ingest.contents import Images, Moments
+from rayograph.ingest.decoders import Images, Moments
 from rayograph.ingest.reading import PlannedReader
 from rayograph.runs.artifact import Artifact
 from rayograph.shards import store
 from rayograph.shards.committed import Shards
+from rayograph.shards.dataset_order import DataSet
 from rayograph.shards.images import to_png
-from rayograph.shards.plan import Plan
 from rayograph.shards.sample import Sample
-from rayograph.shards.sequence import DataSet
+from rayograph.shards.sample_order import Plan
 from rayograph.shards.store import put_shard, read_index
 from rayograph.storage import ObjectStore, open_store
 from rayograph.storage.remote import RemoteFolder

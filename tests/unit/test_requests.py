@@ -16,11 +16,11 @@ from rayograph.config import Request, Sample
 from rayograph.errors import DataError, RayographError
 from rayograph.runs.artifact import Artifact
 from rayograph.runs.manifest import Manifest
-from rayograph.sampling import request as reading
-from rayograph.sampling.checks import MAX_TEXT_BYTES
-from rayograph.sampling.freeze import glance
-from rayograph.sampling.request import MAX_LINE_BYTES, PAGE_ROWS, fingerprint, read_rows
-from rayograph.sampling.traits import ModelTraits
+from rayograph.sampling.requests import readers as reading
+from rayograph.sampling.requests.model_spec import ModelTraits
+from rayograph.sampling.requests.planner import glance
+from rayograph.sampling.requests.readers import MAX_LINE_BYTES, PAGE_ROWS, fingerprint, read_rows
+from rayograph.sampling.requests.validation import MAX_TEXT_BYTES
 from rayograph.shards import sample as shards
 from rayograph.shards.store import put_shard, shard_files, shard_name
 from rayograph.storage import open_store

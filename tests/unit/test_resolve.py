@@ -8,10 +8,10 @@ from rayograph.config import Evaluate, Job, Request, Sample, SamplingScale, Scal
 from rayograph.config.files import load_job
 from rayograph.config.overrides import apply_overrides
 from rayograph.errors import ConfigError, DataError
+from rayograph.pipeline.preflight import check
+from rayograph.pipeline.resolve import needed, resolve
 from rayograph.runs.manifest import Manifest
-from rayograph.stages.outcome import Outcome, commit
-from rayograph.stages.preflight import check
-from rayograph.stages.resolve import needed, resolve
+from rayograph.runs.stage_result import StageResult, commit
 from rayograph.storage import open_store
 
 
@@ -148,7 +148,7 @@ def committed(store, name="train_diffusion", content=b"weights"):
     for ancestor in needed(load_job(DIGITS), name):
         stage = stages[ancestor]
         files = [stage.artifact.write("content", content + ancestor.encode())]
-        commit(stage, Outcome(files=files), 0.0)
+        commit(stage, StageResult(files=files), 0.0)
     return stages[name]
 
 
@@ -204,7 +204,7 @@ def test_a_commit_tells_the_job_the_scale_the_parents_and_every_figure(store):
     stage = resolve(load_job(DIGITS), Scale(), store)["encode"]
     stage.artifact.write("metrics.jsonl", b'{"images_seen": 1}\n')
     files = [stage.artifact.write("content", b"moments")]
-    manifest = commit(stage, Outcome(files=files, facts={"latent_mean": [0.5]}), 0.0)
+    manifest = commit(stage, StageResult(files=files, facts={"latent_mean": [0.5]}), 0.0)
     assert manifest == stage.artifact.committed()
     assert Job.model_validate(manifest.config) == stage.job
     assert Scale.model_validate(manifest.scale) == stage.scale

@@ -15,15 +15,15 @@ from rayograph.errors import DataError
 from rayograph.models.denoiser import denoise
 from rayograph.models.folder import AUTOENCODER, DENOISER, SCHEDULE, save_model
 from rayograph.runs.artifact import Artifact
-from rayograph.sampling.again import draw_again, keep_origin
 from rayograph.sampling.batch_size import agreed_batch_size
-from rayograph.sampling.denoising import DiffusionModel
-from rayograph.sampling.draws import Draws, Group
-from rayograph.sampling.freeze import freeze
-from rayograph.sampling.provenance import record_in
-from rayograph.sampling.traits import ModelTraits
-from rayograph.sampling.units import Files, Landed, Origin, keep
-from rayograph.sampling.units import draw as draw_unit
+from rayograph.sampling.marking.record import record_in
+from rayograph.sampling.pipeline import DiffusionModel
+from rayograph.sampling.reproduce import draw_again, keep_origin
+from rayograph.sampling.requests.model_spec import ModelTraits
+from rayograph.sampling.requests.planner import freeze
+from rayograph.sampling.requests.sample_batch import Draws, Group
+from rayograph.sampling.work_unit import Files, Landed, Origin, keep
+from rayograph.sampling.work_unit import draw as draw_unit
 from rayograph.shards.images import render
 from rayograph.shards.store import read_samples
 from rayograph.storage import open_store

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rayograph.serving import shares
-from rayograph.serving.shares import SILENCE_SECONDS, Share, Shares, Want, divide
+from rayograph.generation import fair_share as shares
+from rayograph.generation.fair_share import SILENCE_SECONDS, Share, Shares, Want, divide
 
 WANT = st.builds(Want, st.integers(1, 100), st.floats(1, 100), st.floats(0.1, 1))
 WANTS = st.dictionaries(st.sampled_from("abcdef"), WANT, min_size=1)

@@ -3,10 +3,10 @@
 import pytest
 
 from rayograph.cli import main
+from rayograph.commands.control import steer
 from rayograph.errors import DataError
 from rayograph.runs.artifact import RESOLVED, Artifact
-from rayograph.sampling.state import JobState, wanted, write_state
-from rayograph.stages.steering import steer
+from rayograph.sampling.job_state import JobState, wanted, write_state
 from rayograph.storage import open_store
 
 STATE = JobState(phase="running", samples=1234, total_samples=5678, units=1, total_units=2, started="a", updated="b")

@@ -5,10 +5,10 @@ import threading
 import pytest
 
 from rayograph.errors import DataError, StoppedError, StorageError
+from rayograph.generation import monitor as module
+from rayograph.generation.monitor import Steward
 from rayograph.runs.artifact import MANIFEST, Artifact
-from rayograph.sampling.state import CONTROL, STATE, ask, read_state, wanted
-from rayograph.stages import steward as module
-from rayograph.stages.steward import Steward
+from rayograph.sampling.job_state import CONTROL, STATE, ask, read_state, wanted
 from rayograph.storage import open_store
 
 

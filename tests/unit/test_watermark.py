@@ -9,7 +9,7 @@ import simplejpeg
 from PIL import Image
 
 from rayograph.errors import ConfigError, DataError
-from rayograph.sampling.watermark import SMALLEST, Watermark, fits, hidden_in
+from rayograph.sampling.marking.watermark import SMALLEST, Watermark, fits, hidden_in
 
 
 def picture(height, width, cells=8, seed=0):

@@ -15,13 +15,13 @@ from test_config import DIGITS
 from rayograph.cli import main
 from rayograph.config import Scale
 from rayograph.config.files import load_job
+from rayograph.pipeline.resolve import resolve
 from rayograph.runs.artifact import RESOLVED
 from rayograph.runs.digests import sha256
-from rayograph.sampling.credentials import Signer
-from rayograph.sampling.provenance import record_in
+from rayograph.runs.stage_result import StageResult, commit
+from rayograph.sampling.marking.c2pa import Signer
+from rayograph.sampling.marking.record import record_in
 from rayograph.shards.images import render
-from rayograph.stages.outcome import Outcome, commit
-from rayograph.stages.resolve import resolve
 from rayograph.storage import open_store
 
 LINEAGE = ("pack", "train_autoencoder", "encode", "train_diffusion", "sample")
@@ -46,7 +46,7 @@ def stages(tmp_path):
         files = [stage.artifact.write("notes.txt", name.encode())]
         if name == "sample":
             files.append(stage.artifact.write("request/plan.json", PLAN))
-        commit(stage, Outcome(files=files), 0.0)
+        commit(stage, StageResult(files=files), 0.0)
     return found
 
 
@@ -81,7 +81,7 @@ def kept(tmp_path):
 def again(monkeypatch):
     """A sampler that draws the picture; what it was asked for."""
     asked = []
-    module = types.ModuleType("rayograph.sampling.again")
+    module = types.ModuleType("rayograph.sampling.reproduce")
     module.kind, module.pixels = "png", picture()
 
     def draw_again(artifact, number, endpoint_url, device):
@@ -89,7 +89,7 @@ def again(monkeypatch):
         return module.pixels, marked(module.kind, RECORD, module.pixels), RECORD
 
     module.draw_again, module.asked = draw_again, asked
-    monkeypatch.setitem(sys.modules, "rayograph.sampling.again", module)
+    monkeypatch.setitem(sys.modules, "rayograph.sampling.reproduce", module)
     return module
 
 
@@ -191,7 +191,7 @@ def test_a_plan_that_changed_in_the_store_is_noticed(capsys, kept, record, stage
 def test_an_ancestor_made_anew_since_is_noticed(capsys, kept, record, stages, tmp_path):
     artifact = stages["encode"].artifact
     artifact.store.delete(artifact.key("manifest.json"))
-    commit(stages["encode"], Outcome(files=[artifact.write("notes.txt", b"other")]), 0.0)
+    commit(stages["encode"], StageResult(files=[artifact.write("notes.txt", b"other")]), 0.0)
     _, err = said(capsys, kept(record), "--store", str(tmp_path / "store"), code=2)
     assert f"{stages['train_diffusion'].artifact.uri}: was made from {artifact.uri} when that was" in err
 
@@ -230,7 +230,7 @@ def test_drawn_again_more_than_rounding_ends_with_code_2(capsys, kept, record, m
     for difference in (most, most + 1):
         pixels = np.where(given > 127, given - difference, given + difference).astype(np.uint8)
         monkeypatch.setattr(
-            "rayograph.stages.whence.render",
+            "rayograph.commands.provenance.render",
             lambda data, name, p=pixels: p if name == "the image drawn again" else given,
         )
         told[difference] = said(

@@ -9,7 +9,7 @@ from rayograph.models.scaling import LatentScale
 from rayograph.models.schedule import build_schedule
 from rayograph.runs.artifact import Artifact
 from rayograph.runs.manifest import Manifest
-from rayograph.sampling.denoising import DiffusionModel
+from rayograph.sampling.pipeline import DiffusionModel
 
 AUTOENCODER = Autoencoder(
     latent_channels=2, block_out_channels=(8, 8), layers_per_block=1, norm_num_groups=4, mid_block_add_attention=False

@@ -17,9 +17,9 @@ from ray.data._internal.execution.execution_callback import ExecutionCallback
 
 from rayograph import errors
 from rayograph.config import IngestScale
-from rayograph.ingest.contents import BLOCK_BYTES
-from rayograph.ingest.each_item import EachItem
+from rayograph.ingest.decoders import BLOCK_BYTES
 from rayograph.ingest.memory import keep_freed_memory
+from rayograph.ingest.ray_datasource import EachItem
 from rayograph.ingest.reading import KEYS, POSITIONS, SUBSTITUTED, PlannedReader
 from rayograph.ingest.staging import Staged
 from rayograph.shards.batch import Batch

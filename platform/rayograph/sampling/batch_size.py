@@ -10,8 +10,8 @@ import time
 import torch
 
 from rayograph.runs.artifact import Artifact
-from rayograph.sampling.denoising import DiffusionModel
-from rayograph.sampling.draws import Draws
+from rayograph.sampling.pipeline import DiffusionModel
+from rayograph.sampling.requests.sample_batch import Draws
 
 MEMORY_SHARE = 0.85
 """Of what is free before, that a batch may take."""

@@ -1,4 +1,4 @@
-"""encode: image shards to moments shards (ingest/encoding.py), by a pool of Ray Data actors."""
+"""encode: image shards to moments shards (ingest/latent_encoder.py), by a pool of Ray Data actors."""
 
 from collections.abc import Callable
 from functools import partial
@@ -7,18 +7,19 @@ from typing import Any
 from rayograph.config import Encode
 from rayograph.errors import DataError
 from rayograph.ingest.decoding import require_few
-from rayograph.ingest.encoding import ShardEncoder, latent_scale
+from rayograph.ingest.latent_encoder import ShardEncoder, latent_scale
 from rayograph.runs.artifact import Artifact
 from rayograph.runs.manifest import TRAIN
+from rayograph.runs.reporter import Reporter
+from rayograph.runs.stage_context import StageContext
+from rayograph.runs.stage_result import StageResult
 from rayograph.shards.committed import Shards
 from rayograph.shards.index import ShardIndex
-from rayograph.stages.cluster import require
-from rayograph.stages.outcome import Outcome
-from rayograph.stages.recorder import Recorder
-from rayograph.stages.resolve import ResolvedStage
+from rayograph.shards.store import shard_files
+from rayograph.stages.resources import require
 
 
-def run_encode(stage: ResolvedStage, declared: Encode) -> Outcome:
+def run_encode(stage: StageContext, declared: Encode) -> StageResult:
     """Encode the training split; facts are the latents' statistics, the classes' names, and what was left out.
 
     Raises DataError once more samples are left out than `bad_sample_limit`, naming the first with its shard and key.
@@ -45,16 +46,16 @@ def run_encode(stage: ResolvedStage, declared: Encode) -> Outcome:
         pool.threads_per_actor,
         declared.bad_sample_limit,
     )
-    outcome = Outcome()
+    outcome = StageResult()
     facts: list[dict[str, Any]] = []
     rejected: list[dict[str, str]] = []
     total = sum(shard.samples for shard in shards)
-    with Recorder(stage, "images", total, at_once=min(pool.actors, len(shards))) as recorder:
+    with Reporter(stage, "images", total, at_once=min(pool.actors, len(shards))) as recorder:
         names = [shard.path for shard in shards]
         done = each_with(names, worker, cpus=pool.cpus_per_actor, gpus=scale.gpus, actors=pool.actors)
         for shard, data in zip(shards, done, strict=True):
             index = ShardIndex.from_bytes(data, shard.path)
-            outcome.add_shard(stage, shard.path, TRAIN, index)
+            outcome.add_shard(*shard_files(stage.artifact, shard.path, TRAIN, index))
             facts.append(index.facts)
             for row in index.facts.get("rejected", []):
                 recorder.progress.say(f"left out: {row['reason']}")

@@ -9,15 +9,15 @@ import numpy as np
 from rayograph.config import Evaluate, Sample, Scale, core_yaml
 from rayograph.errors import DataError
 from rayograph.runs.artifact import REPORT, Artifact
+from rayograph.runs.lineage import Ancestry, ancestors
 from rayograph.runs.manifest import HELD_OUT, TRAIN, Manifest
+from rayograph.runs.reporter import Reporter
+from rayograph.runs.stage_context import StageContext
+from rayograph.runs.stage_result import StageResult
 from rayograph.runs.tracking import read_metrics
-from rayograph.sampling.units import SPLIT
-from rayograph.stages.cluster import require
-from rayograph.stages.gather import gather_images, gather_reconstructions
-from rayograph.stages.lineage import Ancestry, ancestors
-from rayograph.stages.outcome import Outcome
-from rayograph.stages.recorder import Recorder
-from rayograph.stages.resolve import ResolvedStage
+from rayograph.sampling.work_unit import SPLIT
+from rayograph.stages.features import gather_images, gather_reconstructions
+from rayograph.stages.resources import require
 from rayograph.storage import open_store
 
 FIGURES = "report.json"
@@ -32,7 +32,7 @@ CURVES: dict[str, list[tuple[str, dict[str, str], bool]]] = {
 }
 
 
-def run_evaluate(stage: ResolvedStage, declared: Evaluate) -> Outcome:
+def run_evaluate(stage: StageContext, declared: Evaluate) -> StageResult:
     """Gathers the arrays, measures, draws the page."""
     from rayograph.evaluation.features import FeatureSpace
     from rayograph.evaluation.figures import denoising_strip, reconstruction_pairs, samples_by_class, tile
@@ -46,7 +46,7 @@ def run_evaluate(stage: ResolvedStage, declared: Evaluate) -> Outcome:
     scale = stage.scale
     pool = scale.encode
     require(scale, stage.name, cpus=pool.actors * pool.cpus_per_actor, gpus=pool.actors * scale.gpus)
-    with Recorder(stage, "parts", 5, estimated=False) as recorder:
+    with Reporter(stage, "parts", 5, estimated=False) as recorder:
         recorder.progress.doing("now", "reads training images")
         train = gather_images(images, packed, TRAIN, size, scale)
         recorder.progress.advance_to(1)
@@ -108,13 +108,13 @@ def run_evaluate(stage: ResolvedStage, declared: Evaluate) -> Outcome:
         for line in _headlines(figures):
             recorder.progress.say(line)
     text = json.dumps(figures, allow_nan=False, indent=2).encode()
-    return Outcome(
+    return StageResult(
         files=[stage.artifact.write(FIGURES, text), stage.artifact.write(REPORT, render(report).encode())],
         facts=figures | circumstances(report) | {"rejected": rejected},
     )
 
 
-def _denoising(stage: ResolvedStage, drawn: Manifest) -> np.ndarray:
+def _denoising(stage: StageContext, drawn: Manifest) -> np.ndarray:
     """(s, n, h, w, 3): the first n samples on their way at s - 1 steps, and done."""
     import ray
 
@@ -127,7 +127,7 @@ def _denoising(stage: ResolvedStage, drawn: Manifest) -> np.ndarray:
 def _walk(model: Artifact, declared: Sample, seed: int, device: str) -> np.ndarray:
     import torch
 
-    from rayograph.sampling.denoising import DiffusionModel
+    from rayograph.sampling.pipeline import DiffusionModel
 
     loaded = DiffusionModel.load(model, device)
     steps = declared.sampler.num_inference_steps

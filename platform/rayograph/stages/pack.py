@@ -9,12 +9,12 @@ from rayograph.ingest.packing import PackedTask, pack_task, require_few, task_re
 from rayograph.ingest.sources import open_source
 from rayograph.ingest.sources.base import Findings, require_rows
 from rayograph.runs.manifest import HELD_OUT, TRAIN
-from rayograph.stages.outcome import Outcome
-from rayograph.stages.recorder import Recorder
-from rayograph.stages.resolve import ResolvedStage
+from rayograph.runs.reporter import Reporter
+from rayograph.runs.stage_context import StageContext
+from rayograph.runs.stage_result import StageResult
 
 
-def run_pack(stage: ResolvedStage, declared: Pack) -> Outcome:
+def run_pack(stage: StageContext, declared: Pack) -> StageResult:
     """Raises DataError once more images are rejected than `bad_sample_limit` allows, naming the first of them."""
     from rayograph.ingest.streams import each
 
@@ -23,7 +23,7 @@ def run_pack(stage: ResolvedStage, declared: Pack) -> Outcome:
     work = partial(pack_task, stage.artifact, source, declared)
     packed = Packed(stage, declared)
     total, at_once = sum(task.size for task in tasks), stage.scale.ingest.tasks
-    with Recorder(stage, source.unit, total, at_once=at_once) as recorder:
+    with Reporter(stage, source.unit, total, at_once=at_once) as recorder:
         for task, data in zip(tasks, each(tasks, work, stage.scale.ingest), strict=True):
             packed.add(data)
             recorder.progress.advance_to(recorder.progress.done + task.size)
@@ -53,8 +53,8 @@ def told_of(findings: Findings, captions_left: int) -> list[str]:
 class Packed:
     """What the tasks did, all together: a few numbers and files' records, whatever the number of images."""
 
-    def __init__(self, stage: ResolvedStage, declared: Pack) -> None:
-        self._stage, self._declared, self._outcome = stage, declared, Outcome()
+    def __init__(self, stage: StageContext, declared: Pack) -> None:
+        self._stage, self._declared, self._outcome = stage, declared, StageResult()
         self.rejected: list[dict[str, str]] = []
         self.counts: Counter[str] = Counter()
         self._members: Counter[str] = Counter()
@@ -76,7 +76,7 @@ class Packed:
         self._classes = max(self._classes, task.classes)
         require_few(self.rejected, self._declared.bad_sample_limit)
 
-    def outcome(self, class_names: list[str]) -> Outcome:
+    def outcome(self, class_names: list[str]) -> StageResult:
         """Everything, for the manifest. Raises DataError where a split has no image."""
         for split in (TRAIN, HELD_OUT) if self._declared.held_out_fraction else (TRAIN,):
             require_rows(split, self.counts[split], self.counts["rows"])

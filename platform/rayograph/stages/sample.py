@@ -13,29 +13,30 @@ from typing import Any
 import numpy as np
 
 from rayograph.config import Sample
+from rayograph.config.address import LOCAL, inside_submitted_job
 from rayograph.errors import DataError, StoppedError
+from rayograph.generation.deployment import application
+from rayograph.generation.dispatcher import Coordinator, SetAside, Tick
+from rayograph.generation.fair_share import Share
+from rayograph.generation.monitor import Steward
+from rayograph.generation.replica import MAX_ONGOING, Assignment
 from rayograph.runs.artifact import Artifact
-from rayograph.sampling.again import keep_origin
-from rayograph.sampling.plan import Plan
-from rayograph.sampling.state import DEAD, wanted
-from rayograph.sampling.units import Landed, Origin
-from rayograph.serving.application import application
-from rayograph.serving.coordinator import Coordinator, SetAside, Tick
-from rayograph.serving.sampler import MAX_ONGOING, Assignment
-from rayograph.serving.shares import Share
+from rayograph.runs.lineage import ancestors
+from rayograph.runs.reporter import Reporter
+from rayograph.runs.stage_context import StageContext
+from rayograph.runs.stage_result import StageResult
+from rayograph.sampling.job_state import DEAD, wanted
+from rayograph.sampling.reproduce import keep_origin
+from rayograph.sampling.requests.plan import Plan
+from rayograph.sampling.work_unit import Landed, Origin
 from rayograph.shards.index import SUFFIX
-from rayograph.stages.asked import plan_of
-from rayograph.stages.cluster import LOCAL, inside_submitted_job, require
-from rayograph.stages.lineage import ancestors
-from rayograph.stages.outcome import Outcome
-from rayograph.stages.recorder import Recorder
-from rayograph.stages.resolve import ResolvedStage
-from rayograph.stages.steward import Steward
+from rayograph.stages.prepare import plan_of
+from rayograph.stages.resources import require
 
 READERS = 16
 
 
-def run_sample(stage: ResolvedStage, declared: Sample) -> Outcome:
+def run_sample(stage: StageContext, declared: Sample) -> StageResult:
     """Draws what is not drawn yet. Raises DataError naming units that had to be set aside: the same command tries them
     again; StoppedError where the job was cancelled.
     """
@@ -51,10 +52,10 @@ def run_sample(stage: ResolvedStage, declared: Sample) -> Outcome:
     landed: dict[int, Landed] = {}
     facts = {"class_names": trained.facts["class_names"], "request": plan.digest}
     at_once = min(stage.scale.sampling.replicas[1], plan.total_units)
-    with Recorder(stage, "images", plan.total_samples, at_once=at_once) as recorder:
+    with Reporter(stage, "images", plan.total_samples, at_once=at_once) as recorder:
         if not there.all():
             facts |= _draw_missing(stage, declared, plan, origin, there, landed, recorder)
-        outcome = Outcome(facts=facts)
+        outcome = StageResult(facts=facts)
         for unit in _in_order(stage.artifact, plan, landed):
             outcome.files += unit.files
             outcome.shards.append(unit.shard)
@@ -72,13 +73,13 @@ def committed_units(artifact: Artifact, plan: Plan) -> np.ndarray:
 
 
 def _draw_missing(
-    stage: ResolvedStage,
+    stage: StageContext,
     declared: Sample,
     plan: Plan,
     origin: Origin,
     there: np.ndarray,
     landed: dict[int, Landed],
-    recorder: Recorder,
+    recorder: Reporter,
 ) -> dict[str, Any]:
     """Draws what is not there into `landed`; what all of it cost, for the manifest."""
     scale = stage.scale.sampling
@@ -150,7 +151,7 @@ def _going_on(steward: Steward, tick: Tick) -> str:
     return f"{steward.running} running, {tick.flying} units under way{again}{aside}"
 
 
-def _look_up(stage: ResolvedStage, steward: Steward) -> None:
+def _look_up(stage: StageContext, steward: Steward) -> None:
     """Raises StoppedError once the job is cancelled, DataError once no replica can ever start."""
     if steward.wanted == "cancelled":
         raise StoppedError(f"{stage.artifact.uri}: cancelled; `rayograph resume` lets it go on")
@@ -158,7 +159,7 @@ def _look_up(stage: ResolvedStage, steward: Steward) -> None:
         raise DataError(f"{stage.name}: its replicas cannot start: {steward.failure}")
 
 
-def _share(stage: ResolvedStage, declared: Sample, replicas: int, gpus: float) -> Share:
+def _share(stage: StageContext, declared: Sample, replicas: int, gpus: float) -> Share:
     shared = stage.scale.ray.address != LOCAL or inside_submitted_job()
     cost, resource = (gpus, "GPU") if gpus else (stage.scale.sampling.cpus_per_replica, "CPU")
     return Share(

@@ -5,17 +5,17 @@ from typing import Any
 
 from rayograph.config import TrainAutoencoder, TrainingScale
 from rayograph.errors import ConfigError
-from rayograph.ingest.contents import Images
-from rayograph.stages.assignment import Assignment
+from rayograph.ingest.decoders import Images
+from rayograph.runs.stage_context import StageContext
+from rayograph.runs.stage_result import StageResult
 from rayograph.stages.fidelity import held_out, measured
-from rayograph.stages.outcome import Outcome
-from rayograph.stages.previews import reconstructions
-from rayograph.stages.reader import planned_reader
-from rayograph.stages.resolve import ResolvedStage
-from rayograph.stages.training import run_training
+from rayograph.trainer.dataset import planned_reader
+from rayograph.trainer.driver import run_training
+from rayograph.trainer.previews import reconstructions
+from rayograph.trainer.worker_config import Assignment
 
 
-def run_train_autoencoder(stage: ResolvedStage, declared: TrainAutoencoder) -> Outcome:
+def run_train_autoencoder(stage: StageContext, declared: TrainAutoencoder) -> StageResult:
     """Raises ConfigError where no image size is known, or it does not suit the downsampling factor."""
     size, factor = _image_size(stage, declared), declared.network.downsampling_factor
     if size % factor:
@@ -35,7 +35,7 @@ def run_train_autoencoder(stage: ResolvedStage, declared: TrainAutoencoder) -> O
     return outcome
 
 
-def _image_size(stage: ResolvedStage, declared: TrainAutoencoder) -> int:
+def _image_size(stage: StageContext, declared: TrainAutoencoder) -> int:
     if declared.view.image_size is not None:
         return declared.view.image_size
     packed = {manifest.facts["image_size"] for _, manifest, _ in stage.mixture("images")}

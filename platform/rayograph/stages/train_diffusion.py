@@ -5,19 +5,19 @@ from typing import Any
 
 from rayograph.config import TrainDiffusion, TrainingScale
 from rayograph.errors import ConfigError
-from rayograph.ingest.contents import Moments
+from rayograph.ingest.decoders import Moments
 from rayograph.models.folder import AUTOENCODER, load_autoencoder, save_model
 from rayograph.models.scaling import LatentScale
-from rayograph.stages.assignment import Assignment
-from rayograph.stages.foresight import with_known_classes
-from rayograph.stages.outcome import Outcome
-from rayograph.stages.previews import samples
-from rayograph.stages.reader import planned_reader
-from rayograph.stages.resolve import ResolvedStage
-from rayograph.stages.training import run_training
+from rayograph.runs.stage_context import StageContext
+from rayograph.runs.stage_result import StageResult
+from rayograph.stages.known_classes import with_known_classes
+from rayograph.trainer.dataset import planned_reader
+from rayograph.trainer.driver import run_training
+from rayograph.trainer.previews import samples
+from rayograph.trainer.worker_config import Assignment
 
 
-def run_train_diffusion(stage: ResolvedStage, declared: TrainDiffusion) -> Outcome:
+def run_train_diffusion(stage: StageContext, declared: TrainDiffusion) -> StageResult:
     """Raises ConfigError where the declared classes are not the data's."""
     encoded = [(manifest.facts, weight) for _, manifest, weight in stage.mixture("moments")]
     class_names, shape = (_common(stage, encoded, fact) for fact in ("class_names", "latent_shape"))
@@ -43,7 +43,7 @@ def run_train_diffusion(stage: ResolvedStage, declared: TrainDiffusion) -> Outco
     return outcome
 
 
-def _common(stage: ResolvedStage, encoded: list[tuple[dict[str, Any], float]], fact: str) -> Any:
+def _common(stage: StageContext, encoded: list[tuple[dict[str, Any], float]], fact: str) -> Any:
     """What all mixed data sets say. Raises ConfigError where they differ."""
     said = [facts[fact] for facts, _ in encoded]
     if any(value != said[0] for value in said):

@@ -28,7 +28,7 @@ from rayograph.models.autoencoder import (
 from rayograph.models.discriminator import PatchDiscriminator
 from rayograph.models.folder import AUTOENCODER
 from rayograph.models.perceptual import PerceptualDistance, build_perceptual
-from rayograph.runs.draws import Stream, normal
+from rayograph.runs.philox import Stream, normal
 from rayograph.shapes import Images, Noise, Scalar
 from rayograph.shards.batch import Batch
 from rayograph.training.engine import Engine

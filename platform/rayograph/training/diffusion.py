@@ -16,7 +16,7 @@ from rayograph.models.denoiser import build_denoiser, denoise
 from rayograph.models.folder import DENOISER, SCHEDULE
 from rayograph.models.scaling import LatentScale
 from rayograph.models.schedule import build_schedule, noise_levels, prediction_type, timesteps_at
-from rayograph.runs.draws import Stream, integers, normal, uniform
+from rayograph.runs.philox import Stream, integers, normal, uniform
 from rayograph.shapes import Classes, Latents, Noise, Positions, Timesteps
 from rayograph.shards.batch import Batch
 from rayograph.training.engine import Engine

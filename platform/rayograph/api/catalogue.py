@@ -1,0 +1,110 @@
+"""What a store holds, without listing what its artifacts hold: folders three levels deep, job files, manifests.
+
+A store is <job>/<stage>/<key>/…; listing names costs one request a folder, whatever lies in them.
+"""
+
+import logging
+import re
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from threading import Lock
+
+from rayograph.api.lru_cache import Recent
+from rayograph.errors import DataError, MissingObjectError
+from rayograph.runs.artifact import Artifact
+from rayograph.runs.job_record import JobRecord, read_job
+from rayograph.runs.manifest import Manifest
+from rayograph.storage import ObjectStore
+
+log = logging.getLogger(__name__)
+
+LISTED_EVERY_SECONDS = 5.0
+_KEY = re.compile(r"[0-9a-f]{16}")
+_NAME = re.compile(r"[a-z0-9][a-z0-9_-]*")
+
+
+@dataclass(frozen=True)
+class Begun:
+    """An artifact that somebody has begun: its job file says what it is to be."""
+
+    artifact: Artifact
+    record: JobRecord
+
+    @property
+    def kind(self) -> str:
+        return self.record.declared.kind
+
+
+class Catalogue:
+    """Job files and manifests never change once read, so each is read once."""
+
+    def __init__(self, store: ObjectStore, clock: Callable[[], float] = time.monotonic) -> None:
+        self.store = store
+        self._clock = clock
+        self._lock = Lock()
+        self._listed: tuple[float, list[str]] | None = None
+        self._begun: Recent[str, Begun] = Recent(10_000)
+        self._manifests: Recent[str, Manifest] = Recent(256)
+
+    def of_kind(self, kind: str) -> list[Begun]:
+        """Every artifact of a kind, committed or not, in no particular order; those of the last seconds may miss."""
+        with ThreadPoolExecutor(8) as pool:
+            found = list(pool.map(self._find_readable, self._paths()))
+        return [begun for begun in found if begun is not None and begun.kind == kind]
+
+    def at(self, path: str) -> Begun:
+        """One artifact by its path below the store. Raises MissingObjectError where nobody began one."""
+        found = self._find(path) if self._is_path(path) else None
+        if found is None:
+            raise MissingObjectError(f"{path}: no such artifact in {self.store.uri}")
+        return found
+
+    def manifest(self, artifact: Artifact) -> Manifest | None:
+        """The commit, or None while there is none."""
+        found = self._manifests.get(artifact.path)
+        if found is None:
+            found = artifact.manifest()
+            if found is not None:
+                self._manifests.put(artifact.path, found)
+        return found
+
+    def refresh(self) -> None:
+        """Lists anew at the next question: an artifact has just been begun."""
+        self._listed = None
+
+    def _paths(self) -> Sequence[str]:
+        with self._lock:
+            now = self._clock()
+            if self._listed is None or now - self._listed[0] >= LISTED_EVERY_SECONDS:
+                folders, paths = self.store.folders, []
+                for job in filter(_NAME.fullmatch, folders()):
+                    for stage in filter(_NAME.fullmatch, folders(job)):
+                        keys = filter(_KEY.fullmatch, folders(f"{job}/{stage}"))
+                        paths += [f"{job}/{stage}/{key}" for key in keys]
+                self._listed = (now, paths)
+            return self._listed[1]
+
+    def _find_readable(self, path: str) -> Begun | None:
+        try:
+            return self._find(path)
+        except DataError as error:  # one folder that is no artifact must not hide the others
+            log.warning("%s", error)
+            return None
+
+    def _find(self, path: str) -> Begun | None:
+        found = self._begun.get(path)
+        if found is not None:
+            return found
+        artifact = Artifact(self.store, path)
+        try:
+            begun = Begun(artifact, read_job(artifact))
+        except MissingObjectError:
+            return None
+        return self._begun.put(path, begun)
+
+    @staticmethod
+    def _is_path(path: str) -> bool:
+        parts = path.split("/")
+        return len(parts) == 3 and all(map(_NAME.fullmatch, parts[:2])) and bool(_KEY.fullmatch(parts[2]))

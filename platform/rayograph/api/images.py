@@ -1,0 +1,190 @@
+"""Images of a batch generation, one range read each, as soon as the shard that holds them is whole."""
+
+import io
+import json
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from typing import Any, Literal, Protocol, runtime_checkable
+
+from PIL import Image
+
+from rayograph.api.lru_cache import Recent
+from rayograph.api.schemas import Answer
+from rayograph.errors import MissingObjectError
+from rayograph.runs.artifact import Artifact
+from rayograph.shards.index import ShardIndex
+from rayograph.shards.store import fetch_rows, find_index, shard_name
+
+SPLIT = "samples"  # sampling.units says so too; importing it costs this process torch
+MEDIA_TYPES = {"png": "image/png", "jpg": "image/jpeg", "webp": "image/webp"}
+THUMBNAIL_SIDE = 192
+MISSED_SECONDS = 1.0
+"""For how long a shard that was not there is not asked for again."""
+
+FrameState = Literal["drawn", "waiting", "failed"]
+
+
+@runtime_checkable
+class Plan(Protocol):
+    """What is asked of `rayograph.sampling.requests.plan.Plan`."""
+
+    @property
+    def total_samples(self) -> int: ...
+
+    def place(self, number: int) -> tuple[int, int]:
+        """Unit and row of a sample."""
+
+    def find(
+        self,
+        prompt: str | None = None,
+        class_number: int | None = None,
+        seed: int | None = None,
+        start: int = 0,
+        limit: int = 100,
+    ) -> list[int]:
+        """Numbers of matching samples from `start` on, ascending."""
+
+
+OpenPlan = Callable[[Artifact], Plan | None]
+"""An artifact's plan; None until there is one."""
+
+
+class Frame(Answer):
+    """One place of a page: whether its image is drawn, waited for, or given up with its unit."""
+
+    number: int
+    state: FrameState
+
+
+class Page(Answer):
+    """`next` is where the next page starts, None after the last; `total` counts all images of the job."""
+
+    images: list[Frame]
+    next: int | None
+    total: int
+
+
+@dataclass(frozen=True)
+class Picture:
+    """An image's file, as it lies in its shard, its record, and a tag that changes when its bytes do."""
+
+    data: bytes
+    extension: str
+    tag: str
+    record: dict[str, Any]
+
+    @property
+    def media_type(self) -> str:
+        return MEDIA_TYPES[self.extension]
+
+
+class Pictures:
+    """Reads plans and indices once; what is committed cannot change."""
+
+    def __init__(self, open_plan: OpenPlan, clock: Callable[[], float] = time.monotonic) -> None:
+        self._open_plan, self._clock = open_plan, clock
+        self._plans: Recent[str, Plan] = Recent(16)
+        self._indices: Recent[tuple[str, int], ShardIndex] = Recent(2048)
+        self._missed: Recent[tuple[str, int], float] = Recent(4096)
+        self._thumbnails: Recent[tuple[str, int], tuple[bytes, str]] = Recent(4096)
+
+    def page(
+        self,
+        artifact: Artifact,
+        dead: Sequence[str],
+        *,
+        prompt: str | None,
+        class_number: int | None,
+        seed: int | None,
+        start: int,
+        limit: int,
+    ) -> Page:
+        """Matching images from number `start` on; an empty page while there is no plan. `dead` are shards' names."""
+        plan = self._plan(artifact)
+        if plan is None:
+            return Page(images=[], next=None, total=0)
+        if prompt is None and class_number is None and seed is None:
+            numbers = list(range(start, min(start + limit, plan.total_samples)))
+        else:
+            numbers = plan.find(prompt=prompt, class_number=class_number, seed=seed, start=start, limit=limit)
+        units = [plan.place(number)[0] for number in numbers]
+        with ThreadPoolExecutor(8) as pool:
+            states = dict(pool.map(lambda unit: (unit, self._state(artifact, unit, dead)), set(units)))
+        frames = [Frame(number=number, state=states[unit]) for number, unit in zip(numbers, units, strict=True)]
+        after = numbers[-1] + 1 if len(numbers) == limit else plan.total_samples
+        return Page(images=frames, next=after if after < plan.total_samples else None, total=plan.total_samples)
+
+    def picture(self, artifact: Artifact, number: int) -> Picture | None:
+        """None until it is drawn. Raises MissingObjectError for a number that the plan does not have."""
+        plan = self._plan(artifact)
+        if plan is None:
+            return None
+        if not 0 <= number < plan.total_samples:
+            raise MissingObjectError(f"image {number}: expected 0 to {plan.total_samples - 1}")
+        unit, row = plan.place(number)
+        index = self._index(artifact, unit)
+        if index is None:
+            return None
+        extension = next(name for name in MEDIA_TYPES if name in index.members)
+        wanted = replace(index, members={name: index.members[name] for name in (extension, "json")})
+        rows = fetch_rows(artifact, _shard(unit), wanted, [row])
+        image, record = rows.member(0, extension), rows.member(0, "json")
+        if image is None or record is None:
+            raise MissingObjectError(f"image {number}: its shard holds no {extension} and record of it")
+        return Picture(image, extension, f"{int(index.members[extension].checksums[row]):016x}", json.loads(record))
+
+    def thumbnail(self, artifact: Artifact, number: int) -> tuple[bytes, str] | None:
+        """Bytes and media type of at most `THUMBNAIL_SIDE` pixels a side: the file itself where it is no larger."""
+        found = self._thumbnails.get((artifact.path, number))
+        if found is None:
+            picture = self.picture(artifact, number)
+            if picture is None:
+                return None
+            found = self._thumbnails.put((artifact.path, number), _small(picture))
+        return found
+
+    def _state(self, artifact: Artifact, unit: int, dead: Sequence[str]) -> FrameState:
+        if self._index(artifact, unit) is not None:
+            return "drawn"
+        return "failed" if _stem(_shard(unit)) in map(_stem, dead) else "waiting"
+
+    def _plan(self, artifact: Artifact) -> Plan | None:
+        found = self._plans.get(artifact.path) or self._open_plan(artifact)
+        return None if found is None else self._plans.put(artifact.path, found)
+
+    def _index(self, artifact: Artifact, unit: int) -> ShardIndex | None:
+        key = (artifact.path, unit)
+        found = self._indices.get(key)
+        if found is None:
+            missed = self._missed.get(key)
+            if missed is not None and self._clock() - missed < MISSED_SECONDS:
+                return None
+            found = find_index(artifact, _shard(unit))
+            if found is None:
+                self._missed.put(key, self._clock())
+            else:
+                self._indices.put(key, found)
+        return found
+
+
+def _shard(unit: int) -> str:
+    return shard_name(SPLIT, unit)
+
+
+def _stem(shard: str) -> str:
+    """shards/samples-000004.tar → samples-000004, which is what a unit that was set aside is called."""
+    return shard.rpartition("/")[2].partition(".")[0]
+
+
+def _small(picture: Picture) -> tuple[bytes, str]:
+    file = Image.open(io.BytesIO(picture.data))
+    if max(file.size) <= THUMBNAIL_SIDE:
+        return picture.data, picture.media_type
+    file.draft("RGB", (THUMBNAIL_SIDE, THUMBNAIL_SIDE))  # a JPEG is decoded no larger than need be
+    image = file.convert("RGB")
+    image.thumbnail((THUMBNAIL_SIDE, THUMBNAIL_SIDE), Image.Resampling.LANCZOS)
+    buffer = io.BytesIO()
+    image.save(buffer, "JPEG", quality=85)
+    return buffer.getvalue(), MEDIA_TYPES["jpg"]

@@ -1,0 +1,1 @@
+"""The command line: a command a file, each with its own arguments, found by its name when it is called."""

@@ -1,0 +1,1 @@
+"""Ray Serve: replicas that draw units of work, the dispatcher that hands them out, the monitor, fair shares."""

@@ -1,0 +1,57 @@
+"""From a job to artifacts: where each stage's result will be, known before any work.
+
+An artifact's key is a digest of all that decides its content: what was declared beyond the defaults, the declarations'
+versions, the seed, and the keys of what it is made from. A changed field gives a new folder for its stage and for those
+after it, and leaves the others as they are; a field that a later release adds changes none.
+"""
+
+from rayograph.config import Job, Scale
+from rayograph.config.keys import decisive
+from rayograph.errors import DataError
+from rayograph.runs.artifact import Artifact
+from rayograph.runs.digests import digest_of
+from rayograph.runs.stage_context import StageContext
+from rayograph.storage import Access, ObjectStore, open_store
+
+KEY_FORMAT = 3
+
+
+def resolve(job: Job, scale: Scale, store: ObjectStore) -> dict[str, StageContext]:
+    """Every stage of the job, in its order. Raises DataError for an outside artifact that does not fit."""
+    resolved: dict[str, StageContext] = {}
+    for name, stage in job.stages.items():
+        inputs: dict[str, Artifact] = {}
+        parent_keys: dict[str, str] = {}
+        for field, kind, ref in stage.references():
+            if ref in resolved:
+                inputs[field], parent_keys[field] = resolved[ref].artifact, resolved[ref].key
+            else:
+                inputs[field], parent_keys[field] = _outside(ref, kind, f"{name}.{field}", scale.access)
+        weights = {
+            field: list(given.values()) for field in stage.inputs if isinstance(given := getattr(stage, field), dict)
+        }
+        seed = job.seed_of(name)
+        made_of = {"format": KEY_FORMAT, **decisive(stage), "seed": seed, "inputs": parent_keys, "weights": weights}
+        key = digest_of(made_of)[:16]
+        artifact = Artifact(store, f"{job.name}/{name}/{key}")
+        resolved[name] = StageContext(job, scale, name, seed, key, artifact, inputs)
+    return resolved
+
+
+def needed(job: Job, target: str) -> list[str]:
+    """The target stage and all that it is made from, in the job's order."""
+    wanted = {target}
+    for name in reversed(job.stages):
+        if name in wanted:
+            stage = job.stages[name]
+            wanted |= {ref for _, _, ref in stage.references()}
+    return [name for name in job.stages if name in wanted]
+
+
+def _outside(uri: str, kind: str, where: str, endpoint_url: Access) -> tuple[Artifact, str]:
+    artifact = Artifact(open_store(uri, endpoint_url), "")
+    manifest = artifact.manifest()
+    if manifest is None or manifest.kind != kind:
+        found = "none" if manifest is None else f"one of kind {manifest.kind}"
+        raise DataError(f"{where}: expected a committed artifact of kind {kind} at {uri}, found {found}")
+    return artifact, manifest.digest

@@ -1,0 +1,49 @@
+"""What a stage works with: its declaration, its place in the store, its inputs' places, and where it runs."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from rayograph.config import Job, Scale, Stage
+from rayograph.runs.artifact import Artifact
+from rayograph.runs.job_record import JobRecord
+from rayograph.runs.manifest import Manifest, Parent
+
+
+@dataclass(frozen=True)
+class StageContext:
+    """A stage with its place in the store and its inputs' places."""
+
+    job: Job
+    scale: Scale
+    name: str
+    seed: int
+    key: str
+    artifact: Artifact
+    inputs: Mapping[str, Artifact]
+
+    @property
+    def declared(self) -> Stage:
+        return self.job.stages[self.name]
+
+    def described(self) -> bytes:
+        """Return what `job.yaml` holds."""
+        return JobRecord(self.job, self.scale, self.name).to_bytes()
+
+    def parents(self) -> list[Parent]:
+        """The inputs as the manifest records them. Raises DataError for one that is not committed."""
+        return [
+            Parent(input=field, uri=artifact.uri, digest=artifact.committed().digest)
+            for field, artifact in self.inputs.items()
+        ]
+
+    def input(self, field: str) -> tuple[Artifact, Manifest]:
+        """An input's place and its manifest."""
+        artifact = self.inputs[field]
+        return artifact, artifact.committed()
+
+    def mixture(self, field: str) -> list[tuple[Artifact, Manifest, float]]:
+        """A mixed input's data sets: place, manifest and weight of each, in the declared order."""
+        given = getattr(self.declared, field)
+        if isinstance(given, str):
+            return [(*self.input(field), 1.0)]
+        return [(*self.input(f"{field}.{number}"), weight) for number, weight in enumerate(given.values())]

@@ -1,0 +1,50 @@
+"""What a stage's work comes to, and the committing of it."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+from rayograph.runs.artifact import METRICS
+from rayograph.runs.environment import machine, versions
+from rayograph.runs.manifest import FileRecord, Manifest, ShardRecord
+from rayograph.runs.stage_context import StageContext
+
+
+@dataclass
+class StageResult:
+    """Files, shards and facts for the manifest."""
+
+    files: list[FileRecord] = field(default_factory=list)
+    shards: list[ShardRecord] = field(default_factory=list)
+    facts: dict[str, Any] = field(default_factory=dict)
+
+    def add_shard(self, files: Sequence[FileRecord], shard: ShardRecord) -> None:
+        """One shard's files; a shard whose samples were all left out is none to draw from."""
+        self.files += files
+        if shard.samples:
+            self.shards.append(shard)
+
+
+def commit(stage: StageContext, outcome: StageResult, started: float) -> Manifest:
+    """Writes the manifest; from here on the artifact counts. `started` is of time.monotonic()."""
+    return stage.artifact.commit(
+        Manifest(
+            job=stage.job.name,
+            stage=stage.name,
+            kind=stage.declared.kind,
+            key=stage.key,
+            seed=stage.seed,
+            config=stage.job.model_dump(mode="json"),
+            scale=stage.scale.model_dump(mode="json"),
+            parents=stage.parents(),
+            files=outcome.files + stage.artifact.records(METRICS),
+            shards=outcome.shards,
+            facts=outcome.facts,
+            created=datetime.now(UTC).isoformat(timespec="seconds"),
+            seconds=round(time.monotonic() - started, 3),
+            machine=machine(),
+            versions=versions(),
+        )
+    )

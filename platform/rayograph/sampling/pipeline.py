@@ -1,0 +1,155 @@
+"""From noise to images: the denoising loop with classifier-free guidance.
+
+Shapes: b batch, z latent channels, y x latent grid, h w pixels, s kept steps.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+
+from rayograph.config import Sampler
+from rayograph.models.autoencoder import decode, to_pixels
+from rayograph.models.denoiser import denoise, null_class
+from rayograph.models.finite import require_finite
+from rayograph.models.folder import load_autoencoder, load_denoiser, load_schedule
+from rayograph.models.scaling import LatentScale
+from rayograph.runs.artifact import Artifact
+from rayograph.runs.philox import Stream, normal
+from rayograph.sampling.requests.sample_batch import Draws
+from rayograph.sampling.solvers import build_solver
+from rayograph.shapes import Classes, Latents, Noise, Positions
+
+
+@dataclass(frozen=True)
+class SampleNoise:
+    """All the noise of some samples: a function of (seed, counter, step), whatever else is in their batch.
+
+    `seeds` is a number or the bits of (b,) uint64, `counters` (b,); `shape` is that of one sample's latents.
+    """
+
+    seeds: int | torch.Tensor
+    counters: Positions
+    shape: tuple[int, int, int]
+
+    def first(self) -> Latents:
+        """What sampling starts from."""
+        return normal(self.seeds, Stream.SAMPLE_NOISE, self.counters, self.shape)
+
+    def after(self, step: int) -> Noise:
+        """What a stochastic solver adds after `step`."""
+        return normal(self.seeds, Stream.SAMPLER_STEP, self.counters, self.shape, step)
+
+
+@dataclass(frozen=True)
+class DiffusionModel:
+    """A trained model, ready to draw: all that a committed model folder holds."""
+
+    denoiser: Any
+    autoencoder: Any
+    schedule: Any
+    latent_scale: LatentScale
+    device: torch.device
+
+    @staticmethod
+    def load(
+        artifact: Artifact, device: str, precision: Literal["fp32", "bf16"] = "fp32", compile: bool = False
+    ) -> "DiffusionModel":
+        """Raises CheckpointError for a folder that is not whole."""
+        autoencoder = load_autoencoder(artifact).to(device)
+        scale = LatentScale.kept_in(autoencoder)
+        denoiser = load_denoiser(artifact).to(device)
+        if precision == "bf16":
+            autoencoder, denoiser = autoencoder.to(torch.bfloat16), denoiser.to(torch.bfloat16)
+        if device != "cpu":  # where convolutions are fastest so
+            autoencoder, denoiser = (net.to(memory_format=torch.channels_last) for net in (autoencoder, denoiser))
+        if compile:
+            denoiser.compile(dynamic=False)
+            autoencoder.decoder.compile(dynamic=False)
+        return DiffusionModel(denoiser, autoencoder, load_schedule(artifact), scale, torch.device(device))
+
+    @property
+    def num_classes(self) -> int:
+        """0 for a model without conditions."""
+        embeddings = self.denoiser.config.num_class_embeds
+        return embeddings - 1 if embeddings else 0
+
+    def draw(
+        self, seed: int, numbers: Positions, classes: Classes | None, sampler: Sampler, keep_steps: Sequence[int] = ()
+    ) -> tuple[torch.Tensor, list[torch.Tensor]]:
+        """Pixels (b, h, w, 3) uint8 of the samples `numbers`, and of the noisy latents before each of `keep_steps`.
+
+        Noise comes from (seed, number, step): a sample does not depend on the batch it is drawn in beyond rounding.
+        """
+        noise = self.noise(seed, numbers)
+        return self.walk(noise, classes, sampler, keep_steps=keep_steps, numbers=numbers.tolist())
+
+    def draw_rows(self, draws: Draws) -> torch.Tensor:
+        """Pixels (n, h, w, 3) uint8 of one batch of a request."""
+        seeds, counters, classes = draws.tensors()
+        noise = self.noise(seeds, counters, (draws.group.height, draws.group.width))
+        guidance = torch.from_numpy(draws.guidance_scales).to(self.device, torch.float32)
+        guidance_scales = guidance if draws.group.guided else None
+        return self.walk(noise, classes, draws.sampler, guidance_scales, numbers=draws.numbers.tolist())[0]
+
+    def noise(self, seeds: int | torch.Tensor, counters: Positions, size: tuple[int, int] | None = None) -> SampleNoise:
+        """Of pixels of (height, width); None is the size it was trained at."""
+        side, factor = self.denoiser.config.sample_size, 2 ** (len(self.autoencoder.config.block_out_channels) - 1)
+        height, width = (side, side) if size is None else (size[0] // factor, size[1] // factor)
+        if isinstance(seeds, torch.Tensor):
+            seeds = seeds.to(self.device)
+        shape = (self.denoiser.config.in_channels, height, width)
+        return SampleNoise(seeds, counters.to(self.device), shape)
+
+    @torch.inference_mode()
+    def walk(
+        self,
+        noise: SampleNoise,
+        classes: Classes | None,
+        sampler: Sampler,
+        guidance_scales: torch.Tensor | None = None,
+        keep_steps: Sequence[int] = (),
+        numbers: Sequence[int] | None = None,
+    ) -> tuple[torch.Tensor, list[torch.Tensor]]:
+        """From noise to pixels, as `draw` gives them.
+
+        `guidance_scales` (b,) are each sample's own; None is the sampler's for all. `numbers` (b,) are what samples are
+        called. Raises NonFiniteError by number for those whose latents or pixels are not finite; without numbers, all
+        pass: to measure a walk, not to keep its pixels.
+        """
+        solver = build_solver(self.schedule, sampler, self.device)
+        classes = None if classes is None else classes.to(self.device)
+        scale: float | torch.Tensor = sampler.guidance_scale
+        if guidance_scales is not None:
+            scale = guidance_scales[:, None, None, None]
+        latents, earlier, kept = noise.first(), None, []
+        for step, timestep in enumerate(solver.timesteps):
+            if step in keep_steps:
+                kept.append(self._pixels(latents, numbers))
+            prediction = self._guided(latents, timestep, classes, scale)
+            denoised = solver.denoised(step, latents, prediction)
+            fresh = noise.after(step) if solver.adds_noise(step) else None
+            latents = solver.advance(step, latents, denoised, earlier, fresh)
+            earlier = denoised
+        return self._pixels(latents, numbers), kept
+
+    def _guided(
+        self, latents: Latents, timestep: torch.Tensor, classes: Classes | None, scale: float | torch.Tensor
+    ) -> Latents:
+        """unconditional + scale × (conditional - unconditional) (Ho & Salimans 2022, eq. 6, in the field's scale)."""
+        timesteps = timestep.expand(len(latents))
+        inputs = latents.to(self.denoiser.dtype)
+        if classes is None or (not isinstance(scale, torch.Tensor) and scale == 1.0):
+            return denoise(self.denoiser, inputs, timesteps, classes).float()
+        nulls = torch.full_like(classes, null_class(self.denoiser))
+        both = denoise(self.denoiser, inputs.repeat(2, 1, 1, 1), timesteps.repeat(2), torch.cat([classes, nulls]))
+        conditional, unconditional = both.float().chunk(2)
+        return unconditional + scale * (conditional - unconditional)
+
+    def _pixels(self, latents: Latents, numbers: Sequence[int] | None) -> torch.Tensor:
+        raw = self.latent_scale.unscale(latents).to(self.autoencoder.dtype)
+        images = decode(self.autoencoder, raw).float()
+        if numbers is not None:
+            require_finite("latents and pixels", [f"sample {number}" for number in numbers], latents, images)
+        return to_pixels(images)

@@ -1,0 +1,1 @@
+"""What a generation is asked for: rows read, checked, and fixed as a plan of work units."""

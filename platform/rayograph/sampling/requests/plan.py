@@ -1,0 +1,240 @@
+"""The plan of a generation: every sample's number, and the unit of work that draws it, fixed before the first is drawn.
+
+Samples are numbered in the order of the request. Those that fit into one batch form a group; unit k is a fixed range of
+one group, the groups one after the other, and becomes output shard k. A plan of 10⁸ rows is a table of pages in memory,
+and the rows themselves lie in the artifact, a page at a time.
+
+    request/plan.json                    the commit: groups, pages and their digests
+    request/page-000000-<digest>.parquet  rows, checked and with every default filled in
+"""
+
+import json
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from rayograph.errors import DataError, MissingObjectError
+from rayograph.runs.artifact import Artifact
+from rayograph.runs.digests import sha256
+from rayograph.sampling.requests.row_group import Page, read_page
+from rayograph.sampling.requests.sample_batch import Draws, Group
+from rayograph.shards.store import shard_name
+
+PLAN, PAGE = "request/plan.json", "request/page-{:06d}-{}.parquet"
+SPLIT = "samples"
+
+
+@dataclass(frozen=True)
+class Unit:
+    """Samples [start, stop) of a group."""
+
+    number: int
+    group: int
+    start: int
+    stop: int
+
+    @property
+    def shard(self) -> str:
+        return shard_name(SPLIT, self.number)
+
+    def __len__(self) -> int:
+        return self.stop - self.start
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A committed plan. Without pages, sample i has class i mod `num_classes`, which needs no rows."""
+
+    artifact: Artifact
+    text: bytes
+
+    @cached_property
+    def _said(self) -> dict[str, Any]:
+        said: dict[str, Any] = json.loads(self.text)
+        return said
+
+    @property
+    def digest(self) -> str:
+        """Of the whole request as it was frozen."""
+        return sha256(self.text)
+
+    @property
+    def source(self) -> dict[str, Any]:
+        """What the request's file was (request.fingerprint); empty without one."""
+        found: dict[str, Any] = self._said["source"]
+        return found
+
+    @property
+    def total_samples(self) -> int:
+        return int(self._said["samples"])
+
+    @cached_property
+    def groups(self) -> list[Group]:
+        return [Group(**group) for group in self._said["groups"]]
+
+    @cached_property
+    def _first_units(self) -> np.ndarray:
+        """(groups + 1,): the first unit of each group; the last entry is the number of units."""
+        samples = self._before[-1]
+        return np.concatenate([[0], np.cumsum(-(-samples // self._said["unit_size"]))])
+
+    @property
+    def total_units(self) -> int:
+        return int(self._first_units[-1])
+
+    @cached_property
+    def _before(self) -> np.ndarray:
+        """(pages + 1, groups): samples of each group before each page; the last row is all of them."""
+        pages = self._said["pages"]
+        if not pages:
+            return np.array([[0], [self.total_samples]])
+        table = np.zeros((len(pages) + 1, len(self.groups)), np.int64)
+        for row, page in enumerate(pages, 1):
+            for group, samples in page["samples"].items():
+                table[row, int(group)] = samples
+        return table.cumsum(axis=0)
+
+    def unit(self, number: int) -> Unit:
+        group = int(np.searchsorted(self._first_units, number, "right")) - 1
+        size = self._said["unit_size"]
+        start = int(number - self._first_units[group]) * size
+        return Unit(number, group, start, min(start + size, int(self._before[-1, group])))
+
+    def draws(self, unit: Unit) -> Draws:
+        """What the unit's samples are; reads the pages that they lie in."""
+        if not self._said["pages"]:
+            return self._counted(unit)
+        before = self._before[:, unit.group]
+        first = int(np.searchsorted(before, unit.start, "right")) - 1
+        last = int(np.searchsorted(before, unit.stop, "left"))
+        parts = []
+        for number in range(first, last):
+            page = read_page(self.artifact, self._said["pages"][number]["name"], self._said["pages"][number]["sha256"])
+            parts.append(self._rows(page, unit, int(before[number])))
+        return parts[0] if len(parts) == 1 else _joined(parts)
+
+    def place(self, number: int) -> tuple[int, int]:
+        """The unit that draws sample `number`, and the sample's row in its shard. Raises DataError for none such."""
+        if not 0 <= number < self.total_samples:
+            raise DataError(f"sample {number}: expected 0 to {self.total_samples - 1}")
+        group, at = 0, number
+        if self._said["pages"]:
+            pages = self._said["pages"]
+            which = int(np.searchsorted([page["first"] for page in pages], number, "right")) - 1
+            page = read_page(self.artifact, pages[which]["name"], pages[which]["sha256"])
+            row = int(np.searchsorted(page.first, number, "right")) - 1
+            group = int(page.group[row])
+            earlier = int(page.count[:row][page.group[:row] == group].sum())
+            at = int(self._before[which, group]) + earlier + number - int(page.first[row])
+        units, row = divmod(at, self._said["unit_size"])
+        return int(self._first_units[group]) + units, row
+
+    def find(
+        self,
+        prompt: str | None = None,
+        class_number: int | None = None,
+        seed: int | None = None,
+        start: int = 0,
+        limit: int = 100,
+    ) -> list[int]:
+        """Numbers of the samples from `start` on that fit all that is given: text within the prompt, class, seed."""
+        found: list[int] = []
+        for numbers in self._matching(prompt, class_number, seed, start, limit):
+            found += numbers[: limit - len(found)].tolist()
+            if len(found) == limit:
+                break
+        return found
+
+    def _matching(
+        self, prompt: str | None, class_number: int | None, seed: int | None, start: int, limit: int
+    ) -> Iterator[np.ndarray]:
+        if not self._said["pages"]:
+            if prompt is None and (seed is None or seed == self._said["seed"]):
+                for at in range(start, self.total_samples, 65_536):
+                    numbers = np.arange(at, min(at + 65_536, self.total_samples))
+                    classes = self._said["num_classes"]
+                    wanted = class_number is None or (classes > 0 and class_number < classes)
+                    yield (
+                        numbers[numbers % classes == class_number]
+                        if classes and class_number is not None
+                        else (numbers if wanted else numbers[:0])
+                    )
+            return
+        for entry in self._said["pages"]:
+            if entry["first"] + sum(entry["samples"].values()) <= start:
+                continue
+            page = read_page(self.artifact, entry["name"], entry["sha256"])
+            yield page.matching(prompt, class_number, seed, self._said["seed"], start, limit)
+
+    def _counted(self, unit: Unit) -> Draws:
+        numbers = np.arange(unit.start, unit.stop)
+        classes, seed = self._said["num_classes"], np.uint64(self._said["seed"]).astype(np.int64)
+        return Draws(
+            self.groups[unit.group],
+            numbers,
+            np.full(len(numbers), seed),
+            numbers,
+            np.full(len(numbers), float(self._said["guidance_scale"])),
+            numbers % classes if classes else None,
+        )
+
+    def _rows(self, page: Page, unit: Unit, before: int) -> Draws:
+        """The unit's samples in one page, which begins after `before` samples of its group."""
+        rows = np.flatnonzero(page.group == unit.group)
+        counts = page.count[rows]
+        ends = before + np.cumsum(counts)
+        starts = ends - counts
+        first, last = int(np.searchsorted(ends, unit.start, "right")), int(np.searchsorted(starts, unit.stop, "left"))
+        rows, starts, ends = rows[first:last], starts[first:last], ends[first:last]
+        low, high = np.maximum(starts, unit.start), np.minimum(ends, unit.stop)
+        which = np.repeat(np.arange(len(rows)), high - low)
+        within = np.arange(len(which)) - np.repeat(np.cumsum(high - low) - (high - low), high - low)
+        within += np.repeat(low - starts, high - low)
+        source = rows[which]
+        numbers, own = page.first[source] + within, page.has_seed[source]
+        seed = np.uint64(self._said["seed"]).astype(np.int64)
+        return Draws(
+            self.groups[unit.group],
+            numbers,
+            np.where(own, page.seed[source], seed),
+            np.where(own, within, numbers),
+            page.guidance_scale[source],
+            None if page.classes is None else page.classes[source],
+            {name: values.take(pa.array(source)).to_pylist() for name, values in page.kept.items()},
+        )
+
+
+def open_plan(artifact: Artifact) -> Plan | None:
+    """The artifact's plan, or None where none is committed."""
+    try:
+        return Plan(artifact, artifact.read(PLAN))
+    except MissingObjectError:
+        return None
+
+
+def commit_plan(artifact: Artifact, said: dict[str, Any], groups: list[Group]) -> Plan:
+    """The first of two racing plans stands, and is returned."""
+    said = {"format": 1} | said | {"groups": [asdict(group) for group in groups]}
+    artifact.store.put_if_absent(artifact.key(PLAN), json.dumps(said, sort_keys=True).encode())
+    return Plan(artifact, artifact.read(PLAN))
+
+
+def _joined(parts: list[Draws]) -> Draws:
+    first = parts[0]
+
+    def joined(name: str) -> np.ndarray:
+        return np.concatenate([getattr(part, name) for part in parts])
+
+    return Draws(
+        first.group,
+        joined("numbers"),
+        joined("seeds"),
+        joined("counters"),
+        joined("guidance_scales"),
+        None if first.classes is None else joined("classes"),
+        {name: [value for part in parts for value in part.kept[name]] for name in first.kept},
+    )

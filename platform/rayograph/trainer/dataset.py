@@ -1,0 +1,27 @@
+"""A training's input: the plan over its committed data sets, and the reader that walks it."""
+
+from rayograph.config.training import Training
+from rayograph.errors import DataError
+from rayograph.ingest.decoders import Content
+from rayograph.ingest.reading import PlannedReader
+from rayograph.runs.manifest import TRAIN
+from rayograph.runs.stage_context import StageContext
+from rayograph.shards.committed import Shards
+from rayograph.shards.dataset_order import DataSet, slice_rows
+from rayograph.shards.sample_order import Plan
+
+
+def planned_reader(stage: StageContext, recipe: Training, field: str, content: Content) -> PlannedReader:
+    """Over the training split of all data sets of input `field`. Raises DataError for one that has none."""
+    sets, read = [], []
+    for artifact, manifest, weight in stage.mixture(field):
+        shards = manifest.split(TRAIN)
+        samples = sum(shard.samples for shard in shards)
+        if not samples:
+            raise DataError(f"{artifact.uri}: expected samples in the {TRAIN} split, got none")
+        sizes = {file.path: file.bytes for file in manifest.files}
+        rows = slice_rows(samples, sum(sizes[shard.path] for shard in shards), recipe.lanes)
+        sets.append(DataSet(tuple(shard.samples for shard in shards), rows, weight))
+        read.append(Shards.of(artifact, manifest, shards, stage.scale.access))
+    plan = Plan(tuple(sets), stage.seed, recipe.global_batch_size, recipe.lanes)
+    return PlannedReader(tuple(read), plan, content)

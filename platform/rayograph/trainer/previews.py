@@ -1,0 +1,81 @@
+"""Pictures of a training under way: the same reconstructions, or samples of the same noise, every so many images."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from rayograph.ingest.reading import PlannedReader
+from rayograph.models.finite import NonFiniteError
+from rayograph.models.scaling import LatentScale
+from rayograph.runs.artifact import Artifact
+from rayograph.trainer.worker_config import Assignment
+
+PREVIEWS = "previews/"
+COLUMNS = 8
+
+
+@dataclass(frozen=True)
+class Preview:
+    """previews/<images seen>.png, of the first average. The first worker draws while the others wait."""
+
+    assignment: Assignment
+    rank: int
+    mailbox: Any
+
+    def __call__(self, learner: Any, clock: Any, metrics: Any) -> None:
+        if self.rank == 0:
+            self.mailbox.put.remote({"doing": "draws a preview"})
+        models = dict(learner.exports())
+        if self.rank == 0:
+            try:
+                png = self.assignment.picture(self.assignment.reader, models)
+            except NonFiniteError as error:  # the training's own figures say whether it has diverged
+                self.mailbox.put.remote({"note": f"no preview at {clock.images_seen:,} images: {error}"})
+                return
+            name = f"{PREVIEWS}{clock.images_seen:012d}.png"
+            self.assignment.artifact.write(name, png)
+            self.mailbox.put.remote({"preview": name, "images_seen": clock.images_seen})
+
+
+def reconstructions(count: int, reader: PlannedReader, models: Mapping[str, Any]) -> bytes:
+    """The plan's first images, each above what the autoencoder makes of it."""
+    from rayograph.evaluation.figures import reconstruction_pairs
+    from rayograph.models.autoencoder import reconstruct
+    from rayograph.models.folder import AUTOENCODER
+    from rayograph.training.workers import device
+
+    pixels = reader.read(np.arange(count))["pixels"]
+    return reconstruction_pairs(pixels, reconstruct(models[AUTOENCODER].eval().to(device()), pixels), COLUMNS)
+
+
+def samples(
+    count: int,
+    seed: int,
+    first_stage: Artifact,
+    latent_scale: LatentScale,
+    reader: PlannedReader,
+    models: Mapping[str, Any],
+) -> bytes:
+    """The first samples of the seed, one class after the other, as the default sampler draws them."""
+    import torch
+
+    from rayograph.config import Sampler
+    from rayograph.evaluation.figures import tile
+    from rayograph.models.folder import DENOISER, SCHEDULE, load_autoencoder
+    from rayograph.sampling.pipeline import DiffusionModel
+    from rayograph.training.workers import device
+
+    model = DiffusionModel(
+        models[DENOISER].eval().to(device()),
+        load_autoencoder(first_stage).to(device()),
+        models[SCHEDULE],
+        latent_scale,
+        device(),
+    )
+    numbers = torch.arange(count)
+    steps = min(Sampler().num_inference_steps, model.schedule.config.num_train_timesteps)
+    classes = numbers % model.num_classes if model.num_classes else None
+    pixels, _ = model.draw(seed, numbers, classes, Sampler(num_inference_steps=steps))
+    return tile(pixels.numpy(), COLUMNS)

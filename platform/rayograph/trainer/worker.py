@@ -1,0 +1,131 @@
+"""A training worker, from its assignment to the exported model. It runs under Ray Train, in a process group."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import ray
+import ray.train
+import torch
+import torch.distributed as dist
+
+from rayograph.errors import DataError
+from rayograph.ingest.memory import keep_freed_memory
+from rayograph.ingest.streams import training_batches
+from rayograph.models.folder import save_model
+from rayograph.shards.batch import Batch
+from rayograph.trainer.metrics import Pace, Records, Report, drop_times
+from rayograph.trainer.previews import Preview
+from rayograph.trainer.sample_log import SampleLog
+from rayograph.trainer.worker_config import Assignment
+from rayograph.training.checkpoint import Checkpoints
+from rayograph.training.clock import Clock
+from rayograph.training.guard import Guard
+from rayograph.training.learner import Learner, Metrics
+from rayograph.training.loop import Hook, fit
+from rayograph.training.peak import peak_flops
+from rayograph.training.recovery import Recovery
+from rayograph.training.setup import retention_of
+from rayograph.training.workers import device
+
+HEARTBEAT_STEPS = 8
+"""Steps between two looks whether the driver wants the workers to stop."""
+
+
+def train(assignment: Assignment, mailbox: Any) -> None:
+    """Learner, newest checkpoint, stream, loop, export. The first worker alone reports and exports."""
+    keep_freed_memory()
+    recipe, scale, reader = assignment.recipe, assignment.scale, assignment.reader
+    context = ray.train.get_context()
+    rank, workers = context.get_world_rank(), context.get_world_size()
+    torch.set_num_threads(scale.training.threads_per_worker)
+    learner = assignment.make_learner()
+    clock = Clock(recipe.global_batch_size, recipe.total_steps)
+    records = Records.of(assignment, rank, workers)
+
+    def tell(note: str) -> None:
+        if rank == 0:
+            mailbox.put.remote({"note": note})
+
+    checkpoints = Checkpoints(assignment.artifact, learner, retention_of(recipe), tell)
+    guard = Guard(recipe.gradient_norm_limit)
+    recovery = Recovery(checkpoints, clock, guard, recipe.max_rollbacks, records.flush, tell)
+    recovery.resume()
+    records.rewind(clock.images_seen)
+    if clock.images_seen == 0:
+        recovery.save()
+    mailbox.put.remote({"node": ray.get_runtime_context().get_node_id()})
+    if rank == 0:
+        mailbox.put.remote({"resumed": clock.images_seen})
+        for note in learner.notes:
+            tell(note)
+    hooks = [
+        Hook(1, lambda learner, clock, metrics: recovery.note(metrics[learner.headline])),
+        Hook(recipe.checkpoint_every_images, lambda *_: recovery.save()),
+        Hook(HEARTBEAT_STEPS * recipe.global_batch_size, _Ear(rank, mailbox, recovery)),
+    ]
+    if recipe.previews_every:
+        hooks.append(Hook(recipe.previews_every, Preview(assignment, rank, mailbox)))
+    if not records.metrics:
+        hooks.append(Hook(recipe.log_every_images, drop_times))
+    else:
+        pace = Pace(assignment.cost().flops, workers, peak_flops(scale.training))
+        hooks = [Hook(1, Report(records.metrics, mailbox, recipe.log_every_images, checkpoints, pace)), *hooks]
+    batches = training_batches(
+        reader, scale.ingest, worker=rank, workers=workers, steps=range(clock.step, clock.total_steps)
+    )
+    batches = watched(batches, mailbox, recipe.bad_sample_limit, records.samples)
+
+    def expected(step: int) -> np.ndarray:
+        return reader.plan.positions(range(step, step + 1), rank, workers)[0]
+
+    try:
+        fit(learner, batches, clock, expected, hooks, guard, recovery.undo)
+    except Stopped:
+        checkpoints.finish()
+        if rank == 0:
+            ray.get(mailbox.put.remote({"stopped": clock.images_seen}))
+        return
+    checkpoints.finish()
+    models = dict(learner.exports())
+    for folder, model in models.items():
+        save_model(assignment.artifact, folder, model)
+    if rank == 0 and assignment.measure:
+        mailbox.put.remote({"doing": "measures held-out images"})
+        mailbox.put.remote({"measured": assignment.measure(models)})
+    dist.barrier()
+
+
+class Stopped(Exception):
+    """The driver asked the workers to make room."""
+
+
+@dataclass(frozen=True)
+class _Ear:
+    """Hears the driver: all workers stop at the same step, with a checkpoint of it."""
+
+    rank: int
+    mailbox: Any
+    recovery: Recovery
+
+    def __call__(self, learner: Learner, clock: Clock, metrics: Metrics) -> None:
+        asked = ray.get(self.mailbox.must_stop.remote()) if self.rank == 0 else False
+        stop = torch.tensor(float(asked), device=device())
+        dist.broadcast(stop, 0)
+        if stop and not clock.done:
+            self.recovery.save()
+            raise Stopped
+
+
+def watched(batches: Iterator[Batch], mailbox: Any, limit: int, seen: SampleLog | None) -> Iterator[Batch]:
+    """Tells of samples that others stand in for. Raises DataError once all workers together pass the limit."""
+    for batch in batches:
+        reasons = [reason for reason in batch.substituted.tolist() if reason]
+        if reasons:
+            known = ray.get(mailbox.substituted.remote(reasons))
+            if len(known) > limit:
+                raise DataError(f"{known[0]} ({len(known)} unreadable samples so far, bad_sample_limit {limit})")
+        if seen:
+            seen.append(batch)
+        yield batch
