@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import tiny
 
+from rayograph.commands import index_shards as index
 from rayograph.commands.index_shards import index_folder
 from rayograph.config import Encode, Job, Scale
 from rayograph.errors import DataError
@@ -19,7 +20,7 @@ from rayograph.runs.artifact import Artifact
 from rayograph.runs.manifest import Manifest
 from rayograph.shards.images import to_png
 from rayograph.shards.store import read_index, read_samples
-from rayograph.stages import encode, index
+from rayograph.stages import encode
 from rayograph.storage import open_store
 
 NAMES = ["dog", "cat", "ape"]
