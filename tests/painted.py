@@ -18,7 +18,7 @@ from rayograph.runs.artifact import RESOLVED, Artifact
 from rayograph.runs.stage_result import StageResult, commit
 from rayograph.sampling.job_state import JobState, wanted, write_state
 from rayograph.shards.sample import Sample
-from rayograph.shards.store import put_shard, shard_name
+from rayograph.shards.store import put_shard, shard_files, shard_name
 from rayograph.storage import ObjectStore, open_store
 
 CLASSES = ["zero", "one", "two", "three"]
@@ -145,7 +145,7 @@ class Painter:
             numbers = range(unit * plan.unit_size, min((unit + 1) * plan.unit_size, plan.total_samples))
             samples = [self.sample(artifact, number, plan.samples[number]) for number in numbers]
             index = put_shard(artifact, shard_name("samples", unit), samples)
-            outcome.add_shard(stage, shard_name("samples", unit), "samples", index)
+            outcome.add_shard(*shard_files(stage.artifact, shard_name("samples", unit), "samples", index))
         say(artifact, plan, units, "done")
         commit(stage, outcome, started)
 

@@ -12,7 +12,7 @@ from rayograph.pipeline.resolve import resolve
 from rayograph.runs.artifact import RESOLVED
 from rayograph.runs.stage_result import StageResult, commit
 from rayograph.shards.sample import Sample
-from rayograph.shards.store import put_shard, shard_name
+from rayograph.shards.store import put_shard, shard_files, shard_name
 from rayograph.storage import open_store
 
 
@@ -38,7 +38,7 @@ def fill(stage, shards=2):
     for number in range(shards):
         name = shard_name("train", number)
         index = put_shard(stage.artifact, name, [Sample(f"s{row}", {"png": b"x" * 700}) for row in range(3)])
-        outcome.add_shard(stage, name, "train", index)
+        outcome.add_shard(*shard_files(stage.artifact, name, "train", index))
     return outcome
 
 
