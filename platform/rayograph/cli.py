@@ -150,14 +150,14 @@ def _serve(options: argparse.Namespace) -> None:
 def _ls(options: argparse.Namespace) -> None:
     from rayograph.commands.listing import list_artifacts
 
-    for line in list_artifacts(_store(options)):
+    for line in list_artifacts(_store(options), _access(options)):
         put(line)
 
 
 def _verify(options: argparse.Namespace) -> None:
-    from rayograph.commands.listing import verify
+    from rayograph.commands.verify import verify
 
-    for line in verify(_store(options), _access(options)):
+    for line in verify(_store(options), _access(options), options.deep):
         put(line)
 
 

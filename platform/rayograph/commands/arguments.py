@@ -97,12 +97,14 @@ def parser_of(commands: Mapping[str, Command]) -> argparse.ArgumentParser:
 
     for name, what in (
         ("ls", "list artifacts below a URI: committed or in progress, and their parents"),
-        ("verify", "check every committed artifact below a URI: files, sizes, sha256"),
+        ("verify", "check every committed artifact below a URI: files, sizes, sha256, parents"),
     ):
         listing = words.add_parser(name, help=what)
         listing.add_argument("uri", help="a store, or any folder in it")
         listing.add_argument("--endpoint-url", help="of an S3-compatible server")
         listing.add_argument("--on", metavar="SCALE", help="a scale profile: its s3 part counts")
+        if name == "verify":
+            listing.add_argument("--deep", action="store_true", help="read every tar, and compare its index with it")
         listing.set_defaults(command=commands[name])
 
     whence = words.add_parser("whence", help="which model, data, request and seed an image comes from")
