@@ -33,7 +33,7 @@ CURVES: dict[str, list[tuple[str, dict[str, str], bool]]] = {
 
 def run_evaluate(stage: StageContext, declared: Evaluate) -> StageResult:
     """Gathers the arrays, measures, draws the page."""
-    from rayograph.evaluation.features import FeatureSpace
+    from rayograph.evaluation.extractors import build_extractor
     from rayograph.evaluation.figures import denoising_strip, reconstruction_pairs, samples_by_class, tile
     from rayograph.evaluation.measures import ImageSet, MeasureSettings, measure
     from rayograph.evaluation.report import Report, circumstances, render, summary
@@ -65,7 +65,9 @@ def run_evaluate(stage: StageContext, declared: Evaluate) -> StageResult:
         recorder.progress.advance_to(4)
         recorder.progress.doing("now", "measures")
         settings = MeasureSettings(
-            space=FeatureSpace(declared.feature_size), neighbours=declared.neighbours, classifier=size % 8 == 0
+            extractor=build_extractor(declared.extractor, "cpu", scale.access),
+            neighbours=declared.neighbours,
+            classifier=size % 8 == 0,
         )
         measures = measure(
             ImageSet(train["pixels"], train.get("classes")),

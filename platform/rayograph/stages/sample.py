@@ -13,13 +13,14 @@ from typing import Any
 import numpy as np
 
 from rayograph.config import Sample
-from rayograph.config.address import LOCAL, inside_submitted_job
+from rayograph.config.address import LOCAL
 from rayograph.errors import DataError, StoppedError
 from rayograph.generation.deployment import application
 from rayograph.generation.dispatcher import Coordinator, SetAside, Tick
 from rayograph.generation.fair_share import Share
 from rayograph.generation.monitor import Steward
 from rayograph.generation.replica import MAX_ONGOING, Assignment
+from rayograph.ray_compat import inside_submitted_job
 from rayograph.runs.artifact import Artifact
 from rayograph.runs.lineage import ancestors
 from rayograph.runs.reporter import Reporter
