@@ -13,7 +13,7 @@ from PIL import Image
 
 from rayograph.errors import DataError
 from rayograph.shards import pictures
-from rayograph.shards.frames import middle_square
+from rayograph.shards.frames import Frame, middle_square
 from rayograph.shards.images import open_image, render, resample, to_jpeg, to_png
 
 # Red to the left, green above, so that every turn and flip shows.
