@@ -93,8 +93,7 @@ def _show(options: argparse.Namespace) -> None:
 
 def _doctor(options: argparse.Namespace) -> None:
     from rayograph.commands.doctor import examine
-    from rayograph.pipeline.foresight import check_machine
-    from rayograph.pipeline.preflight import check
+    from rayograph.pipeline.preflight import check, check_machine
     from rayograph.pipeline.runner import stage_names
 
     job, scale, target = _resolved(options)

@@ -12,7 +12,6 @@ from rayograph.config.stages import (
     Job,
     Pack,
     Sample,
-    Stage,
     TrainAutoencoder,
     TrainDiffusion,
 )
@@ -45,7 +44,6 @@ __all__ = [
     "SamplingScale",
     "Scale",
     "SklearnDigits",
-    "Stage",
     "TrainAutoencoder",
     "TrainDiffusion",
     "TrainingScale",
