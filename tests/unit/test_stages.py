@@ -103,5 +103,7 @@ def test_what_an_input_from_outside_the_job_holds_is_checked_before_work(tmp_pat
     job, scale = apply_overrides(Job(name="j", stages={"first": first_stage}), Scale(), [])
     check(job, scale, ["first"])
     resolved = resolve(job, scale, open_store(str(tmp_path / "mine")))
-    with pytest.raises(ConfigError, match=r"first\.network\.block_out_channels: f = 4 needs .* got .*digits.pack.* 30$"):
+    with pytest.raises(
+        ConfigError, match=r"first\.network\.block_out_channels: f = 4 needs .* got .*digits.pack.* 30$"
+    ):
         check(job, scale, ["first"], resolved)

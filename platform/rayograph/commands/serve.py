@@ -17,8 +17,8 @@ from typing import Any
 
 import numpy as np
 
-from rayograph.api.backend import StoreDesk
 from rayograph.api.images import Plan
+from rayograph.api.job_service import StoreJobService
 from rayograph.api.job_supervisor import ensure
 from rayograph.api.security import LOOPBACK
 from rayograph.config import Job, Scale
@@ -26,6 +26,7 @@ from rayograph.config.address import LOCAL, starts_a_cluster
 from rayograph.errors import ConfigError, RayographError, ResourceError
 from rayograph.pipeline.preflight import check_machine
 from rayograph.pipeline.ray_cluster import connect
+from rayograph.ray_compat import serve_address
 from rayograph.runs.artifact import Artifact
 from rayograph.runs.console import OutputError, put, say
 from rayograph.runs.stage_context import StageContext
@@ -85,7 +86,7 @@ class Front:
     def __init__(self, scale: Scale, token_sha256: str | None, allowed: Sequence[str]) -> None:
         self._scale, self._token_sha256 = scale, token_sha256
         self._store = open_store(scale.store, scale.access)
-        self._desk = StoreDesk(
+        self._service = StoreJobService(
             self._store, scale, partial(_start, scale), partial(_draw_again_elsewhere, scale), allowed, prepare
         )
         threading.Thread(target=self._watch, daemon=True).start()
@@ -93,7 +94,7 @@ class Front:
     def _watch(self) -> None:
         while True:
             try:
-                self._desk.wake_all()
+                self._service.wake_all()
             except RayographError as error:  # a store that is away for a while
                 log.warning("%s", error)
             time.sleep(WATCHED_EVERY_SECONDS)
@@ -101,7 +102,7 @@ class Front:
     def __serve_build_asgi_app__(self) -> Any:
         from rayograph.api.app import build_app
 
-        return build_app(self._store, self._desk, open_plan, self._token_sha256)
+        return build_app(self._store, self._service, open_plan, self._token_sha256)
 
 
 def open_plan(artifact: Artifact) -> Plan | None:
@@ -161,15 +162,14 @@ def _listen(host: str, port: int) -> None:
     An address that is only nearly right will not do: what asks for no token must not be heard by the network.
     """
     from ray import serve
-    from ray.serve.context import _get_global_client  # nothing public tells where a running Serve listens
 
     running = serve.status()
     if running.applications or running.proxies:
-        has = _get_global_client().http_config
-        if running.proxies and (has.host, has.port) == (host, port):
+        has = serve_address()
+        if running.proxies and has == (host, port):
             return
         if running.applications:
-            listens = f"which listens on {has.host}:{has.port}" if running.proxies else "which listens nowhere"
+            listens = f"which listens on {has[0]}:{has[1]}" if running.proxies else "which listens nowhere"
             raise ResourceError(
                 f"--port: expected a cluster whose Ray Serve is idle, as its address cannot be changed to "
                 f"{host}:{port}, got one, {listens}, with {', '.join(sorted(running.applications))}"

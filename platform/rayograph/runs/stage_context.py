@@ -7,6 +7,7 @@ from rayograph.config import Job, Scale
 from rayograph.config.stage_base import StageBase
 from rayograph.runs.artifact import Artifact
 from rayograph.runs.job_record import JobRecord
+from rayograph.runs.lineage import address
 from rayograph.runs.manifest import Manifest, Parent
 
 
@@ -33,7 +34,7 @@ class StageContext:
     def parents(self) -> list[Parent]:
         """The inputs as the manifest records them. Raises DataError for one that is not committed."""
         return [
-            Parent(input=field, uri=artifact.uri, digest=artifact.committed().digest)
+            Parent(input=field, uri=address(self.artifact, artifact), digest=artifact.committed().digest)
             for field, artifact in self.inputs.items()
         ]
 

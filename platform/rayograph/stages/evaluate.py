@@ -24,7 +24,7 @@ class EvaluateStage(Stage[Evaluate]):
         size, where = seen.image_size, seen.decided_by
         if size is None:
             return
-        if size % declared.feature_size:
+        if declared.features is None and size % declared.feature_size:
             raise ConfigError(
                 f"{context.name}.feature_size: expected a divisor of {where} {size}, got {declared.feature_size}"
             )
