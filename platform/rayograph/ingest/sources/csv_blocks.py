@@ -10,12 +10,14 @@ from collections.abc import Iterator
 import numpy as np
 import pyarrow as pa
 
+from rayograph.storage.range_file import RangeFile
+
 _FIRST_BYTES, _BLOCK_BYTES = 1 << 12, 1 << 18
 _MOST_BYTES = 8 << 20  # of a block that is cut at once
 _NEWLINE, _QUOTE = b'\n"'
 
 
-def blocks(file: io.BufferedReader, encoding: str) -> Iterator[bytes]:
+def blocks(file: "io.BufferedReader[RangeFile]", encoding: str) -> Iterator[bytes]:
     """A table in UTF-8, whole lines each, the first few by themselves. Raises UnicodeDecodeError for UTF-16 only."""
     text = io.TextIOWrapper(file, encoding, newline="") if encoding == "utf-16" else None
     if encoding == "utf-8-sig":
