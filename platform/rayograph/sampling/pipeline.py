@@ -10,7 +10,7 @@ from typing import Any, Literal
 import torch
 
 from rayograph.config import Sampler
-from rayograph.models.autoencoder import decode, to_pixels
+from rayograph.models.autoencoder import AutoencoderNetwork, to_pixels
 from rayograph.models.denoiser import denoise, null_class
 from rayograph.models.finite import require_finite
 from rayograph.models.folder import load_autoencoder, load_denoiser, load_schedule
@@ -47,7 +47,7 @@ class DiffusionModel:
     """A trained model, ready to draw: all that a committed model folder holds."""
 
     denoiser: Any
-    autoencoder: Any
+    autoencoder: AutoencoderNetwork
     schedule: Any
     latent_scale: LatentScale
     device: torch.device
@@ -63,10 +63,11 @@ class DiffusionModel:
         if precision == "bf16":
             autoencoder, denoiser = autoencoder.to(torch.bfloat16), denoiser.to(torch.bfloat16)
         if device != "cpu":  # where convolutions are fastest so
-            autoencoder, denoiser = (net.to(memory_format=torch.channels_last) for net in (autoencoder, denoiser))
+            for network in (autoencoder, denoiser):
+                network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # unknown to torch's stubs
         if compile:
             denoiser.compile(dynamic=False)
-            autoencoder.decoder.compile(dynamic=False)
+            autoencoder.compile_decoder()
         return DiffusionModel(denoiser, autoencoder, load_schedule(artifact), scale, torch.device(device))
 
     @property
@@ -95,7 +96,7 @@ class DiffusionModel:
 
     def noise(self, seeds: int | torch.Tensor, counters: Positions, size: tuple[int, int] | None = None) -> SampleNoise:
         """Of pixels of (height, width); None is the size it was trained at."""
-        side, factor = self.denoiser.config.sample_size, 2 ** (len(self.autoencoder.config.block_out_channels) - 1)
+        side, factor = self.denoiser.config.sample_size, self.autoencoder.spec.factor
         height, width = (side, side) if size is None else (size[0] // factor, size[1] // factor)
         if isinstance(seeds, torch.Tensor):
             seeds = seeds.to(self.device)
@@ -148,8 +149,8 @@ class DiffusionModel:
         return unconditional + scale * (conditional - unconditional)
 
     def _pixels(self, latents: Latents, numbers: Sequence[int] | None) -> torch.Tensor:
-        raw = self.latent_scale.unscale(latents).to(self.autoencoder.dtype)
-        images = decode(self.autoencoder, raw).float()
+        raw = self.latent_scale.unscale(latents).to(self.denoiser.dtype)
+        images = self.autoencoder.decode(raw).float()
         if numbers is not None:
             require_finite("latents and pixels", [f"sample {number}" for number in numbers], latents, images)
         return to_pixels(images)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from rayograph.errors import CheckpointError, MissingObjectError
+from rayograph.models.specs import autoencoder_spec
 from rayograph.runs.artifact import Artifact
 from rayograph.runs.manifest import Manifest
 
@@ -28,7 +29,7 @@ class ModelTraits:
     def of(model: Artifact, manifest: Manifest) -> "ModelTraits":
         """Of a committed model. Raises CheckpointError for a folder that is not whole."""
         unet, vae = _config(model, "unet/config.json"), _config(model, "vae/config.json")
-        factor = 2 ** (len(vae["block_out_channels"]) - 1)
+        factor = autoencoder_spec(vae).factor
         schedule = _config(model, "scheduler/scheduler_config.json")
         embeddings = unet.get("num_class_embeds")
         return ModelTraits(
