@@ -133,6 +133,14 @@ def test_only_the_engine_and_its_state_know_deepspeed():
     assert users == [f"platform/rayograph/training/{name}.py" for name in ("engine", "engine_state")]
 
 
+def test_only_ray_compat_reaches_into_rays_private_modules():
+    def private(name):
+        parts = name.split(".")
+        return parts[0] == "ray" and any(part.startswith("_") for part in parts)
+
+    assert offenders(lambda path: any(map(private, imported(path)))) == ["platform/rayograph/ray_compat.py"]
+
+
 def test_only_the_models_know_diffusers():
     users = offenders(lambda path: any(name.split(".")[0] == "diffusers" for name in imported(path)))
     assert users

@@ -13,7 +13,7 @@ from command import ROOT, environment
 from test_config import DIGITS
 
 from rayograph import __version__
-from rayograph.cli import main
+from rayograph.cli import COMMANDS, main
 from rayograph.config import Job, Scale
 from rayograph.config.files import load_job, load_scale
 from rayograph.config.overrides import apply_overrides
@@ -253,6 +253,17 @@ def test_in_a_process_of_its_own_a_mistake_is_one_line_and_code_2():
     assert done.stderr == expected
 
 
+def test_every_file_of_a_command_is_on_the_command_line_with_its_own_arguments(capsys):
+    files = {path.stem for path in (ROOT / "platform" / "rayograph" / "cli").glob("*.py")} - {"__init__", "arguments"}
+    assert {command.__name__.rpartition(".")[2] for command in COMMANDS.values()} == files
+    for name, command in COMMANDS.items():
+        with pytest.raises(SystemExit) as ended:
+            main([name, "--help"])
+        assert ended.value.code == 0
+        assert capsys.readouterr().out.startswith(f"usage: rayograph {name} ")
+        assert command.HELP
+
+
 def test_the_version_is_the_packages():
     done = rayograph("--version")
     assert (done.returncode, done.stdout) == (0, f"rayograph {__version__}\n")
@@ -269,9 +280,9 @@ def test_an_interruption_is_code_130_and_says_how_to_go_on(tmp_path, kind):
 
 def test_a_defect_of_ours_shows_its_traceback_and_what_it_quotes_is_not_obeyed():
     program = (
-        "import sys, rayograph.cli as cli\n"
+        "import sys, rayograph.cli as cli, rayograph.cli.arguments as arguments\n"
         "def broken(path): raise RuntimeError('not foreseen\\x1b[31m\\nsecond line')\n"
-        "cli.load_job = broken\n"
+        "arguments.load_job = broken\n"
         "sys.exit(cli.main(['show', 'job.py']))"
     )
     done = subprocess.run(

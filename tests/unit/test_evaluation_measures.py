@@ -5,11 +5,15 @@ import numpy as np
 import pytest
 from sklearn.datasets import load_digits
 
+from rayograph.config import PooledPixels
 from rayograph.errors import DataError
 from rayograph.evaluation.classifier import judge, train_judge
-from rayograph.evaluation.features import FeatureSpace
+from rayograph.evaluation.extractors.pooled_pixels import PooledPixelExtractor, pooled_pixels
 from rayograph.evaluation.measures import ImageSet, MeasureSettings, measure, seeded_subset
 from rayograph.evaluation.reconstruction import fidelity, psnr, ssim
+
+GREY = PooledPixelExtractor(PooledPixels())
+SETTINGS = MeasureSettings(GREY)
 
 
 @pytest.fixture(scope="module")
@@ -76,7 +80,7 @@ def test_a_judge_of_one_class_is_refused(digits):
 
 
 def test_real_images_in_the_samples_place_measure_like_the_floor(digits):
-    measures = measure(*digits, reconstructions=digits[1].pixels, seed=0, settings=MeasureSettings())
+    measures = measure(*digits, reconstructions=digits[1].pixels, seed=0, settings=SETTINGS)
     assert measures.counts == {"train": 800, "held_out": 150, "samples": 200, "stand_ins": 200}
     assert measures.class_agreement > 0.9
     assert measures.precision == pytest.approx(measures.precision_real, abs=0.15)
@@ -90,7 +94,7 @@ def test_real_images_in_the_samples_place_measure_like_the_floor(digits):
 def test_copies_of_training_images_show_as_distance_zero(digits):
     train, held_out, _ = digits
     copies = ImageSet(train.pixels[:100])
-    measures = measure(train, held_out, copies, None, seed=0, settings=MeasureSettings())
+    measures = measure(train, held_out, copies, None, seed=0, settings=SETTINGS)
     assert measures.nearest_train_distance == 0.0
     assert measures.nearest_train_distance_first_percentile == 0.0
     assert measures.nearest_train_distance_real > 0.0
@@ -99,7 +103,7 @@ def test_copies_of_training_images_show_as_distance_zero(digits):
 
 def test_without_labels_and_reconstructions_their_figures_are_none_and_the_others_stand(digits):
     bare = [ImageSet(images.pixels) for images in digits]
-    settings = MeasureSettings(space=FeatureSpace(size=4, grey=False))
+    settings = MeasureSettings(PooledPixelExtractor(PooledPixels(size=4, grey=False)))
     measures = dataclasses.asdict(measure(*bare, reconstructions=None, seed=0, settings=settings))
     assert measures["feature_space"] == "RGB pixels pooled to 4×4"
     assert {name for name, value in measures.items() if value is None} == {
@@ -119,8 +123,8 @@ def test_samples_drawn_towards_their_classes_means_have_less_variance_within_the
     means = np.stack([train.pixels[train.labels == label].mean(axis=0) for label in range(10)])
     half = means[samples.labels] + (samples.pixels - means[samples.labels]) / 2
     narrow = ImageSet(np.clip(half.round(), 0, 255).astype(np.uint8), samples.labels)
-    found = measure(train, held_out, narrow, None, seed=0, settings=MeasureSettings())
-    full = measure(train, held_out, samples, None, seed=0, settings=MeasureSettings())
+    found = measure(train, held_out, narrow, None, seed=0, settings=SETTINGS)
+    full = measure(train, held_out, samples, None, seed=0, settings=SETTINGS)
     assert found.within_class_variance == pytest.approx(full.within_class_variance / 4, rel=0.02)
     assert found.within_class_variance_real == full.within_class_variance_real
 
@@ -129,19 +133,19 @@ def test_variance_within_classes_is_of_the_classes_that_both_sets_have(digits):
     train, held_out, samples = digits
     few = samples.labels < 3
     asked = ImageSet(samples.pixels[few], samples.labels[few])
-    found = measure(train, held_out, asked, None, seed=0, settings=MeasureSettings(classifier=False))
-    features = FeatureSpace()(train.pixels)
+    found = measure(train, held_out, asked, None, seed=0, settings=MeasureSettings(GREY, classifier=False))
+    features = pooled_pixels(train.pixels, 8, grey=True)
     own = [features[train.labels == label].var(axis=0, ddof=1).sum() for label in range(3)]
     assert found.within_class_variance_real == pytest.approx(np.mean(own))
     rows = [int(np.argmax(samples.labels == label)) for label in range(4)]
     one_each = ImageSet(samples.pixels[rows], samples.labels[rows])
-    found = measure(train, held_out, one_each, None, seed=0, settings=MeasureSettings(classifier=False))
+    found = measure(train, held_out, one_each, None, seed=0, settings=MeasureSettings(GREY, classifier=False))
     assert found.within_class_variance is found.within_class_variance_real is None
 
 
 def test_reconstructions_of_other_images_are_refused(digits):
     with pytest.raises(DataError, match="one for each held-out image"):
-        measure(*digits, reconstructions=digits[1].pixels[:7], seed=0, settings=MeasureSettings())
+        measure(*digits, reconstructions=digits[1].pixels[:7], seed=0, settings=SETTINGS)
 
 
 def test_the_stand_ins_follow_from_the_seed_and_are_all_images_when_few():
@@ -155,4 +159,4 @@ def test_the_stand_ins_follow_from_the_seed_and_are_all_images_when_few():
 def test_a_figure_that_is_none_is_refused_by_name(monkeypatch, digits, value):
     monkeypatch.setattr("rayograph.evaluation.measures.frechet_distance", lambda *_: value)
     with pytest.raises(DataError, match=r"^frechet_distance: expected a finite figure, got (nan|inf)$"):
-        measure(*digits, None, seed=0, settings=MeasureSettings(classifier=False))
+        measure(*digits, None, seed=0, settings=MeasureSettings(GREY, classifier=False))

@@ -15,10 +15,10 @@ from functools import partial
 from typing import Any
 
 from rayograph.config import Scale
-from rayograph.config.address import inside_submitted_job
 from rayograph.errors import ConfigError, DataError, StorageError
 from rayograph.ingest.indexing import Folder, Shard, index_shard
 from rayograph.pipeline.ray_cluster import connect
+from rayograph.ray_compat import inside_submitted_job
 from rayograph.runs.artifact import MANIFEST, Artifact
 from rayograph.runs.digests import digest_of
 from rayograph.runs.environment import machine, versions

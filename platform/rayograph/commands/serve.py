@@ -26,6 +26,7 @@ from rayograph.config.address import LOCAL, starts_a_cluster
 from rayograph.errors import ConfigError, RayographError, ResourceError
 from rayograph.pipeline.foresight import check_machine
 from rayograph.pipeline.ray_cluster import connect
+from rayograph.ray_compat import serve_address
 from rayograph.runs.artifact import Artifact
 from rayograph.runs.console import OutputError, put, say
 from rayograph.runs.stage_context import StageContext
@@ -163,15 +164,14 @@ def _listen(host: str, port: int) -> None:
     An address that is only nearly right will not do: what asks for no token must not be heard by the network.
     """
     from ray import serve
-    from ray.serve.context import _get_global_client  # nothing public tells where a running Serve listens
 
     running = serve.status()
     if running.applications or running.proxies:
-        has = _get_global_client().http_config
-        if running.proxies and (has.host, has.port) == (host, port):
+        has = serve_address()
+        if running.proxies and has == (host, port):
             return
         if running.applications:
-            listens = f"which listens on {has.host}:{has.port}" if running.proxies else "which listens nowhere"
+            listens = f"which listens on {has[0]}:{has[1]}" if running.proxies else "which listens nowhere"
             raise ResourceError(
                 f"--port: expected a cluster whose Ray Serve is idle, as its address cannot be changed to "
                 f"{host}:{port}, got one, {listens}, with {', '.join(sorted(running.applications))}"

@@ -1,6 +1,7 @@
 """Declarations: everything that a job file or a scale profile may say."""
 
 from rayograph.config.diffusion import DiffusionLoss, FlowSchedule, NoiseSchedule, Sampler
+from rayograph.config.features import EfficientNetLite0, NetworkFeatures, PooledPixels
 from rayograph.config.networks import Autoencoder, Denoiser, Discriminator, Identity, PerceptualNetwork
 from rayograph.config.sampling import ImageFile, Marking, Request
 from rayograph.config.scale import ActorScale, IngestScale, RayCluster, SamplingScale, Scale, TrainingScale
@@ -26,6 +27,7 @@ __all__ = [
     "Denoiser",
     "DiffusionLoss",
     "Discriminator",
+    "EfficientNetLite0",
     "Encode",
     "Evaluate",
     "FlowSchedule",
@@ -35,10 +37,12 @@ __all__ = [
     "IngestScale",
     "Job",
     "Marking",
+    "NetworkFeatures",
     "NoiseSchedule",
     "Pack",
     "ParquetTable",
     "PerceptualNetwork",
+    "PooledPixels",
     "RayCluster",
     "Request",
     "Sample",

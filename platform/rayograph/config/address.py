@@ -3,14 +3,9 @@
 import os
 
 from rayograph.config.scale import Scale
+from rayograph.ray_compat import inside_submitted_job
 
 LOCAL = "local"
-JOB_VARIABLE = "RAY_JOB_CONFIG_JSON_ENV_VAR"
-
-
-def inside_submitted_job() -> bool:
-    """Whether `ray job submit` brought this command here. Ray takes RAY_JOB_ID away from a job's driver."""
-    return JOB_VARIABLE in os.environ
 
 
 def starts_a_cluster(scale: Scale) -> bool:

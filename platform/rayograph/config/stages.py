@@ -7,6 +7,7 @@ from pydantic import Field, PositiveInt, field_validator, model_validator
 
 from rayograph.config.base import NOT_IN_KEY, Declaration, LearningRate, Seed, Share, StageBase, Weight
 from rayograph.config.diffusion import DiffusionLoss, FlowSchedule, NoiseSchedule, Sampler, Schedule
+from rayograph.config.features import AnyFeatures, Features, PooledPixels
 from rayograph.config.networks import (
     AnyAutoencoder,
     AutoencoderKind,
@@ -195,10 +196,7 @@ class Sample(StageBase):
 
 
 class Evaluate(StageBase):
-    """Compares samples and reconstructions with held-out images; commits report.json and report.html.
-
-    The feature space is the grey image averaged down to `feature_size` × `feature_size` pixels.
-    """
+    """Compares samples and reconstructions with held-out images; commits report.json and report.html."""
 
     inputs: ClassVar[dict[str, str]] = {
         "images": "pack",
@@ -211,10 +209,23 @@ class Evaluate(StageBase):
     autoencoder: ArtifactRef = "train_autoencoder"
     model: ArtifactRef = "train_diffusion"
     samples: ArtifactRef = "sample"
+    features: AnyFeatures | None = None
+    """Where distances are taken. None is grey pixels averaged down to `feature_size` × `feature_size`."""
     feature_size: PositiveInt = 8
     neighbours: PositiveInt = 3
     bad_sample_limit: Annotated[int, NOT_IN_KEY] = Field(0, ge=0)
     """Images that cannot be decoded are left out and named in the manifest; one more than this fails the stage."""
+
+    @model_validator(mode="after")
+    def _one_feature_space(self) -> "Evaluate":
+        if self.features is not None and self.feature_size != type(self).model_fields["feature_size"].default:
+            raise ValueError(f"feature_size: expected none beside features, got {self.feature_size}")
+        return self
+
+    @property
+    def extractor(self) -> Features:
+        """The features that are meant."""
+        return PooledPixels(size=self.feature_size) if self.features is None else self.features
 
 
 Stage = Pack | TrainAutoencoder | Encode | TrainDiffusion | Sample | Evaluate

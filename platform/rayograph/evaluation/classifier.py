@@ -13,7 +13,7 @@ from jaxtyping import Bool, Int, UInt8
 from sklearn.svm import SVC
 
 from rayograph.errors import DataError
-from rayograph.evaluation.features import pooled_pixels
+from rayograph.evaluation.extractors.pooled_pixels import pooled_pixels
 
 # Where this kernel is known to read digits well: 8×8 grey values of 0 … 16, as scikit-learn's own set comes.
 SIZE = 8

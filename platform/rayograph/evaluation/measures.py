@@ -8,9 +8,10 @@ Shapes: n images, h w pixels; labels are class numbers, one an image.
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 import numpy as np
+import torch
 from jaxtyping import Int, UInt8
 
 from rayograph.errors import DataError
@@ -21,8 +22,9 @@ from rayograph.evaluation.distances import (
     precision_recall,
     within_class_variance,
 )
-from rayograph.evaluation.features import FeatureSpace
+from rayograph.evaluation.extractors import FeatureExtractor
 from rayograph.evaluation.reconstruction import fidelity
+from rayograph.evaluation.statistics import Moments
 
 
 @dataclass(frozen=True)
@@ -37,7 +39,7 @@ class ImageSet:
 class MeasureSettings:
     """What may be chosen; figures taken under different settings cannot be compared."""
 
-    space: FeatureSpace = field(default_factory=FeatureSpace)
+    extractor: FeatureExtractor
     neighbours: int = 3  # k = 3, as Kynkäänniemi et al. 2019
     classifier: bool = True  # false spares a judge that cannot read the images, whatever labels they carry
 
@@ -85,8 +87,10 @@ def measure(
             f"reconstructions: expected one for each held-out image, {held_out.pixels.shape}, "
             f"got {reconstructions.shape}"
         )
-    space = settings.space
-    train_features, held_out_features, sample_features = (space(images.pixels) for images in (train, held_out, samples))
+    train_features, held_out_features, sample_features = (
+        settings.extractor(torch.from_numpy(images.pixels)).double().numpy() for images in (train, held_out, samples)
+    )
+    real = Moments.of(held_out_features)
     # the floor: real images in place of the samples, and as many of them, since every figure depends on the number
     stand_ins = train_features[seeded_subset(len(train_features), len(sample_features), seed)]
     overlap = precision_recall(held_out_features, sample_features, settings.neighbours)
@@ -94,7 +98,7 @@ def measure(
     nearest = nearest_distances(sample_features, train_features)
     nearest_real = nearest_distances(held_out_features, train_features)
     measures = Measures(
-        feature_space=space.name,
+        feature_space=settings.extractor.name,
         counts={
             "train": len(train_features),
             "held_out": len(held_out_features),
@@ -105,8 +109,8 @@ def measure(
         precision_real=overlap_real.precision,
         recall=overlap.recall,
         recall_real=overlap_real.recall,
-        frechet_distance=frechet_distance(sample_features, held_out_features),
-        frechet_distance_real=frechet_distance(stand_ins, held_out_features),
+        frechet_distance=frechet_distance(Moments.of(sample_features), real),
+        frechet_distance_real=frechet_distance(Moments.of(stand_ins), real),
         nearest_train_distance=float(np.median(nearest)),
         nearest_train_distance_real=float(np.median(nearest_real)),
         nearest_train_distance_first_percentile=float(np.percentile(nearest, 1)),

@@ -4,7 +4,6 @@ Each training worker owns its stream. There is no split and no coordinator: what
 (the plan), so a stream can start at any step, for any number of workers.
 """
 
-import time
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any, TypeVar
@@ -13,7 +12,6 @@ import numpy as np
 import ray
 import ray.data
 import torch
-from ray.data._internal.execution.execution_callback import ExecutionCallback
 
 from rayograph import errors
 from rayograph.config import IngestScale
@@ -22,6 +20,7 @@ from rayograph.ingest.memory import keep_freed_memory
 from rayograph.ingest.ray_datasource import EachItem
 from rayograph.ingest.reading import KEYS, POSITIONS, SUBSTITUTED, PlannedReader
 from rayograph.ingest.staging import Staged
+from rayograph.ray_compat import pause_between_rounds
 from rayograph.shards.batch import Batch
 
 T = TypeVar("T")
@@ -31,8 +30,6 @@ SEGMENT_WINDOWS = 4096
 
 OWN_WINDOWS = 1
 """Windows that a training worker reads by itself: it need not wait for processes to start and import."""
-
-SCHEDULING_PAUSE_SECONDS = 0.05
 
 
 def each(items: Sequence[T], work: Callable[[T], bytes], scale: IngestScale) -> Iterator[bytes]:
@@ -106,24 +103,10 @@ def _by_tasks(items: Sequence[T], work: Callable[[T], Iterator[dict[str, np.ndar
     )
 
 
-class _Rest(ExecutionCallback):
-    """A pause in those rounds of Ray Data's scheduling loop that had nothing to wait for.
-
-    While a consumer has all it needs, that loop goes round without waiting for anything: a whole core, and the lock
-    of the interpreter that trains, taken from the training. A round that waited for a task goes on at once.
-    """
-
-    _last = 0.0
-
-    def on_execution_step(self, executor: Any) -> None:
-        time.sleep(max(0.0, self._last + SCHEDULING_PAUSE_SECONDS - time.monotonic()))
-        self._last = time.monotonic()
-
-
 def _ordered(dataset: Any) -> Any:
     """Blocks in the order of their rows, whichever task ends first; and no bars or stall limits of Ray Data's own."""
     context = dataset.context
-    context.custom_execution_callback_classes = [_Rest]
+    pause_between_rounds(context)
     context.execution_options.preserve_order = True
     context.enable_progress_bars = False
     context.execution_no_progress_timeout_s = -1

@@ -1,6 +1,5 @@
 """Joining a Ray cluster, or starting one on this machine for the length of a command."""
 
-import json
 import logging
 import os
 import secrets
@@ -13,8 +12,9 @@ from typing import Any
 
 import rayograph
 from rayograph.config import Scale
-from rayograph.config.address import JOB_VARIABLE, LOCAL
+from rayograph.config.address import LOCAL
 from rayograph.errors import ResourceError
+from rayograph.ray_compat import listen_on_loopback, override_submitted_runtime_env, submitted_runtime_env
 
 
 def connect(scale: Scale) -> None:
@@ -45,10 +45,8 @@ def connect(scale: Scale) -> None:
 
 def _start(scale: Scale) -> None:
     import ray
-    from ray._private import ray_constants
 
-    # Ray opens every port to the network, unless it believes that this machine cannot be one node of several.
-    ray_constants.ENABLE_RAY_CLUSTER = False
+    listen_on_loopback()
     # Other users of this machine still reach the ports. A started cluster asks for a token of its own accord: this
     # one, instead of the one in ~/.ray, which Ray would leave readable to all.
     os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
@@ -107,9 +105,9 @@ def _own_signals() -> Iterator[None]:
 
 def _runtime_env() -> dict[str, Any]:
     """This package, beside what a submitted job brings already."""
-    job = json.loads(os.environ.get(JOB_VARIABLE, "{}")).get("runtime_env") or {}
+    job = submitted_runtime_env()
     if "py_modules" in job or "excludes" in job:
-        os.environ["RAY_OVERRIDE_JOB_RUNTIME_ENV"] = "1"  # Ray merges no lists: ours, below, hold the job's
+        override_submitted_runtime_env()  # Ray merges no lists: ours, below, hold the job's
     return {
         "py_modules": [str(Path(rayograph.__file__).parent), *job.get("py_modules", [])],
         "excludes": ["__pycache__", ".env", ".netrc", *job.get("excludes", [])],

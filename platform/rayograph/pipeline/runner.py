@@ -15,13 +15,13 @@ from rayograph.config import (
     TrainAutoencoder,
     TrainDiffusion,
 )
-from rayograph.config.address import inside_submitted_job
 from rayograph.config.explain import suggestion
 from rayograph.errors import ConfigError, StorageError
 from rayograph.pipeline.foresight import check_classes, check_cluster, check_machine
 from rayograph.pipeline.preflight import check
 from rayograph.pipeline.ray_cluster import connect
 from rayograph.pipeline.resolve import needed, resolve
+from rayograph.ray_compat import inside_submitted_job
 from rayograph.runs.artifact import REPORT, RESOLVED
 from rayograph.runs.console import say
 from rayograph.runs.progress import duration

@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from rayograph.config import Evaluate, Sample, Scale, core_yaml
+from rayograph.config import Evaluate, Sample, core_yaml
 from rayograph.errors import DataError
 from rayograph.runs.artifact import REPORT, Artifact
-from rayograph.runs.lineage import Ancestry, ancestors
+from rayograph.runs.lineage import LineageNode, ancestors
 from rayograph.runs.manifest import HELD_OUT, TRAIN, Manifest
 from rayograph.runs.reporter import Reporter
 from rayograph.runs.stage_context import StageContext
@@ -18,7 +18,6 @@ from rayograph.runs.tracking import read_metrics
 from rayograph.sampling.work_unit import SPLIT
 from rayograph.stages.features import gather_images, gather_reconstructions
 from rayograph.stages.resources import require
-from rayograph.storage import open_store
 
 FIGURES = "report.json"
 COLUMNS = 12
@@ -34,7 +33,7 @@ CURVES: dict[str, list[tuple[str, dict[str, str], bool]]] = {
 
 def run_evaluate(stage: StageContext, declared: Evaluate) -> StageResult:
     """Gathers the arrays, measures, draws the page."""
-    from rayograph.evaluation.features import FeatureSpace
+    from rayograph.evaluation.extractors import build_extractor
     from rayograph.evaluation.figures import denoising_strip, reconstruction_pairs, samples_by_class, tile
     from rayograph.evaluation.measures import ImageSet, MeasureSettings, measure
     from rayograph.evaluation.report import Report, circumstances, render, summary
@@ -66,7 +65,9 @@ def run_evaluate(stage: StageContext, declared: Evaluate) -> StageResult:
         recorder.progress.advance_to(4)
         recorder.progress.doing("now", "measures")
         settings = MeasureSettings(
-            space=FeatureSpace(declared.feature_size), neighbours=declared.neighbours, classifier=size % 8 == 0
+            extractor=build_extractor(declared.extractor, "cpu", scale.access),
+            neighbours=declared.neighbours,
+            classifier=size % 8 == 0,
         )
         measures = measure(
             ImageSet(train["pixels"], train.get("classes")),
@@ -83,10 +84,10 @@ def run_evaluate(stage: StageContext, declared: Evaluate) -> StageResult:
         report = Report(
             job=stage.job.name,
             measures=measures,
-            stage_seconds={manifest.stage: manifest.seconds for _, manifest in reversed(ancestry)},
+            stage_seconds={node.manifest.stage: node.manifest.seconds for node in reversed(ancestry)},
             lineage=_lineage(ancestry),
             configuration=core_yaml.dump(stage.job.model_dump(mode="json")),
-            training=_curves(ancestry, scale),
+            training=_curves(ancestry),
             samples_by_class=rows,
             samples=None if rows else tile(pixels[: 8 * COLUMNS], COLUMNS),
             denoising=denoising_strip(strip, scale=2),
@@ -142,20 +143,20 @@ def _sampling(drawn: Manifest) -> Sample:
     return Sample.model_validate(drawn.config["stages"][drawn.stage])
 
 
-def _lineage(ancestry: Ancestry) -> list[Any]:
+def _lineage(ancestry: list[LineageNode]) -> list[Any]:
     from rayograph.evaluation.report import Ancestor
 
-    stages = {uri: manifest.stage for uri, manifest in ancestry}
+    stages = {node.uri: node.manifest.stage for node in ancestry}
     return [
         Ancestor(
-            stage=manifest.stage,
-            uri=uri,
-            digest=manifest.digest,
-            created=manifest.created,
-            counts=_counts(manifest),
-            parents=tuple(stages[parent.uri] for parent in manifest.parents),
+            stage=node.manifest.stage,
+            uri=node.uri,
+            digest=node.manifest.digest,
+            created=node.manifest.created,
+            counts=_counts(node.manifest),
+            parents=tuple(stages[parent.uri] for parent in node.parents),
         )
-        for uri, manifest in ancestry
+        for node in ancestry
     ]
 
 
@@ -165,13 +166,14 @@ def _counts(manifest: Manifest) -> Mapping[str, int]:
     return {"files": len(manifest.files)}
 
 
-def _curves(ancestry: Ancestry, scale: Scale) -> list[Any]:
+def _curves(ancestry: list[LineageNode]) -> list[Any]:
     from rayograph.evaluation.report import TrainingCurves
 
     curves = []
-    for uri, manifest in reversed(ancestry):
+    for node in reversed(ancestry):
+        manifest = node.manifest
         if manifest.kind in CURVES:
-            rows = read_metrics(Artifact(open_store(uri, scale.access), ""))
+            rows = read_metrics(node.artifact)
             curves += [
                 TrainingCurves(manifest.stage, title, rows, series, logarithmic)
                 for title, series, logarithmic in CURVES[manifest.kind]

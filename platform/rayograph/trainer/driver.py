@@ -12,12 +12,12 @@ import ray
 import ray.train
 from ray.train import FailureConfig, RunConfig, ScalingConfig
 from ray.train.torch import TorchConfig, TorchTrainer
-from ray.train.v2._internal.exceptions import WorkerGroupStartupTimeoutError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from rayograph.config.batches import worker_counts
 from rayograph.config.training import Training
 from rayograph.errors import RayographError
+from rayograph.ray_compat import workers_never_started, wrapped_errors
 from rayograph.runs.reporter import Reporter
 from rayograph.runs.stage_context import StageContext
 from rayograph.runs.stage_result import StageResult
@@ -60,10 +60,10 @@ def run_training(stage: StageContext, recipe: Training, assignment: Assignment, 
                 break
             if error is None:
                 continue
-            cause = _users_error(error)
-            if cause is not None:
-                raise cause
-            if _never_started(error):
+            for cause in wrapped_errors(error):
+                if isinstance(cause, RayographError):
+                    raise cause
+            if workers_never_started(error):
                 recorder.progress.say("found no room for its workers after all; looking again")
                 continue
             failures = failures + 1 if group.began_at <= began_at else 1
@@ -191,24 +191,3 @@ def _train_on_worker(config: dict[str, Any]) -> None:
     from rayograph.trainer.worker import train
 
     train(config["assignment"], config["mailbox"])
-
-
-def _never_started(error: BaseException) -> bool:
-    """Whether the workers were not there in time: nodes went after they had been counted, or are still coming."""
-    return isinstance(getattr(error, "controller_failure", None), WorkerGroupStartupTimeoutError)
-
-
-def _users_error(error: BaseException | None) -> RayographError | None:
-    """The RayographError inside what Ray wrapped around it, if there is one."""
-    seen: list[BaseException] = []
-    queue = [error]
-    while queue:
-        current = queue.pop()
-        if current is None or current in seen:
-            continue
-        if isinstance(current, RayographError):
-            return current
-        seen.append(current)
-        queue += [current.__cause__, *getattr(current, "worker_failures", {}).values()]
-        queue += [getattr(current, name, None) for name in ("cause", "_base_exc", "controller_failure")]
-    return None

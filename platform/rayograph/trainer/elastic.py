@@ -10,10 +10,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import ray
-from ray._private.state import state
 
 from rayograph.config import Scale
 from rayograph.errors import ResourceError
+from rayograph.ray_compat import draining_nodes
 
 SETTLED_SECONDS = 10.0
 """New room must have been there as long before a training moves into it: machines come in twos and threes."""
@@ -74,7 +74,7 @@ class Room:
         if now - self._looked < LOOK_EVERY_SECONDS:
             return False
         self._looked = now
-        if nodes & state.get_draining_nodes().keys():
+        if nodes & draining_nodes():
             return True
         wanted = self.now() if len(self.counts) > 1 else workers
         if wanted != self._wanted:
@@ -103,7 +103,7 @@ class Room:
 
 def _nodes() -> list[dict[str, float]]:
     """The resources of each node that is there to stay."""
-    leaving = state.get_draining_nodes()
+    leaving = draining_nodes()
     return [node["Resources"] for node in ray.nodes() if node["Alive"] and node["NodeID"] not in leaving]
 
 

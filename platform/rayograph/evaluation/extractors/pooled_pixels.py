@@ -1,17 +1,16 @@
-"""Feature spaces: where distances between images are taken.
+"""Pixels averaged over areas: they need no weights file, and see shape and brightness at low resolution.
 
 Shapes: n images, h w pixels, d features.
-
-Fréchet distances, precision and recall mean nothing without the space they were measured in, so a space states its
-name and the report prints it. Pooled pixels need no weights file; they see shape and brightness at low resolution.
 """
 
-from dataclasses import dataclass
-
 import numpy as np
+import torch
 from jaxtyping import Float64, UInt8
+from torch import Tensor
 
+from rayograph.config.features import PooledPixels
 from rayograph.errors import ConfigError, DataError
+from rayograph.storage import Access
 
 
 def pooled_pixels(pixels: UInt8[np.ndarray, "n h w 3"], size: int, grey: bool) -> Float64[np.ndarray, "n d"]:
@@ -32,16 +31,16 @@ def pooled_pixels(pixels: UInt8[np.ndarray, "n h w 3"], size: int, grey: bool) -
     return pooled.reshape(count, -1)
 
 
-@dataclass(frozen=True)
-class FeatureSpace:
-    """Pooled pixels of one size, with the name by which reports call them."""
+class PooledPixelExtractor:
+    """Pooled pixels of one size."""
 
-    size: int = 8
-    grey: bool = True
+    resolution = None
 
-    @property
-    def name(self) -> str:
-        return f"{'grey' if self.grey else 'RGB'} pixels pooled to {self.size}×{self.size}"
+    def __init__(self, declared: PooledPixels, device: str = "cpu", access: Access = None) -> None:
+        """`device` and `access` are every extractor's; this one needs neither."""
+        self._declared = declared
+        self.name = f"{'grey' if declared.grey else 'RGB'} pixels pooled to {declared.size}×{declared.size}"
+        self.dimension = declared.size**2 * (1 if declared.grey else 3)
 
-    def __call__(self, pixels: UInt8[np.ndarray, "n h w 3"]) -> Float64[np.ndarray, "n d"]:
-        return pooled_pixels(pixels, self.size, self.grey)
+    def __call__(self, pixels: UInt8[Tensor, "b h w 3"]) -> Float64[Tensor, "b d"]:
+        return torch.from_numpy(pooled_pixels(pixels.numpy(), self._declared.size, self._declared.grey))
