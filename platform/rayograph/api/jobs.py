@@ -120,7 +120,7 @@ class Jobs:
         state = read_state(artifact)
         updated = _submitted(artifact) if state is None else state.updated
         moving = state is not None and state.phase in ("running", "paused")
-        manifest = None if moving and not self._is_silent(updated) else self._catalogue.manifest(artifact)
+        manifest = None if moving and not self._is_silent(artifact, updated) else self._catalogue.manifest(artifact)
         if manifest is not None:
             updated = updated or manifest.created
             spoken = state or _unspoken(manifest.created, manifest.samples)
@@ -138,7 +138,7 @@ class Jobs:
             phase="waiting" if state is None else state.phase,
             wanted="running" if manifest is not None else wanted(artifact),
             committed=manifest is not None,
-            silent_since=updated if not ended and self._is_silent(updated) else None,
+            silent_since=updated if not ended and self._is_silent(artifact, updated) else None,
             started=told.started or None,
             updated=updated,
             model=declared.model,
@@ -148,8 +148,13 @@ class Jobs:
             seed=job.seed_of(begun.record.stage),
         )
 
-    def _is_silent(self, updated: str | None) -> bool:
-        return updated is not None and (self._now() - datetime.fromisoformat(updated)).total_seconds() > SILENT_SECONDS
+    def _is_silent(self, artifact: Artifact, updated: str | None) -> bool:
+        if updated is None:
+            return False
+        try:
+            return (self._now() - datetime.fromisoformat(updated)).total_seconds() > SILENT_SECONDS
+        except (ValueError, TypeError) as error:  # a time without its zone is compared with none
+            raise DataError(f"{artifact.uri}: expected a time in ISO 8601 and UTC, got {updated[:80]!r}") from error
 
 
 def _generation(begun: Begun) -> Sample:

@@ -12,7 +12,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TypeVar
 
-from diffusers import ConfigMixin, DDPMScheduler, FlowMatchEulerDiscreteScheduler, UNet2DModel
+from diffusers import DDPMScheduler, FlowMatchEulerDiscreteScheduler, UNet2DModel
 from safetensors.torch import load_file, save_file
 from torch import nn
 
@@ -47,7 +47,7 @@ def save_model(artifact: Artifact, name: str, model: Any) -> None:
     if isinstance(model, InDiffusersForm):
         model = model.diffusers_model()
     with tempfile.TemporaryDirectory(prefix="rayograph-") as folder:
-        if isinstance(model, ConfigMixin):
+        if hasattr(model, "save_pretrained"):
             options = {"safe_serialization": True} if hasattr(model, "parameters") else {}
             model.save_pretrained(folder, **options)
         else:

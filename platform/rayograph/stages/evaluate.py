@@ -133,9 +133,8 @@ def _walk(model: Artifact, declared: Sample, seed: int, device: str) -> np.ndarr
     loaded = DiffusionModel.load(model, device)
     steps = declared.sampler.num_inference_steps
     kept = sorted({round(step) for step in np.linspace(0, steps - 1, STRIP_STEPS)})
-    numbers = torch.arange(min(loaded.num_classes or 4, 10))
-    classes = numbers % loaded.num_classes if loaded.num_classes else None
-    pixels, under_way = loaded.draw(seed, numbers, classes, declared.sampler, kept)
+    numbers = torch.arange(min(loaded.conditioner.conditioner.distinct_examples or 4, 10))
+    pixels, under_way = loaded.draw(seed, numbers, loaded.examples(numbers), declared.sampler, kept)
     return torch.stack([*under_way, pixels]).numpy()
 
 
