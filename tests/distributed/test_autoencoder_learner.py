@@ -145,9 +145,7 @@ def test_activation_checkpointing_is_refused_for_a_network_that_has_none() -> No
     from rayograph.training.setup import prepared
 
     network = build_autoencoder(QUANTISED.network)
-    with pytest.raises(
-        ConfigError, match=r"training.activation_checkpointing: expected false, as a VQAutoencoder has none"
-    ):
+    with pytest.raises(ConfigError, match="expected false, as VQAutoencoder has none"):
         prepared(network, TrainingScale(activation_checkpointing=True), [])
 
 

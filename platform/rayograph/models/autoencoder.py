@@ -49,7 +49,7 @@ class AutoencoderNetwork(nn.Module):
 
     def enable_gradient_checkpointing(self) -> None:
         """Compute activations again in the backward pass. Raises ConfigError where there is no such way."""
-        raise ConfigError(f"training.activation_checkpointing: expected false, as a {type(self).__name__} has none")
+        raise ConfigError(f"training.activation_checkpointing: expected false, as {type(self).__name__} has none")
 
 
 @runtime_checkable
