@@ -7,9 +7,9 @@ import painted
 import pytest
 import yaml
 from fastapi.testclient import TestClient
+from rayograph.api.backend import StoreDesk
 
 from rayograph.api.app import build_app
-from rayograph.api.backend import StoreDesk
 from rayograph.commands.listing import list_artifacts
 from rayograph.commands.verify import verify
 from rayograph.config import Scale

@@ -12,9 +12,9 @@ import old_store
 import pytest
 import torch
 from fastapi.testclient import TestClient
+from rayograph.api.backend import StoreDesk
 
 from rayograph.api.app import build_app
-from rayograph.api.backend import StoreDesk
 from rayograph.commands.export import Wanted, export
 from rayograph.commands.listing import list_artifacts
 from rayograph.commands.provenance import Asked, whence
