@@ -11,12 +11,19 @@ from rayograph.errors import CheckpointError, ConfigError
 from rayograph.models.autoencoder import build_autoencoder
 from rayograph.models.folder import AUTOENCODER, load_autoencoder, save_model
 from rayograph.models.specs import autoencoder_spec
+from rayograph.runs.artifact import Artifact
+from rayograph.storage import open_store
 
 KINDS = {
     "kl": tiny.AUTOENCODER,
     "vq": tiny.AUTOENCODER.model_copy(update={"codebook_size": 8}),
     "identity": Identity(),
 }
+
+
+@pytest.fixture
+def artifact(tmp_path):
+    return Artifact(open_store(str(tmp_path)), "job/train/0000")
 
 
 @pytest.fixture(params=KINDS)
