@@ -13,7 +13,6 @@ from rayograph.config.stages import (
     Job,
     Pack,
     Sample,
-    Stage,
     TrainAutoencoder,
     TrainDiffusion,
 )
@@ -49,7 +48,6 @@ __all__ = [
     "SamplingScale",
     "Scale",
     "SklearnDigits",
-    "Stage",
     "TrainAutoencoder",
     "TrainDiffusion",
     "TrainingScale",
