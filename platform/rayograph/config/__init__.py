@@ -2,7 +2,7 @@
 
 from rayograph.config.diffusion import DiffusionLoss, FlowSchedule, NoiseSchedule, Sampler
 from rayograph.config.features import EfficientNetLite0, NetworkFeatures, PooledPixels
-from rayograph.config.networks import Autoencoder, Denoiser, Discriminator, PerceptualNetwork
+from rayograph.config.networks import Autoencoder, Denoiser, Discriminator, Identity, PerceptualNetwork
 from rayograph.config.sampling import ImageFile, Marking, Request
 from rayograph.config.scale import ActorScale, IngestScale, RayCluster, SamplingScale, Scale, TrainingScale
 from rayograph.config.sources import Columns, ImageFolder, ParquetTable, SklearnDigits, WebDatasetShards
@@ -31,6 +31,7 @@ __all__ = [
     "Encode",
     "Evaluate",
     "FlowSchedule",
+    "Identity",
     "ImageFile",
     "ImageFolder",
     "ImportModel",

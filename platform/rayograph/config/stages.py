@@ -9,7 +9,14 @@ from rayograph.config.base import NOT_IN_KEY, Declaration, LearningRate, Seed, W
 from rayograph.config.diffusion import DiffusionLoss, FlowSchedule, NoiseSchedule, Sampler, Schedule
 from rayograph.config.features import AnyFeatures, Features, PooledPixels
 from rayograph.config.kinds import Kinds
-from rayograph.config.networks import Autoencoder, Denoiser, Discriminator, PerceptualNetwork
+from rayograph.config.networks import (
+    AnyAutoencoder,
+    AutoencoderKind,
+    Denoiser,
+    Discriminator,
+    Identity,
+    PerceptualNetwork,
+)
 from rayograph.config.sampling import ImageFile, Marking, Request
 from rayograph.config.sources import Source
 from rayograph.config.stage_base import ArtifactRef, ArtifactType, Mixture, StageBase
@@ -118,12 +125,19 @@ class TrainAutoencoder(Training):
     kind: Literal["train_autoencoder"] = "train_autoencoder"
     images: Mixture = "pack"
     view: View = View()
-    network: Autoencoder
+    network: AnyAutoencoder
     discriminator: Discriminator = Discriminator()
     perceptual: PerceptualNetwork = PerceptualNetwork()
     loss: AutoencoderLoss = AutoencoderLoss()
     discriminator_learning_rate: LearningRate | None = None
     """None is the autoencoder's own."""
+
+    @field_validator("network")
+    @classmethod
+    def _network_has_weights(cls, value: AutoencoderKind) -> AutoencoderKind:
+        if isinstance(value, Identity):
+            raise ValueError("expected an autoencoder with weights, got identity: pixels need no first stage")
+        return value
 
     @model_validator(mode="after")
     def _discriminator_rate_falls_too(self) -> "TrainAutoencoder":
