@@ -14,25 +14,23 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from diffusers import DDPMScheduler, FlowMatchEulerDiscreteScheduler
-
 from rayograph.config.stage_base import ArtifactType
-from rayograph.errors import DataError, MissingObjectError
-from rayograph.models.folder import AUTOENCODER, DENOISER, SCHEDULE
-from rayograph.models.specs import SPEC, autoencoder_spec
+from rayograph.errors import CheckpointError, DataError, MissingObjectError
+from rayograph.models.layout import AUTOENCODER, CONFIG, DENOISER, SCHEDULE, SCHEDULER_CONFIG
+from rayograph.models.specs import SPEC, AutoencoderSpec, autoencoder_spec
 from rayograph.storage import ObjectStore
 
 FOREIGN_FORMAT = 1
 """Of what is made of the files: part of the digest that keys hold."""
-CONFIG, SCHEDULER_CONFIG = "config.json", "scheduler_config.json"
 _CONDITIONER, _DECLARED_WEIGHTS = "conditioner/", "model.safetensors"
 _WEIGHTS = "diffusion_pytorch_model"
 _SAFE = ".safetensors"
 _PICKLES = (".bin", ".pt", ".pth", ".ckpt")
 _VARIANT = re.compile(rf"{_WEIGHTS}\.([A-Za-z0-9]+)\.safetensors")
 _FIRST_STAGES = ("", "vae/", "vqvae/")
+_AS_TRAINED = ("DDPMScheduler", "FlowMatchEulerDiscreteScheduler")
 _NOISE_SCHEDULES = (
-    "DDPMScheduler", "DDIMScheduler", "PNDMScheduler", "LMSDiscreteScheduler", "EulerDiscreteScheduler",
+    "DDIMScheduler", "PNDMScheduler", "LMSDiscreteScheduler", "EulerDiscreteScheduler",
     "EulerAncestralDiscreteScheduler", "DPMSolverMultistepScheduler", "DPMSolverSinglestepScheduler",
     "HeunDiscreteScheduler", "UniPCMultistepScheduler",
 )  # fmt: skip
@@ -75,42 +73,53 @@ def first_stage_config(store: ObjectStore) -> dict[str, Any]:
     return _json(store.read(f"{folder}{CONFIG}"), store.uri_of(f"{folder}{CONFIG}"))
 
 
-def completed(folder: Path, makes: ArtifactType) -> None:
-    """Make of a copy's configurations what a model folder of ours says.
+def spec_of(config: dict[str, Any], where: str) -> AutoencoderSpec:
+    """Return what an autoencoder's configuration says. Raises DataError for one that is not of a kind we know."""
+    try:
+        return autoencoder_spec(config)
+    except (CheckpointError, KeyError, TypeError) as error:
+        raise DataError(f"{where}: {error if isinstance(error, CheckpointError) else f'expected {error}'}") from error
+
+
+def completed(folder: Path, makes: ArtifactType, uri: str) -> None:
+    """Make of the configurations of a copy of `uri` what a model folder of ours says.
 
     Without the place that a model was loaded from; a diffusion model's latents by mean and deviation, which diffusers
     says as `scaling_factor` and `shift_factor`; and a schedule as it was trained with, whatever it was sampled by.
     Raises DataError for a schedule of another kind.
     """
     for path in sorted(folder.rglob("*config.json")):
-        config = _json(path.read_bytes(), path.name)
+        where = f"{uri}: {path.parent.name}/{path.name}"
+        config = _json(path.read_bytes(), where)
         config.pop("_name_or_path", None)
         if makes is ArtifactType.DIFFUSION_MODEL and path.parent.name == "vae":
-            config = _with_statistics(config)
+            config = _with_statistics(config, where)
         if path.name == SCHEDULER_CONFIG:
-            config = _as_trained(config)
+            config = _as_trained(config, where)
         path.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
 
 
-def _with_statistics(config: dict[str, Any]) -> dict[str, Any]:
+def _with_statistics(config: dict[str, Any], where: str) -> dict[str, Any]:
     """latents = (raw - shift) × scaling, so that the mean is the shift, the deviation what the scaling takes away."""
     if SPEC in config or config.get("latents_mean") is not None:
         return config
-    channels, scaling = autoencoder_spec(config).latent_channels, config.get("scaling_factor")
+    channels, scaling = spec_of(config, where).latent_channels, config.get("scaling_factor")
     if not isinstance(scaling, int | float) or not scaling > 0:
-        raise DataError(f"{CONFIG}: expected a scaling_factor above 0, got {scaling!r}")
+        raise DataError(f"{where}: expected a scaling_factor above 0, got {scaling!r}")
     shift = config.get("shift_factor") or 0.0
     return config | {"latents_mean": [shift] * channels, "latents_std": [1.0 / scaling] * channels}
 
 
-def _as_trained(config: dict[str, Any]) -> dict[str, Any]:
+def _as_trained(config: dict[str, Any], where: str) -> dict[str, Any]:
     name = config.get("_class_name")
-    if name in (DDPMScheduler.__name__, FlowMatchEulerDiscreteScheduler.__name__):
+    if name in _AS_TRAINED:
         return config
     if name not in _NOISE_SCHEDULES:
-        raise DataError(f"{SCHEDULER_CONFIG}: expected one of {', '.join(_NOISE_SCHEDULES)}, got {name!r}")
+        raise DataError(f"{where}: expected one of {', '.join((*_AS_TRAINED, *_NOISE_SCHEDULES))}, got {name!r}")
     known = {field: config[field] for field in _TRAINED_BY if field in config}
-    return {"_class_name": DDPMScheduler.__name__, **dict(DDPMScheduler(**known, clip_sample=False).config)}
+    from diffusers import DDPMScheduler
+
+    return {"_class_name": DDPMScheduler.__name__, **DDPMScheduler(**known, clip_sample=False).config}
 
 
 def _first_stage(store: ObjectStore, names: Collection[str]) -> str:
@@ -119,7 +128,8 @@ def _first_stage(store: ObjectStore, names: Collection[str]) -> str:
         if f"{folder}{CONFIG}" in names:
             return folder
     raise DataError(
-        f"{store.uri}: expected an autoencoder's {CONFIG}, or a pipeline's vae, in diffusers' layout, found {_some(names)}"
+        f"{store.uri}: expected an autoencoder's {CONFIG}, or a pipeline's vae, as diffusers saves them, found "
+        f"{_some(names)}"
     )
 
 

@@ -13,9 +13,15 @@ from rayograph.config import ImportModel
 from rayograph.config.conditioning import ConditionerKind
 from rayograph.config.stage_base import ArtifactType
 from rayograph.errors import CheckpointError, ConfigError, DataError, StorageError
-from rayograph.models.folder import AUTOENCODER
-from rayograph.models.foreign_folder import CONFIG, FOREIGN_FORMAT, ForeignFile, completed, files_of, first_stage_config
-from rayograph.models.specs import autoencoder_spec
+from rayograph.models.foreign_folder import (
+    FOREIGN_FORMAT,
+    ForeignFile,
+    completed,
+    files_of,
+    first_stage_config,
+    spec_of,
+)
+from rayograph.models.layout import AUTOENCODER, CONFIG
 from rayograph.runs.artifact import COPY_BYTES, Artifact
 from rayograph.runs.digests import digest_of
 from rayograph.runs.stage_context import StageContext
@@ -38,12 +44,12 @@ class ImportModelStage(Stage[ImportModel]):
         return _digest({file.name: _sha256(store, file.key) for file in files_of(store, declared.output)})
 
     def foresee(self, declared: ImportModel, context: CheckContext) -> Foreseen:
-        """What the first stage's configuration says; nothing where its folder is gone, as it may once it is imported."""
+        """What the first stage's configuration says; nothing where the folder is gone."""
         known = Foreseen(image_size=declared.image_size, decided_by=f"{context.name}.image_size")
         try:
             config = first_stage_config(open_store(declared.uri, context.scale.access))
-            spec = autoencoder_spec(config)
-        except (DataError, StorageError, CheckpointError):
+            spec = spec_of(config, declared.uri)
+        except (DataError, StorageError):
             return known
         return Foreseen(
             image_size=declared.image_size or _sample_size(config),
@@ -63,7 +69,7 @@ class ImportModelStage(Stage[ImportModel]):
             digest = _digest({file.name: _fetched(store, file, Path(place)) for file in files})
             if declared.sha256 is not None and digest != declared.sha256:
                 raise DataError(f"{store.uri}: expected files of sha256 {declared.sha256}, got {digest}")
-            completed(Path(place), declared.output)
+            completed(Path(place), declared.output, store.uri)
             copy = Artifact(open_store(place), "")
             outcome = StageResult(files=copy.records("model/"))
             with _named_after(store.uri, copy.store.uri):
@@ -75,14 +81,15 @@ class ImportModelStage(Stage[ImportModel]):
 
 
 def _opened(declared: ImportModel, context: StageContext, copy: Artifact, outcome: StageResult) -> dict[str, Any]:
-    """What later stages ask of the artifact. Raises CheckpointError for a model that is none, or not of a kind we make."""
+    """What later stages ask of the artifact. Raises CheckpointError for a model that is not of a kind we make."""
     from rayograph.conditioning.trained import declared_conditioner
     from rayograph.models.folder import load_autoencoder
     from rayograph.sampling.pipeline import DiffusionModel
 
-    spec = autoencoder_spec(json.loads(copy.read(f"{AUTOENCODER}/{CONFIG}")))
+    config = json.loads(copy.read(f"{AUTOENCODER}/{CONFIG}"))
+    spec = spec_of(config, declared.uri)
     facts: dict[str, Any] = {
-        "image_size": _image_size(declared, context.name, json.loads(copy.read(f"{AUTOENCODER}/{CONFIG}"))),
+        "image_size": _image_size(declared, context.name, config),
         "downsampling_factor": spec.factor,
         "latent_channels": spec.latent_channels,
     }
