@@ -2,7 +2,7 @@
 
 from rayograph.config.diffusion import DiffusionLoss, FlowSchedule, NoiseSchedule, Sampler
 from rayograph.config.features import EfficientNetLite0, NetworkFeatures, PooledPixels
-from rayograph.config.networks import Autoencoder, Denoiser, Discriminator, PerceptualNetwork
+from rayograph.config.networks import Autoencoder, Denoiser, Discriminator, Identity, PerceptualNetwork
 from rayograph.config.sampling import ImageFile, Marking, Request
 from rayograph.config.scale import ActorScale, IngestScale, RayCluster, SamplingScale, Scale, TrainingScale
 from rayograph.config.sources import Columns, ImageFolder, ParquetTable, SklearnDigits, WebDatasetShards
@@ -13,7 +13,6 @@ from rayograph.config.stages import (
     Job,
     Pack,
     Sample,
-    Stage,
     TrainAutoencoder,
     TrainDiffusion,
 )
@@ -31,6 +30,7 @@ __all__ = [
     "Encode",
     "Evaluate",
     "FlowSchedule",
+    "Identity",
     "ImageFile",
     "ImageFolder",
     "IngestScale",
@@ -49,7 +49,6 @@ __all__ = [
     "SamplingScale",
     "Scale",
     "SklearnDigits",
-    "Stage",
     "TrainAutoencoder",
     "TrainDiffusion",
     "TrainingScale",
