@@ -35,9 +35,9 @@ CURVES: dict[str, list[tuple[str, dict[str, str], bool]]] = {
 def run_evaluate(stage: StageContext, declared: Evaluate) -> StageResult:
     """Gathers the arrays, measures, draws the page."""
     from rayograph.evaluation.extractors import build_extractor
-    from rayograph.evaluation.figures import denoising_strip, reconstruction_pairs, samples_by_class, tile
+    from rayograph.evaluation.report.figures import denoising_strip, reconstruction_pairs, samples_by_class, tile
     from rayograph.evaluation.measures import ImageSet, MeasureSettings, measure
-    from rayograph.evaluation.report import Report, circumstances, render, summary
+    from rayograph.evaluation.report.page import Report, circumstances, render, summary
 
     images, packed = stage.input("images")
     autoencoder, trained = stage.input("autoencoder")
@@ -145,7 +145,7 @@ def _sampling(drawn: Manifest) -> Sample:
 
 
 def _lineage(ancestry: Ancestry) -> list[Any]:
-    from rayograph.evaluation.report import Ancestor
+    from rayograph.evaluation.report.page import Ancestor
 
     stages = {uri: manifest.stage for uri, manifest in ancestry}
     return [
@@ -168,7 +168,7 @@ def _counts(manifest: Manifest) -> Mapping[str, int]:
 
 
 def _curves(ancestry: Ancestry, scale: Scale) -> list[Any]:
-    from rayograph.evaluation.report import TrainingCurves
+    from rayograph.evaluation.report.page import TrainingCurves
 
     curves = []
     for uri, manifest in reversed(ancestry):
