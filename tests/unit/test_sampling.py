@@ -303,7 +303,7 @@ def test_an_image_drawn_again_is_the_one_in_the_shard(model, tmp_path, batch_siz
     samples = drawn(model, artifact, 4, batch_size=batch_size, image=image, digest=trained.digest)
     plan = freeze(artifact, Sample(num_samples=10), 5, TRAITS, None)
     origin = Origin(artifact.path, plan.digest, trained.digest, ("digest-of-data",))
-    keep_origin(artifact, origin, place.uri, image, Marking())
+    keep_origin(artifact, origin, place, image, Marking())
     for number in (0, 5, 9):
         pixels, encoded, record = draw_again(artifact, number, None)
         member = samples[number].members[image.extension]
@@ -327,7 +327,7 @@ def test_records_hold_the_whole_sampler_and_draw_again_by_it(model, tmp_path, op
     trained = save(model, place)
     sampler = Sampler(num_inference_steps=3, guidance_scale=2.0, **options)
     plan = freeze(artifact, Sample(num_samples=4, sampler=sampler), 5, TRAITS, None)
-    keep_origin(artifact, Origin("job/sample/key", plan.digest, trained.digest, ()), place.uri, PNG, Marking())
+    keep_origin(artifact, Origin("job/sample/key", plan.digest, trained.digest, ()), place, PNG, Marking())
     pixels, _, record = draw_again(artifact, 2, None)
     assert record["spacing"] == sampler.spacing_on(flow=False)
     assert record.get("eta") == (sampler.eta if sampler.scheduler == "ddim" else None)

@@ -16,12 +16,12 @@ from rayograph.api.schemas import Ancestor, Model, Parentage
 from rayograph.api.submission import Row, Submission
 from rayograph.config import Job, Request, Sample, Scale
 from rayograph.config.explain import explain, suggestion
-from rayograph.errors import ConfigError, DataError, ResourceError, StorageError
+from rayograph.errors import ConfigError, DataError, RayographError, StorageError
 from rayograph.pipeline.resolve import resolve
 from rayograph.runs.artifact import RESOLVED, Artifact
 from rayograph.runs.digests import canonical_json, sha256
 from rayograph.runs.job_record import JobRecord, read_job
-from rayograph.runs.lineage import ancestors
+from rayograph.runs.lineage import LineageNode, ancestors
 from rayograph.runs.manifest import Manifest
 from rayograph.runs.stage_context import StageContext
 from rayograph.sampling.job_state import ask, read_state, wanted
@@ -58,20 +58,16 @@ class StoreDesk:
 
     def models(self) -> list[Model]:
         """Newest first."""
-        found = []
-        for begun in self._catalogue.of_kind("train_diffusion"):
-            manifest = self._catalogue.manifest(begun.artifact)
-            if manifest is not None:
-                names = _class_names(manifest)
-                found.append(
-                    Model(
-                        name=begun.artifact.path,
-                        uri=begun.artifact.uri,
-                        digest=manifest.digest,
-                        created=manifest.created,
-                        class_names=names,
-                    )
-                )
+        found = [
+            Model(
+                name=begun.artifact.path,
+                uri=begun.artifact.uri,
+                digest=manifest.digest,
+                created=manifest.created,
+                class_names=_class_names(manifest),
+            )
+            for begun, manifest in self._catalogue.committed_of_kind("train_diffusion")
+        ]
         return sorted(found, key=lambda model: model.created, reverse=True)
 
     def submit(self, submission: Submission) -> tuple[Artifact, bool]:
@@ -112,7 +108,7 @@ class StoreDesk:
                 if self._is_under_way(begun.artifact):
                     self.wake(begun.artifact)
                     woken.append(begun.artifact)
-            except (DataError, ResourceError) as error:  # which is that one job's trouble
+            except RayographError as error:  # which is that one job's trouble
                 log.warning("%s", error)
         return woken
 
@@ -132,11 +128,11 @@ class StoreDesk:
         if known is not None:
             return known
         if self._catalogue.manifest(artifact) is not None:
-            found = [_ancestor(*pair) for pair in ancestors(artifact, self._scale.access)]
+            found = [_ancestor(node) for node in ancestors(artifact, self._scale.access)]
             return self._lineages.put(artifact.path, found)
         stage = self._resolve(read_job(artifact))
         rest = ancestors(stage.inputs["model"], self._scale.access)
-        return [_unfinished(stage), *(_ancestor(*pair) for pair in rest)]
+        return [_unfinished(stage), *map(_ancestor, rest)]
 
     def draw_again(self, artifact: Artifact, number: int) -> tuple[np.ndarray, bytes, dict[str, Any]]:
         """As the seam that was given does it."""
@@ -211,9 +207,10 @@ def _class_names(manifest: Manifest) -> list[str]:
     return [str(name) for name in manifest.facts.get("class_names") or []]
 
 
-def _ancestor(uri: str, manifest: Manifest) -> Ancestor:
+def _ancestor(node: LineageNode) -> Ancestor:
+    manifest = node.manifest
     return Ancestor(
-        uri=uri,
+        uri=node.uri,
         job=manifest.job,
         stage=manifest.stage,
         kind=manifest.kind,
@@ -222,7 +219,10 @@ def _ancestor(uri: str, manifest: Manifest) -> Ancestor:
         digest=manifest.digest,
         created=manifest.created,
         samples=manifest.samples,
-        parents=[Parentage.model_validate(parent.model_dump()) for parent in manifest.parents],
+        parents=[
+            Parentage(input=parent.input, uri=place.uri, digest=parent.digest)
+            for parent, place in zip(manifest.parents, node.parents, strict=True)
+        ],
         declared=manifest.config["stages"][manifest.stage],
     )
 
@@ -238,6 +238,9 @@ def _unfinished(stage: StageContext) -> Ancestor:
         digest=None,
         created=None,
         samples=0,
-        parents=[Parentage.model_validate(parent.model_dump()) for parent in stage.parents()],
+        parents=[
+            Parentage(input=field, uri=artifact.uri, digest=artifact.committed().digest)
+            for field, artifact in stage.inputs.items()
+        ],
         declared=stage.declared.model_dump(mode="json"),
     )

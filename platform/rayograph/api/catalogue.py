@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from threading import Lock
 
 from rayograph.api.lru_cache import Recent
-from rayograph.errors import DataError, MissingObjectError
+from rayograph.errors import DataError, MissingObjectError, StorageError
 from rayograph.runs.artifact import Artifact
 from rayograph.runs.job_record import JobRecord, read_job
 from rayograph.runs.manifest import Manifest
@@ -49,10 +49,29 @@ class Catalogue:
         self._manifests: Recent[str, Manifest] = Recent(256)
 
     def of_kind(self, kind: str) -> list[Begun]:
-        """Every artifact of a kind, committed or not, in no particular order; those of the last seconds may miss."""
+        """Every artifact of a kind, committed or not, in no particular order; those of the last seconds may miss.
+
+        One that cannot be read hides no other. Raises StorageError where the store gives none at all.
+        """
         with ThreadPoolExecutor(8) as pool:
             found = list(pool.map(self._find_readable, self._paths()))
-        return [begun for begun in found if begun is not None and begun.kind == kind]
+        failed = [error for error in found if isinstance(error, StorageError)]
+        if failed and len(failed) == len(found):
+            raise failed[0]
+        return [begun for begun in found if isinstance(begun, Begun) and begun.kind == kind]
+
+    def committed_of_kind(self, kind: str) -> list[tuple[Begun, Manifest]]:
+        """The committed ones among them whose manifest can be read."""
+        found = []
+        for begun in self.of_kind(kind):
+            try:
+                manifest = self.manifest(begun.artifact)
+            except (DataError, StorageError) as error:
+                log.warning("%s", error)
+                continue
+            if manifest is not None:
+                found.append((begun, manifest))
+        return found
 
     def at(self, path: str) -> Begun:
         """One artifact by its path below the store. Raises MissingObjectError where nobody began one."""
@@ -86,12 +105,12 @@ class Catalogue:
                 self._listed = (now, paths)
             return self._listed[1]
 
-    def _find_readable(self, path: str) -> Begun | None:
+    def _find_readable(self, path: str) -> Begun | DataError | StorageError | None:
         try:
             return self._find(path)
-        except DataError as error:  # one folder that is no artifact must not hide the others
+        except (DataError, StorageError) as error:
             log.warning("%s", error)
-            return None
+            return error
 
     def _find(self, path: str) -> Begun | None:
         found = self._begun.get(path)

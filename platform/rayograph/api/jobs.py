@@ -10,7 +10,7 @@ from typing import Literal
 from rayograph.api.catalogue import Begun, Catalogue
 from rayograph.api.schemas import Answer
 from rayograph.config import Sample
-from rayograph.errors import DataError, MissingObjectError
+from rayograph.errors import DataError, MissingObjectError, StorageError
 from rayograph.runs.artifact import Artifact
 from rayograph.sampling.job_state import JobState, Wanted, read_state, wanted
 
@@ -81,7 +81,7 @@ class Jobs:
         for begun in self._catalogue.of_kind("sample"):
             try:
                 views.append(self._view(begun))
-            except DataError as error:  # a state of another version must not hide the other jobs
+            except (DataError, StorageError) as error:  # one that cannot be read must not hide the other jobs
                 log.warning("%s", error)
         views.sort(key=lambda view: view.updated or "9", reverse=True)
         return sorted(views, key=lambda view: _ended(view) or view.silent_since is not None)
@@ -175,3 +175,5 @@ def _submitted(artifact: Artifact) -> str | None:
         return str(json.loads(artifact.read(SUBMITTED))["submitted"])
     except MissingObjectError:
         return None
+    except (ValueError, KeyError, TypeError) as error:
+        raise DataError(f"{artifact.uri}/{SUBMITTED}: expected when it was submitted, got {error}") from error

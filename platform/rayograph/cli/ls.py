@@ -2,7 +2,7 @@
 
 import argparse
 
-from rayograph.cli.arguments import add_store, store_of
+from rayograph.cli.arguments import access_of, add_store, store_of
 from rayograph.runs.console import put
 
 HELP = "list artifacts below a URI: committed or in progress, and their parents"
@@ -14,5 +14,5 @@ def run(options: argparse.Namespace) -> None:
     """Print a line an artifact."""
     from rayograph.commands.listing import list_artifacts
 
-    for line in list_artifacts(store_of(options)):
+    for line in list_artifacts(store_of(options), access_of(options)):
         put(line)

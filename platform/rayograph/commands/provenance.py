@@ -16,7 +16,7 @@ from rayograph.errors import ConfigError, DataError
 from rayograph.runs.artifact import RESOLVED, Artifact
 from rayograph.runs.console import LABEL_CELLS, escaped, padded, plain
 from rayograph.runs.digests import sha256
-from rayograph.runs.lineage import Ancestry, ancestors
+from rayograph.runs.lineage import LineageNode, ancestors
 from rayograph.runs.manifest import Manifest
 from rayograph.sampling.marking.c2pa import credentials_in
 from rayograph.sampling.marking.record import record_in
@@ -104,29 +104,31 @@ def _in_store(artifact: Artifact, record: dict[str, Any], endpoint_url: Access, 
         return
     yield _line("store", f"{artifact.uri}  committed {manifest.created}, {manifest.samples:,} samples")
     found = ancestors(artifact, endpoint_url)
-    for uri, ancestor in found:
-        yield _line(ancestor.stage, f"{uri}  digest {ancestor.digest}")
+    for node in found:
+        yield _line(node.manifest.stage, f"{node.uri}  digest {node.manifest.digest}")
     differences = list(_differences(record, artifact, manifest, found))
     problems += differences
     yield _line("digests", "; ".join(differences) if differences else "the record's and the store's are the same")
 
 
-def _differences(record: dict[str, Any], artifact: Artifact, manifest: Manifest, found: Ancestry) -> Iterator[str]:
+def _differences(
+    record: dict[str, Any], artifact: Artifact, manifest: Manifest, found: list[LineageNode]
+) -> Iterator[str]:
     """What the store holds otherwise than the record says, and what changed since something was made from it."""
     held = {
         "model": {parent.digest for parent in manifest.parents if parent.input == "model"},
-        "data": {ancestor.digest for _, ancestor in found if ancestor.kind == PACK},
+        "data": {node.manifest.digest for node in found if node.manifest.kind == PACK},
         "request": {sha256(artifact.read(PLAN))} if artifact.store.exists(artifact.key(PLAN)) else set(),
     }
     for key, digests in held.items():
         said = record.get(key, [])
         if set(map(str, said if isinstance(said, list) else [said])) != digests:
             yield f"{key}: the record says {_shown(said or None)}, the store {_shown(sorted(digests) or None)}"
-    now = {uri: ancestor.digest for uri, ancestor in found}
-    for uri, ancestor in found:
-        for parent in ancestor.parents:
-            if now[parent.uri] != parent.digest:
-                yield f"{uri}: was made from {parent.uri} when that was {parent.digest}, it is {now[parent.uri]}"
+    now = {node.uri: node.manifest.digest for node in found}
+    for node in found:
+        for parent, place in zip(node.manifest.parents, node.parents, strict=True):
+            if now[place.uri] != parent.digest:
+                yield f"{node.uri}: was made from {place.uri} when that was {parent.digest}, it is {now[place.uri]}"
 
 
 def _drawn_again(

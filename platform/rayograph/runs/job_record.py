@@ -7,7 +7,7 @@ from pydantic import ValidationError
 
 from rayograph.config import Job, Scale, Stage
 from rayograph.config.explain import explain
-from rayograph.errors import DataError
+from rayograph.errors import ConfigError, DataError
 from rayograph.runs.artifact import RESOLVED, Artifact
 
 
@@ -48,7 +48,9 @@ def read_job(artifact: Artifact) -> JobRecord:
     except ValidationError as error:
         model = Scale if error.title == Scale.__name__ else Job
         raise DataError(f"{where}: not a job of this version: {explain(error, model, '')}") from None
-    except (yaml.YAMLError, UnicodeDecodeError, RecursionError, TypeError, KeyError) as error:
+    except ConfigError as error:
+        raise DataError(f"{where}: not a job of this version: {error}") from None
+    except (yaml.YAMLError, ValueError, RecursionError, TypeError, KeyError, AttributeError) as error:
         reason = " ".join(str(error).split())[:200]
         raise DataError(f"{where}: not a resolved job: {type(error).__name__}: {reason}") from None
     return found

@@ -45,6 +45,8 @@ class Parent(Record):
 
     input: str
     uri: str
+    """Within a store from the child's folder, `../../pack/c9ad5371b3d67cb1`, so that the store can be moved; of another
+    place, and in older manifests, absolute. `lineage.find` takes both."""
     digest: str
 
 

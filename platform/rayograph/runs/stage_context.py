@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from rayograph.config import Job, Scale, Stage
 from rayograph.runs.artifact import Artifact
 from rayograph.runs.job_record import JobRecord
+from rayograph.runs.lineage import address
 from rayograph.runs.manifest import Manifest, Parent
 
 
@@ -32,7 +33,7 @@ class StageContext:
     def parents(self) -> list[Parent]:
         """The inputs as the manifest records them. Raises DataError for one that is not committed."""
         return [
-            Parent(input=field, uri=artifact.uri, digest=artifact.committed().digest)
+            Parent(input=field, uri=address(self.artifact, artifact), digest=artifact.committed().digest)
             for field, artifact in self.inputs.items()
         ]
 

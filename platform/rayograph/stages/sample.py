@@ -46,9 +46,9 @@ def run_sample(stage: StageContext, declared: Sample) -> StageResult:
     model, trained = stage.input("model")
     plan = plan_of(stage, declared)
     before = ancestors(model, stage.scale.access)
-    data = sorted({manifest.digest for _, manifest in before if manifest.kind == "pack"})
+    data = sorted({node.manifest.digest for node in before if node.manifest.kind == "pack"})
     origin = Origin(stage.artifact.path, plan.digest, trained.digest, tuple(data))
-    keep_origin(stage.artifact, origin, model.uri, declared.image, declared.marking)
+    keep_origin(stage.artifact, origin, model, declared.image, declared.marking)
     there = committed_units(stage.artifact, plan)
     landed: dict[int, Landed] = {}
     facts = {"class_names": trained.facts["class_names"], "request": plan.digest}

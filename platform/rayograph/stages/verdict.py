@@ -1,4 +1,4 @@
-"""What a first stage's figures on held-out images (fidelity.py) come to, in words. Quick to import."""
+"""What a first stage's figures on held-out images (trainer/fidelity.py) come to, in words. Quick to import."""
 
 from collections.abc import Mapping
 from typing import Any
