@@ -27,31 +27,29 @@ class Fidelity(NamedTuple):
 class FidelitySums(NamedTuple):
     """What means over images are made of, part by part."""
 
-    count: int = 0
+    images: int = 0
     psnr: float = 0.0
     ssim: float = 0.0
 
     @staticmethod
     def of(real: UInt8[np.ndarray, "n h w 3"], reconstructed: UInt8[np.ndarray, "n h w 3"]) -> "FidelitySums":
         """Compare one part with its reconstructions, in the same order."""
-        return FidelitySums(
-            len(real), float(_psnr_of_each(real, reconstructed).sum()), _ssim_sum(real, reconstructed)
-        )
+        return FidelitySums(len(real), float(_psnr_of_each(real, reconstructed).sum()), _ssim_sum(real, reconstructed))
 
     @staticmethod
     def from_array(sums: np.ndarray) -> "FidelitySums":
         """Return what became an array of three numbers."""
-        count, psnr, ssim = sums.tolist()
-        return FidelitySums(int(count), psnr, ssim)
+        images, psnr, ssim = sums.tolist()
+        return FidelitySums(int(images), psnr, ssim)
 
     def merged(self, other: "FidelitySums") -> "FidelitySums":
         """Both parts together."""
-        return FidelitySums(self.count + other.count, self.psnr + other.psnr, self.ssim + other.ssim)
+        return FidelitySums(self.images + other.images, self.psnr + other.psnr, self.ssim + other.ssim)
 
     @property
     def means(self) -> Fidelity | None:
         """Over all images; None of none."""
-        return Fidelity(self.psnr / self.count, self.ssim / self.count) if self.count else None
+        return Fidelity(self.psnr / self.images, self.ssim / self.images) if self.images else None
 
 
 def psnr(real: UInt8[np.ndarray, "n h w 3"], reconstructed: UInt8[np.ndarray, "n h w 3"]) -> float:

@@ -24,24 +24,22 @@ class Selection:
     """Rows before this one may come onto a sheet."""
 
 
-def select(
-    sizes: Sequence[int], seed: int, *, compared: int, stand_ins: int = 0, shown: int = 0
-) -> list[Selection]:
+def select(sizes: Sequence[int], seed: int, *, compared: int, stand_ins: int = 0, shown: int = 0) -> list[Selection]:
     """Return the selection of each shard. `shown` images may come onto sheets: the first of the set."""
     total = sum(sizes)
-    chosen = seeded_subset(total, stand_ins, seed)
-    rows = [
-        _by_shard(sizes, positions)
-        for positions in (
-            seeded_subset(total, compared, seed),
-            chosen,
-            chosen[seeded_subset(len(chosen), compared, seed)],
-        )
-    ]
+    standing_in = seeded_subset(total, stand_ins, seed)
+    also_compared = standing_in[seeded_subset(len(standing_in), compared, seed)]
     starts = np.cumsum([0, *sizes])[:-1]
     return [
-        Selection(*(part[number] for part in rows), shown=int(np.clip(shown - start, 0, size)))
-        for number, (start, size) in enumerate(zip(starts, sizes, strict=True))
+        Selection(compared_rows, stand_in_rows, both, int(np.clip(shown - start, 0, size)))
+        for compared_rows, stand_in_rows, both, start, size in zip(
+            _by_shard(sizes, seeded_subset(total, compared, seed)),
+            _by_shard(sizes, standing_in),
+            _by_shard(sizes, also_compared),
+            starts,
+            sizes,
+            strict=True,
+        )
     ]
 
 

@@ -35,7 +35,7 @@ class ShardSummariser:
     def __init__(
         self, features: Features, autoencoder: Artifact | None, size: int, device: str, access: Access, judged: bool
     ) -> None:
-        """`size` is the side of the middle square that is looked at, `judged` whether the classifier will have a say."""
+        """`size` is the side of the middle square that is looked at; `judged`, whether the classifier has a say."""
         self._size = size
         self._plain = self._reconstructing = Summariser(build_extractor(features, device, access), judged)
         if autoencoder is not None:

@@ -69,7 +69,9 @@ def run_evaluate(stage: StageContext, declared: Evaluate) -> StageResult:
     sets = _image_sets(stage)
     with Reporter(stage, "images", sum(images.images for images in sets), at_once=pool.actors) as recorder:
         if not any(images.name == "held_out" for images in sets):
-            recorder.progress.say("no held-out images: samples are compared with all of them, and nothing with real ones")
+            recorder.progress.say(
+                "no held-out images: samples are compared with all of them, and nothing with real ones"
+            )
         found = _summaries(stage, declared, sets, recorder)
         recorder.progress.doing("now", "draws a few step by step")
         steps = _steps(stage)
@@ -109,7 +111,9 @@ def _image_sets(stage: StageContext) -> list[ImageSet]:
 
 def _image_size(stage: StageContext, declared: Evaluate) -> int:
     """What is said, or what the autoencoder was trained at, or what the images were packed at."""
-    known = [stage.input(field)[1].facts.get("image_size") for field in ("autoencoder", "images") if field in stage.inputs]
+    known = [
+        stage.input(field)[1].facts.get("image_size") for field in ("autoencoder", "images") if field in stage.inputs
+    ]
     size = next((size for size in (declared.image_size, *known) if size is not None), None)
     if size is None:
         raise ConfigError(f"{stage.name}.image_size: expected a size, as neither autoencoder nor images have one")
@@ -147,9 +151,7 @@ def _summaries(
     return found
 
 
-def _selected(
-    stage: StageContext, declared: Evaluate, sets: Sequence[ImageSet], size: int
-) -> list["SelectedShard"]:
+def _selected(stage: StageContext, declared: Evaluate, sets: Sequence[ImageSet], size: int) -> list["SelectedShard"]:
     """Every shard of every set, with what is kept of it: known from the manifests alone."""
     from rayograph.ingest.shard_summariser import SelectedShard
 

@@ -1,4 +1,4 @@
-"""What a first stage gives back of images that it never saw: measured once it is trained, before anything builds on it."""
+"""What a first stage gives back of images that it never saw: measured before anything builds on it."""
 
 import math
 from collections.abc import Mapping

@@ -11,10 +11,10 @@ from dataclasses import dataclass, field
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from rayograph.evaluation.measures import Measures
 from rayograph.evaluation.report.curves import line_chart
 from rayograph.evaluation.report.figures import ClassRow, data_uri
 from rayograph.evaluation.report.glossary import ENTRIES, duration, share
-from rayograph.evaluation.measures import Measures
 
 
 @dataclass(frozen=True)
