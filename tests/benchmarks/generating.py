@@ -11,7 +11,9 @@ from datetime import UTC, datetime
 
 import torch
 
+from rayograph.conditioning.trained import CONDITIONER, conditioned, conditioner_of
 from rayograph.config import Autoencoder, Denoiser, ImageFile, NoiseSchedule, Sample
+from rayograph.config.conditioning import ClassLabel, Unconditional
 from rayograph.models.autoencoder import build_autoencoder
 from rayograph.models.denoiser import build_denoiser
 from rayograph.models.folder import AUTOENCODER, DENOISER, SCHEDULE, save_model
@@ -35,7 +37,10 @@ def commit_model(uri: str, first: Autoencoder, second: Denoiser, schedule: Noise
     autoencoder = build_autoencoder(first)
     LatentScale((0.0,) * first.latent_channels, (1.0,) * first.latent_channels).keep_in(autoencoder)
     denoiser = build_denoiser(second, first.latent_channels, side // first.downsampling_factor)
-    for name, part in ((AUTOENCODER, autoencoder), (DENOISER, denoiser), (SCHEDULE, build_schedule(schedule))):
+    declared = ClassLabel(num_classes=second.num_classes) if second.num_classes else Unconditional()
+    conditioner = conditioned(denoiser, conditioner_of(declared, None))
+    parts = (autoencoder, denoiser, conditioner, build_schedule(schedule))
+    for name, part in zip((AUTOENCODER, DENOISER, CONDITIONER, SCHEDULE), parts, strict=True):
         save_model(artifact, name, part)
     artifact.commit(
         Manifest(

@@ -3,6 +3,7 @@
 import hashlib
 import io
 import json
+import mimetypes
 import shlex
 import time
 from datetime import UTC, datetime, timedelta
@@ -14,9 +15,9 @@ from PIL import Image
 from watched_store import WatchedFolder
 
 from rayograph.api.app import build_app
-from rayograph.api.backend import StoreDesk
+from rayograph.api.job_service import StoreJobService
 from rayograph.api.rate_limits import Limits, Rate
-from rayograph.api.static_files import FILES
+from rayograph.api.static_files import page_paths
 from rayograph.config import Scale
 from rayograph.errors import DataError, ResourceError, StorageError
 from rayograph.runs.artifact import Artifact
@@ -33,7 +34,7 @@ class Place:
     def __init__(self, folder, **options):
         self.store = painted.new_store(folder)
         self.painter = painted.Painter(self.store, **options)
-        self.desk = StoreDesk(self.store, Scale(), self.painter.start, self.painter.draw_again)
+        self.desk = StoreJobService(self.store, Scale(), self.painter.start, self.painter.draw_again)
         self.model = painted.model_name(self.store)
         self.client = self.serve()
 
@@ -201,7 +202,7 @@ def test_a_request_that_does_not_fit_its_model_is_refused_before_anything_is_wri
     def refuse(stage):
         raise DataError(f"{stage.declared.request.uri} row 0: class: expected 0 to 3, got 9")
 
-    idle.desk = StoreDesk(idle.store, Scale(), idle.painter.start, idle.painter.draw_again, prepare=refuse)
+    idle.desk = StoreJobService(idle.store, Scale(), idle.painter.start, idle.painter.draw_again, prepare=refuse)
     told = refusal(idle.serve().post("/v1/jobs", json=idle.body()), 422)
     assert told == "rows.0: class: expected 0 to 3, got 9"  # the client knows no file
     assert idle.painter.started == []
@@ -313,7 +314,7 @@ def test_a_new_app_wakes_what_was_submitted_and_nothing_else(place):
     state = read_state(place.artifact(place.done(num_samples=4)))
     write_state(place.artifact(failed), state.model_copy(update={"phase": "failed", "error": "no GPU"}))
     place.painter.started.clear()
-    desk = StoreDesk(place.store, Scale(), place.painter.start, place.painter.draw_again)
+    desk = StoreJobService(place.store, Scale(), place.painter.start, place.painter.draw_again)
     assert [artifact.path for artifact in desk.wake_all()] == [under_way.replace("~", "/")]
     assert place.painter.started == [under_way.replace("~", "/")]
     assert place.serve().get(f"/v1/jobs/{failed}").json()["error"] == "no GPU"
@@ -343,7 +344,7 @@ def test_one_spoilt_job_hides_no_other(idle, caplog):
     client = idle.serve()
     assert [job["id"] for job in client.get("/v1/jobs").json()["jobs"]] == [good]
     assert "state.json" in refusal(client.get(f"/v1/jobs/{spoilt}"), 422)
-    desk = StoreDesk(idle.store, Scale(), idle.painter.start, idle.painter.draw_again)
+    desk = StoreJobService(idle.store, Scale(), idle.painter.start, idle.painter.draw_again)
     assert [artifact.path for artifact in desk.wake_all()] == [good.replace("~", "/")]
 
 
@@ -488,7 +489,7 @@ def test_drawing_again_says_whether_it_is_the_same(place):
     assert same["record"]["number"] == 1
 
 
-# The gate
+# Security
 
 
 def test_a_token_is_asked_for_where_there_is_one(place):
@@ -566,7 +567,7 @@ def test_submissions_are_fewer_than_looks(idle):
 
 
 def test_the_page_needs_nothing_from_elsewhere(idle):
-    for path in FILES:
+    for path in page_paths():
         answer = idle.client.get(path)
         assert answer.status_code == 200
         policy = answer.headers["content-security-policy"]
@@ -577,6 +578,31 @@ def test_the_page_needs_nothing_from_elsewhere(idle):
         assert "://" not in foreign
         assert "innerHTML" not in foreign
     assert idle.client.get("/").headers["content-type"].startswith("text/html")
+
+
+def test_browsers_ask_before_every_use_whether_the_pages_files_are_still_the_same(idle):
+    javascript = mimetypes.guess_type("page.js")[0]  # either of two names, by the machine
+    kinds = {"html": "text/html", "css": "text/css", "svg": "image/svg+xml", "js": javascript}
+    for path in page_paths():
+        answer = idle.client.get(path)
+        assert answer.headers["cache-control"] == "no-cache"
+        assert answer.headers["content-type"].partition(";")[0] == kinds[path.partition(".")[2] or "html"]
+        again = idle.client.get(path, headers={"if-none-match": answer.headers["etag"]})
+        assert (again.status_code, again.content, again.headers["cache-control"]) == (304, b"", "no-cache")
+
+
+def test_beside_the_page_no_file_is_served(idle):
+    assert len(page_paths()) > 5
+    for path in (
+        "/index.html",
+        "/app.py",
+        "/..%2fapp.py",
+        "/%2e%2e/app.py",
+        "/gallery/page.js",
+        "/page.js/",
+    ):
+        assert idle.client.get(path, follow_redirects=False).status_code in (307, 404)
+    refusal(idle.client.post("/page.js"), 405)
 
 
 def test_every_endpoint_is_described(idle):

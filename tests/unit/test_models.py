@@ -23,7 +23,8 @@ from rayograph.models.autoencoder import (
     to_images,
     to_pixels,
 )
-from rayograph.models.denoiser import build_denoiser, denoise, null_class
+from rayograph.models.conditioning import Conditioning
+from rayograph.models.denoiser import build_denoiser, denoise, take_class_embedding
 from rayograph.models.discriminator import PatchDiscriminator
 from rayograph.models.folder import (
     AUTOENCODER,
@@ -177,11 +178,12 @@ def test_a_first_stage_with_a_codebook_decodes_the_nearest_codes_and_comes_back_
 
 def test_a_saved_denoiser_and_schedule_come_back_the_same(artifact):
     network = tiny.denoiser()
+    vector = take_class_embedding(network)["weight"][:2]
     schedule = build_schedule(NoiseSchedule(beta_start=0.002, prediction_type="v_prediction"))
     save_model(artifact, DENOISER, network)
     save_model(artifact, SCHEDULE, schedule)
     tiny.commit(artifact)
-    arguments = random(2, 2, 4, 4), torch.tensor([3, 999]), torch.tensor([0, 3])
+    arguments = random(2, 2, 4, 4), torch.tensor([3, 999]), Conditioning(vector=vector)
     with torch.inference_mode():
         assert torch.equal(denoise(load_denoiser(artifact), *arguments), denoise(network, *arguments))
     again = load_schedule(artifact)
@@ -334,22 +336,9 @@ def test_a_grid_that_cannot_be_halved_often_enough_is_refused():
         build_denoiser(Denoiser(block_out_channels=(32, 32, 32)), 3, 6)
 
 
-def test_the_null_class_is_the_one_after_the_last():
-    assert null_class(tiny.denoiser(num_classes=3)) == 3
-
-
-def test_the_class_and_the_null_class_each_change_the_prediction():
-    network = tiny.denoiser(num_classes=3)
-    latents, timesteps = random(1, 2, 4, 4).repeat(4, 1, 1, 1), torch.full((4,), 500)
-    with torch.inference_mode():
-        found = denoise(network, latents, timesteps, torch.arange(4))
-    assert found.shape == latents.shape
-    assert all(not torch.allclose(found[i], found[j]) for i in range(4) for j in range(i))
-
-
 def test_a_denoiser_without_classes_needs_none():
     with torch.inference_mode():
-        found = denoise(tiny.denoiser(num_classes=0), random(2, 2, 4, 4), torch.tensor([1, 2]), None)
+        found = denoise(tiny.denoiser(num_classes=0), random(2, 2, 4, 4), torch.tensor([1, 2]), Conditioning())
     assert found.shape == (2, 2, 4, 4)
 
 
@@ -413,7 +402,12 @@ def test_what_a_declaration_lets_through_can_be_built(widths, groups, head, atte
         return
     network = build_denoiser(declared, 2, side)
     with torch.inference_mode():
-        assert denoise(network, torch.zeros(1, 2, side, side), torch.zeros(1), None).shape == (1, 2, side, side)
+        assert denoise(network, torch.zeros(1, 2, side, side), torch.zeros(1), Conditioning()).shape == (
+            1,
+            2,
+            side,
+            side,
+        )
 
 
 @given(width=st.integers(1, 40), layers=st.integers(1, 4))

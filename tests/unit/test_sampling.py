@@ -10,7 +10,9 @@ import pytest
 import tiny
 import torch
 
+from rayograph.conditioning.trained import CONDITIONER
 from rayograph.config import ImageFile, Marking, Sample, Sampler
+from rayograph.config.conditioning import ClassLabel
 from rayograph.errors import DataError
 from rayograph.models.denoiser import denoise
 from rayograph.models.folder import AUTOENCODER, DENOISER, SCHEDULE, save_model
@@ -43,7 +45,8 @@ def artifact(tmp_path):
 
 
 def draw(model, numbers=NUMBERS, classes=CLASSES, seed=0, **options):
-    pixels, _ = model.draw(seed, numbers, classes, Sampler(**{"num_inference_steps": 4} | options))
+    columns = {} if classes is None else {"class": classes}
+    pixels, _ = model.draw(seed, numbers, columns, Sampler(**{"num_inference_steps": 4} | options))
     return pixels.int()
 
 
@@ -115,13 +118,15 @@ def test_guidance_of_one_is_no_guidance_by_either_path(model):
 
 def test_guidance_walks_from_the_unconditional_prediction_through_the_conditional_one(model):
     latents, timestep = torch.randn(2, 2, 4, 4, generator=torch.Generator().manual_seed(0)), torch.tensor(500)
-    classes, nulls, timesteps = torch.tensor([0, 2]), torch.tensor([3, 3]), torch.tensor([500, 500])
+    timesteps, network = torch.tensor([500, 500]), model.conditioner.network
     with torch.inference_mode():
-        conditional = denoise(model.denoiser, latents, timesteps, classes)
-        unconditional = denoise(model.denoiser, latents, timesteps, nulls)
+        told, nothing = network.embed({"class": torch.tensor([0, 2])}), network.null(2)
+        conditional = denoise(model.denoiser, latents, timesteps, told)
+        unconditional = denoise(model.denoiser, latents, timesteps, nothing)
         for scale in (0.0, 1.0, 3.0):
             expected = unconditional + scale * (conditional - unconditional)
-            torch.testing.assert_close(model._guided(latents, timestep, classes, scale), expected, rtol=1e-3, atol=1e-5)
+            found = model._predicted(latents, timestep, told.beside(nothing), scale)
+            torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-5)
 
 
 def test_guidance_changes_the_samples(model):
@@ -130,26 +135,30 @@ def test_guidance_changes_the_samples(model):
 
 def test_a_model_without_classes_draws_without_them():
     model = tiny.model(num_classes=0)
-    assert model.num_classes == 0
+    assert list(model.conditioner.network.parameters()) == []
+    assert model.examples(NUMBERS) == {}
     assert draw(model, classes=None).shape == (7, 8, 8, 3)
 
 
 def test_the_first_kept_step_is_the_noise_whatever_it_will_become(model):
-    _, kept = model.draw(0, NUMBERS, CLASSES, Sampler(scheduler="ddim", num_inference_steps=4), [0, 3])
-    _, others = model.draw(0, NUMBERS, (CLASSES + 1) % 3, Sampler(num_inference_steps=4, guidance_scale=4.0), [0, 3])
+    _, kept = model.draw(0, NUMBERS, {"class": CLASSES}, Sampler(scheduler="ddim", num_inference_steps=4), [0, 3])
+    _, others = model.draw(
+        0, NUMBERS, {"class": (CLASSES + 1) % 3}, Sampler(num_inference_steps=4, guidance_scale=4.0), [0, 3]
+    )
     assert torch.equal(kept[0], others[0])
     assert not torch.equal(kept[1], others[1])
 
 
 def test_keeping_steps_does_not_change_the_sample(model):
     sampler = Sampler(num_inference_steps=4)
-    pixels, kept = model.draw(0, NUMBERS, CLASSES, sampler, range(4))
+    pixels, kept = model.draw(0, NUMBERS, {"class": CLASSES}, sampler, range(4))
     assert len(kept) == 4
-    assert torch.equal(pixels, model.draw(0, NUMBERS, CLASSES, sampler)[0])
+    assert torch.equal(pixels, model.draw(0, NUMBERS, {"class": CLASSES}, sampler)[0])
 
 
 def save(model, artifact):
-    for name, part in ((AUTOENCODER, model.autoencoder), (DENOISER, model.denoiser), (SCHEDULE, model.schedule)):
+    parts = (model.autoencoder, model.denoiser, model.conditioner, model.schedule)
+    for name, part in zip((AUTOENCODER, DENOISER, CONDITIONER, SCHEDULE), parts, strict=True):
         save_model(artifact, name, part)
     return tiny.commit(artifact)
 
@@ -157,11 +166,36 @@ def save(model, artifact):
 def test_a_loaded_model_draws_what_the_saved_one_drew(model, artifact):
     save(model, artifact)
     loaded = DiffusionModel.load(artifact, "cpu")
-    assert loaded.num_classes == 3
+    assert loaded.conditioner.conditioner.declared == ClassLabel(num_classes=3)
     assert torch.equal(draw(loaded), draw(model))
 
 
-@pytest.mark.parametrize("missing", [AUTOENCODER, DENOISER, SCHEDULE])
+@pytest.mark.parametrize("num_classes", [3, 0])
+def test_a_model_with_its_class_embedding_within_the_denoiser_draws_the_same_pictures(artifact, num_classes):
+    """Folders had no conditioner once."""
+    model = tiny.model(num_classes)
+    parts = (model.autoencoder, tiny.denoiser(num_classes), model.schedule)
+    for name, part in zip((AUTOENCODER, DENOISER, SCHEDULE), parts, strict=True):
+        save_model(artifact, name, part)
+    tiny.commit(artifact)
+    loaded, columns = DiffusionModel.load(artifact, "cpu"), model.examples(NUMBERS)
+    for scale in (1.0, 2.0):
+        sampler = Sampler(num_inference_steps=4, guidance_scale=scale)
+        assert torch.equal(loaded.draw(0, NUMBERS, columns, sampler)[0], model.draw(0, NUMBERS, columns, sampler)[0])
+
+
+def test_a_vector_from_outside_is_to_the_last_bit_what_an_embedding_within_the_unet_was():
+    within, network = tiny.denoiser(), tiny.denoiser()
+    told = tiny.conditioner(network).network
+    latents, timesteps = torch.randn(4, 2, 4, 4, generator=torch.Generator().manual_seed(0)), torch.full((4,), 500)
+    with torch.inference_mode():
+        expected = within(latents, timesteps, class_labels=torch.arange(4)).sample
+        conditioning = told.embed({"class": torch.arange(3)}).beside(told.null(1))
+        assert torch.equal(denoise(network, latents, timesteps, conditioning), expected)
+    assert all(not torch.allclose(expected[i], expected[j]) for i in range(4) for j in range(i))
+
+
+@pytest.mark.parametrize("missing", [AUTOENCODER, DENOISER, CONDITIONER, SCHEDULE])
 def test_a_model_folder_without_one_of_its_parts_is_refused_by_that_part(model, artifact, missing):
     save(model, artifact)
     for name in artifact.names(f"{missing}/"):
@@ -333,7 +367,7 @@ def test_records_hold_the_whole_sampler_and_draw_again_by_it(model, tmp_path, op
     assert record.get("eta") == (sampler.eta if sampler.scheduler == "ddim" else None)
     given = {name: record[name] for name in ("scheduler", "num_inference_steps", "guidance_scale", "spacing")}
     said = Sampler(**given, eta=record.get("eta", 0.0))
-    drawn, _ = model.draw(record["seed"], torch.tensor([2]), torch.tensor([record["class"]]), said)
+    drawn, _ = model.draw(record["seed"], torch.tensor([2]), {"class": torch.tensor([record["class"]])}, said)
     assert np.abs(pixels.astype(int) - drawn[0].numpy()).max() <= 1
 
 
@@ -351,10 +385,10 @@ def test_what_is_no_generation_cannot_be_drawn_again(artifact):
 
 def poisoned(model, number, value):
     """The same model with a denoiser whose prediction is `value` for samples of one class."""
-    denoiser = copy.deepcopy(model.denoiser)
+    denoiser, vector = copy.deepcopy(model.denoiser), model.conditioner.network.embedding.weight[number]
 
     def spoil(_network, _given, options, made):
-        made.sample[options["class_labels"] == number] = value
+        made.sample[(options["class_labels"] == vector).all(dim=1)] = value
 
     denoiser.register_forward_hook(spoil, with_kwargs=True)
     return replace(model, denoiser=denoiser)

@@ -9,9 +9,11 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from operator import attrgetter
 from threading import Lock
 
-from rayograph.api.lru_cache import Recent
+from cachetools import LRUCache, cachedmethod
+
 from rayograph.errors import DataError, MissingObjectError, StorageError
 from rayograph.runs.artifact import Artifact
 from rayograph.runs.job_record import JobRecord, read_job
@@ -45,8 +47,9 @@ class Catalogue:
         self._clock = clock
         self._lock = Lock()
         self._listed: tuple[float, list[str]] | None = None
-        self._begun: Recent[str, Begun] = Recent(10_000)
-        self._manifests: Recent[str, Manifest] = Recent(256)
+        self._kept = Lock()
+        self._begun: LRUCache[str, Begun] = LRUCache(10_000)
+        self._manifests: LRUCache[str, Manifest] = LRUCache(256)
 
     def of_kind(self, kind: str) -> list[Begun]:
         """Every artifact of a kind, committed or not, in no particular order; those of the last seconds may miss.
@@ -75,18 +78,19 @@ class Catalogue:
 
     def at(self, path: str) -> Begun:
         """One artifact by its path below the store. Raises MissingObjectError where nobody began one."""
-        found = self._find(path) if self._is_path(path) else None
-        if found is None:
+        if not self._is_path(path):
             raise MissingObjectError(f"{path}: no such artifact in {self.store.uri}")
-        return found
+        return self._find(path)
 
     def manifest(self, artifact: Artifact) -> Manifest | None:
         """The commit, or None while there is none."""
-        found = self._manifests.get(artifact.path)
+        with self._kept:
+            found = self._manifests.get(artifact.path)
         if found is None:
             found = artifact.manifest()
             if found is not None:
-                self._manifests.put(artifact.path, found)
+                with self._kept:
+                    self._manifests[artifact.path] = found
         return found
 
     def refresh(self) -> None:
@@ -108,20 +112,16 @@ class Catalogue:
     def _find_readable(self, path: str) -> Begun | DataError | StorageError | None:
         try:
             return self._find(path)
+        except MissingObjectError:
+            return None
         except (DataError, StorageError) as error:
             log.warning("%s", error)
             return error
 
-    def _find(self, path: str) -> Begun | None:
-        found = self._begun.get(path)
-        if found is not None:
-            return found
+    @cachedmethod(attrgetter("_begun"), key=lambda _, path: path, lock=attrgetter("_kept"))
+    def _find(self, path: str) -> Begun:
         artifact = Artifact(self.store, path)
-        try:
-            begun = Begun(artifact, read_job(artifact))
-        except MissingObjectError:
-            return None
-        return self._begun.put(path, begun)
+        return Begun(artifact, read_job(artifact))
 
     @staticmethod
     def _is_path(path: str) -> bool:

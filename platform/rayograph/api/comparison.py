@@ -2,13 +2,12 @@
 
 import base64
 import io
-from typing import Any
 
 import numpy as np
 from PIL import Image
 
-from rayograph.api.images import Picture
-from rayograph.api.schemas import Answer
+from rayograph.api.images import StoredImage
+from rayograph.api.schemas import Answer, Record
 
 
 class Again(Answer):
@@ -22,10 +21,10 @@ class Again(Answer):
     """Of 255, over all channels."""
     media_type: str
     image: str
-    record: dict[str, Any]
+    record: Record
 
 
-def compare(number: int, kept: Picture, drawn: bytes, record: dict[str, Any]) -> Again:
+def compare(number: int, kept: StoredImage, drawn: bytes, record: Record) -> Again:
     """Both files as a viewer decodes them, pixel by pixel."""
     one, other = _pixels(kept.data), _pixels(drawn)
     if one.shape == other.shape:

@@ -17,8 +17,8 @@ from typing import Any
 
 import numpy as np
 
-from rayograph.api.backend import StoreDesk
 from rayograph.api.images import Plan
+from rayograph.api.job_service import StoreJobService
 from rayograph.api.job_supervisor import ensure
 from rayograph.api.security import LOOPBACK
 from rayograph.config import Job, Sample, Scale
@@ -85,7 +85,7 @@ class Front:
     def __init__(self, scale: Scale, token_sha256: str | None, allowed: Sequence[str]) -> None:
         self._scale, self._token_sha256 = scale, token_sha256
         self._store = open_store(scale.store, scale.access)
-        self._desk = StoreDesk(
+        self._service = StoreJobService(
             self._store, scale, partial(_start, scale), partial(_draw_again_elsewhere, scale), allowed, prepare
         )
         threading.Thread(target=self._watch, daemon=True).start()
@@ -93,7 +93,7 @@ class Front:
     def _watch(self) -> None:
         while True:
             try:
-                self._desk.wake_all()
+                self._service.wake_all()
             except RayographError as error:  # a store that is away for a while
                 log.warning("%s", error)
             time.sleep(WATCHED_EVERY_SECONDS)
@@ -101,7 +101,7 @@ class Front:
     def __serve_build_asgi_app__(self) -> Any:
         from rayograph.api.app import build_app
 
-        return build_app(self._store, self._desk, open_plan, self._token_sha256)
+        return build_app(self._store, self._service, open_plan, self._token_sha256)
 
 
 def open_plan(artifact: Artifact) -> Plan | None:

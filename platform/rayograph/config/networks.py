@@ -1,11 +1,12 @@
 """Declarations of the networks, in diffusers' own words. What no network can be built of is refused here."""
 
 from collections.abc import Iterable
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
-from pydantic import BeforeValidator, Field, PositiveInt, model_validator
+from pydantic import Field, PositiveInt, model_validator
 
 from rayograph.config.base import Channels, Declaration, Seed
+from rayograph.config.conditioning import Classes
 from rayograph.errors import ConfigError
 
 Widths = Annotated[tuple[Channels, ...], Field(min_length=1, max_length=16)]
@@ -80,15 +81,6 @@ class PerceptualNetwork(Declaration):
     weights_uri: str | None = None
     channels: Annotated[tuple[Channels, ...], Field(min_length=1)] = (16, 32, 64)
     seed: Seed = 0
-
-
-def _as_classes(given: Any) -> Any:
-    if given == "auto" or (isinstance(given, int) and not isinstance(given, bool) and given >= 0):
-        return given
-    raise ValueError(f"expected a number from 0 on, or 'auto', got {given!r}")
-
-
-Classes = Annotated[int | Literal["auto"], BeforeValidator(_as_classes)]
 
 
 class Denoiser(Declaration):

@@ -72,13 +72,13 @@ def _fastest_batch(model: DiffusionModel, draws: Draws) -> int:
 def _measured(model: DiffusionModel, draws: Draws) -> tuple[float, int]:
     """Images/s and bytes of one batch, at two steps instead of all: networks cost the same at every one."""
     sampler = draws.sampler.model_copy(update={"num_inference_steps": min(2, draws.group.num_inference_steps)})
-    seeds, counters, classes = draws.tensors()
+    seeds, counters, columns = draws.tensors()
     noise = model.noise(seeds, counters, (draws.group.height, draws.group.width))
     seconds = []
     before = _start_watching(model.device)
     for _ in range(3):  # the first one plans and allocates
         started = time.perf_counter()
-        model.walk(noise, classes, sampler)
+        model.walk(noise, columns, sampler)
         if model.device.type == "cuda":
             torch.cuda.synchronize(model.device)
         seconds.append(time.perf_counter() - started)

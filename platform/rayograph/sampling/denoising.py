@@ -22,7 +22,6 @@ def denoising_steps(model: Artifact, drawn: Manifest, device: str) -> UInt8[np.n
     loaded = DiffusionModel.load(model, device)
     steps = declared.sampler.num_inference_steps
     kept = sorted({round(step) for step in np.linspace(0, steps - 1, SHOWN_STEPS)})
-    numbers = torch.arange(min(loaded.num_classes or 4, MOST_SAMPLES))
-    classes = numbers % loaded.num_classes if loaded.num_classes else None
-    pixels, under_way = loaded.draw(drawn.seed, numbers, classes, declared.sampler, kept)
+    numbers = torch.arange(min(loaded.conditioner.conditioner.distinct_examples or 4, MOST_SAMPLES))
+    pixels, under_way = loaded.draw(drawn.seed, numbers, loaded.examples(numbers), declared.sampler, kept)
     return torch.stack([*under_way, pixels]).numpy()

@@ -148,6 +148,7 @@ class AutoencoderLearner:
     """Trains the declared autoencoder; the discriminator joins at `discriminator_start_images`."""
 
     headline = "reconstruction"
+    names_before: Mapping[str, str] = {}
 
     def __init__(self, recipe: TrainAutoencoder, scale: TrainingScale, seed: int) -> None:
         self._recipe, self._seed = recipe, seed

@@ -15,12 +15,11 @@ from rayograph.config import TrainAutoencoder, TrainDiffusion, TrainingScale
 from rayograph.config.training import Training
 from rayograph.losses.diffusion import ForwardProcess
 from rayograph.models.autoencoder import build_autoencoder
-from rayograph.models.denoiser import build_denoiser
 from rayograph.models.discriminator import PatchDiscriminator
 from rayograph.models.perceptual import build_perceptual
 from rayograph.models.schedule import build_schedule, levels
 from rayograph.training.autoencoder import DiscriminatorPass, GeneratorPass
-from rayograph.training.diffusion import DenoisingPass
+from rayograph.training.diffusion import DenoisingPass, build_networks
 from rayograph.training.optimiser import MOMENTS
 from rayograph.training.setup import averages_of
 
@@ -92,11 +91,12 @@ def diffusion_cost(recipe: TrainDiffusion, latent_channels: int, latent_size: in
     signal, sigma, kind = levels(build_schedule(recipe.noise_schedule))
     process = ForwardProcess(signal.to("meta"), sigma.to("meta"), kind)
     with torch.device("meta"):
-        denoising = DenoisingPass(build_denoiser(recipe.network, latent_channels, latent_size), process, recipe.loss)
+        denoiser, trained = build_networks(recipe, latent_channels, latent_size)
+        denoising = DenoisingPass(denoiser, trained.network, process, recipe.loss)
         latents = torch.empty(1, latent_channels, latent_size, latent_size)
         numbers = torch.zeros(1, dtype=torch.int64)
-    classes = numbers if recipe.network.known_classes else None
-    flops, kept = _counted(lambda: denoising(latents, latents, numbers, classes)[0], [denoising])
+    columns, keep = {"class": numbers}, numbers == 0
+    flops, kept = _counted(lambda: denoising(latents, latents, numbers, columns, keep)[0], [denoising])
     size = _size(denoising)
     return Cost({"denoiser": size}, 0, _states(recipe) * size, flops, kept)
 

@@ -4,6 +4,7 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
+from rayograph.conditioning.trained import declared_conditioner
 from rayograph.errors import CheckpointError, MissingObjectError
 from rayograph.runs.artifact import Artifact
 from rayograph.runs.manifest import Manifest
@@ -30,9 +31,8 @@ class ModelTraits:
         unet, vae = _config(model, "unet/config.json"), _config(model, "vae/config.json")
         factor = 2 ** (len(vae["block_out_channels"]) - 1)
         schedule = _config(model, "scheduler/scheduler_config.json")
-        embeddings = unet.get("num_class_embeds")
         return ModelTraits(
-            num_classes=embeddings - 1 if embeddings else 0,
+            num_classes=getattr(declared_conditioner(model), "num_classes", 0),
             class_names=tuple(manifest.facts.get("class_names", ())),
             side=unet["sample_size"] * factor,
             multiple=factor * 2 ** (len(unet["block_out_channels"]) - 1),

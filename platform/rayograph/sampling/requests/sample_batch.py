@@ -96,10 +96,10 @@ class Draws:
             }
         )
 
-    def tensors(self) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
-        """seeds, counters and classes."""
-        classes = None if self.classes is None else torch.from_numpy(self.classes)
-        return torch.from_numpy(self.seeds), torch.from_numpy(self.counters), classes
+    def tensors(self) -> tuple[torch.Tensor, torch.Tensor, dict[str, torch.Tensor]]:
+        """seeds, counters, and the columns that the model is conditioned on."""
+        columns = {} if self.classes is None else {"class": torch.from_numpy(self.classes)}
+        return torch.from_numpy(self.seeds), torch.from_numpy(self.counters), columns
 
     def record(self, row: int) -> dict[str, Any]:
         """What drew this sample, for people and for drawing it again."""

@@ -4,15 +4,16 @@ import json
 import logging
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
-from typing import Any
+from operator import attrgetter
+from threading import Lock
 
 import numpy as np
+from cachetools import LRUCache, cachedmethod
 from pydantic import ValidationError
 
 from rayograph.api.catalogue import Catalogue
 from rayograph.api.jobs import SUBMITTED
-from rayograph.api.lru_cache import Recent
-from rayograph.api.schemas import Ancestor, Model, Parentage
+from rayograph.api.schemas import Ancestor, Model, Parentage, Record
 from rayograph.api.submission import Row, Submission
 from rayograph.config import Job, Request, Sample, Scale
 from rayograph.config.explain import explain, suggestion
@@ -30,15 +31,15 @@ from rayograph.storage import ObjectStore, open_store
 log = logging.getLogger(__name__)
 
 STAGE = "sample"
-DrawAgain = Callable[[Artifact, int], tuple[np.ndarray, bytes, dict[str, Any]]]
+DrawAgain = Callable[[Artifact, int], tuple[np.ndarray, bytes, Record]]
 Start = Callable[[Artifact, Job, str], None]
 """Makes sure that somebody runs a stage of a job: idempotent, and returns before it is done."""
 Prepare = Callable[[StageContext], None]
 """Reads and checks a stage's whole request against its model, and fixes it; raises for the first bad row."""
 
 
-class StoreDesk:
-    """The desk of one store. What a client names must lie in it, or below one of `allowed`: the app may read more."""
+class StoreJobService:
+    """Serves one store. What a client names must lie in it, or below one of `allowed`: the app may read more."""
 
     def __init__(
         self,
@@ -53,8 +54,9 @@ class StoreDesk:
         self._start, self._draw_again, self._prepare = start, draw_again, prepare
         self._allowed = [store.uri, *(open_store(uri, scale.access).uri for uri in allowed)]
         self._catalogue = Catalogue(store)
-        self._lineages: Recent[str, list[Ancestor]] = Recent(256)
-        self._class_names: Recent[str, list[str]] = Recent(1024)
+        self._lock = Lock()
+        self._lineages: LRUCache[str, list[Ancestor]] = LRUCache(256)
+        self._class_names: LRUCache[str, list[str]] = LRUCache(1024)
 
     def models(self) -> list[Model]:
         """Newest first."""
@@ -118,23 +120,24 @@ class StoreDesk:
         state = read_state(artifact)
         return wanted(artifact) != "cancelled" and (state is None or state.phase not in ("failed", "cancelled"))
 
+    @cachedmethod(attrgetter("_class_names"), key=lambda _, artifact: artifact.path, lock=attrgetter("_lock"))
     def class_names(self, artifact: Artifact) -> list[str]:
         """Of its model, by number."""
-        return self._class_names.once(artifact.path, lambda: _class_names(self._model_of(artifact).committed()))
+        return _class_names(self._model_of(artifact).committed())
 
     def lineage(self, artifact: Artifact) -> list[Ancestor]:
         """Itself first; it need not be committed yet."""
-        known = self._lineages.get(artifact.path)
-        if known is not None:
-            return known
         if self._catalogue.manifest(artifact) is not None:
-            found = [_ancestor(node) for node in ancestors(artifact, self._scale.access)]
-            return self._lineages.put(artifact.path, found)
+            return self._committed_lineage(artifact)
         stage = self._resolve(read_job(artifact))
         rest = ancestors(stage.inputs["model"], self._scale.access)
         return [_unfinished(stage), *map(_ancestor, rest)]
 
-    def draw_again(self, artifact: Artifact, number: int) -> tuple[np.ndarray, bytes, dict[str, Any]]:
+    @cachedmethod(attrgetter("_lineages"), key=lambda _, artifact: artifact.path, lock=attrgetter("_lock"))
+    def _committed_lineage(self, artifact: Artifact) -> list[Ancestor]:
+        return [_ancestor(node) for node in ancestors(artifact, self._scale.access)]
+
+    def draw_again(self, artifact: Artifact, number: int) -> tuple[np.ndarray, bytes, Record]:
         """As the seam that was given does it."""
         return self._draw_again(artifact, number)
 
