@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Int64
 
-Rows = Int64[np.ndarray, " n"]
+Rows = Int64[np.ndarray, "_"]
 
 
 @dataclass(frozen=True)

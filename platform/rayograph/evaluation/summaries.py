@@ -177,7 +177,8 @@ def joined(parts: Iterable[Summary]) -> Summary:
         moments = [part.moments, part.stand_in_moments]
         merged = [a.merged(b) for a, b in zip(merged, moments, strict=True)] if kept else moments
         labelled, fidelity = labelled and part.labelled, fidelity.merged(part.fidelity)
-        kept.append((part.compared, part.stand_ins, part.shown))
+        if not kept or len(part.compared.features) or len(part.stand_ins) or len(part.shown.pixels):
+            kept.append((part.compared, part.stand_ins, part.shown))
     if part is None:
         raise DataError("images: expected a shard of them, got none")
     if not kept:
