@@ -24,7 +24,7 @@ from rayograph.runs.stage_context import StageContext
 from rayograph.runs.stage_result import StageResult
 from rayograph.sampling.denoising import denoising_steps
 from rayograph.shards.committed import Shards
-from rayograph.stages.resources import require
+from rayograph.stages.resources import require_pool
 from rayograph.storage import Access
 
 if TYPE_CHECKING:
@@ -64,10 +64,11 @@ def run_evaluate(stage: StageContext, declared: Evaluate) -> StageResult:
     from rayograph.evaluation.measures import measure
     from rayograph.evaluation.report.page import circumstances, render, summary
 
-    scale, pool = stage.scale, stage.scale.encode
-    require(scale, stage.name, cpus=pool.actors * pool.cpus_per_actor, gpus=pool.actors * scale.gpus)
+    require_pool(stage)
     sets = _image_sets(stage)
-    with Reporter(stage, "images", sum(images.images for images in sets), at_once=pool.actors) as recorder:
+    with Reporter(
+        stage, "images", sum(images.images for images in sets), at_once=stage.scale.encode.actors
+    ) as recorder:
         if not any(images.name == "held_out" for images in sets):
             recorder.progress.say(
                 "no held-out images: samples are compared with all of them, and nothing with real ones"

@@ -1,11 +1,11 @@
-"""What a trained model can be asked for: known from its configuration, without its weights."""
+"""What a trained model can be asked for: known from its configuration, without its weights. Quick to import."""
 
 import json
 from dataclasses import dataclass
 from typing import Any
 
-from rayograph.conditioning.trained import declared_conditioner
 from rayograph.errors import CheckpointError, MissingObjectError
+from rayograph.models.specs import autoencoder_spec
 from rayograph.runs.artifact import Artifact
 from rayograph.runs.manifest import Manifest
 
@@ -28,8 +28,10 @@ class ModelTraits:
     @staticmethod
     def of(model: Artifact, manifest: Manifest) -> "ModelTraits":
         """Of a committed model. Raises CheckpointError for a folder that is not whole."""
+        from rayograph.conditioning.trained import declared_conditioner  # not before: it brings torch
+
         unet, vae = _config(model, "unet/config.json"), _config(model, "vae/config.json")
-        factor = 2 ** (len(vae["block_out_channels"]) - 1)
+        factor = autoencoder_spec(vae).factor
         schedule = _config(model, "scheduler/scheduler_config.json")
         return ModelTraits(
             num_classes=getattr(declared_conditioner(model), "num_classes", 0),
