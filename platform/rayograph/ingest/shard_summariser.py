@@ -11,7 +11,7 @@ from rayograph.evaluation.extractors import build_extractor
 from rayograph.evaluation.selection import Selection
 from rayograph.evaluation.summaries import Summariser, Summary, joined
 from rayograph.ingest.image_batches import image_batches
-from rayograph.models.autoencoder import FirstStage, reconstruct
+from rayograph.models.autoencoder import AutoencoderNetwork, reconstruct
 from rayograph.models.folder import load_autoencoder
 from rayograph.runs.artifact import Artifact
 from rayograph.shards.committed import Shards
@@ -51,5 +51,5 @@ class ShardSummariser:
         )
 
 
-def _reconstruct(network: FirstStage, pixels: np.ndarray, names: list[str]) -> np.ndarray:
+def _reconstruct(network: AutoencoderNetwork, pixels: np.ndarray, names: list[str]) -> np.ndarray:
     return reconstruct(network, pixels, names=names)
