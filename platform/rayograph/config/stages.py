@@ -9,7 +9,14 @@ from rayograph.config.base import NOT_IN_KEY, Declaration, LearningRate, Seed, W
 from rayograph.config.diffusion import DiffusionLoss, FlowSchedule, NoiseSchedule, Sampler, Schedule
 from rayograph.config.features import AnyFeatures, Features, PooledPixels
 from rayograph.config.kinds import Kinds
-from rayograph.config.networks import Autoencoder, Denoiser, Discriminator, PerceptualNetwork
+from rayograph.config.networks import (
+    AnyAutoencoder,
+    AutoencoderKind,
+    Denoiser,
+    Discriminator,
+    Identity,
+    PerceptualNetwork,
+)
 from rayograph.config.sampling import ImageFile, Marking, Request
 from rayograph.config.sources import Source
 from rayograph.config.stage_base import ArtifactRef, ArtifactType, Mixture, StageBase
@@ -92,12 +99,19 @@ class TrainAutoencoder(Training):
     kind: Literal["train_autoencoder"] = "train_autoencoder"
     images: Mixture = "pack"
     view: View = View()
-    network: Autoencoder
+    network: AnyAutoencoder
     discriminator: Discriminator = Discriminator()
     perceptual: PerceptualNetwork = PerceptualNetwork()
     loss: AutoencoderLoss = AutoencoderLoss()
     discriminator_learning_rate: LearningRate | None = None
     """None is the autoencoder's own."""
+
+    @field_validator("network")
+    @classmethod
+    def _network_has_weights(cls, value: AutoencoderKind) -> AutoencoderKind:
+        if isinstance(value, Identity):
+            raise ValueError("expected an autoencoder with weights, got identity: pixels need no first stage")
+        return value
 
     @model_validator(mode="after")
     def _discriminator_rate_falls_too(self) -> "TrainAutoencoder":
@@ -213,7 +227,12 @@ class Evaluate(StageBase):
     features: AnyFeatures | None = None
     """Where distances are taken. None is grey pixels averaged down to `feature_size` × `feature_size`."""
     feature_size: PositiveInt = 8
+    image_size: PositiveInt | None = None
+    """Side of the middle square that is looked at; None is what the autoencoder, or else the images, were made at."""
     neighbours: PositiveInt = 3
+    compared_images: PositiveInt = 10_000
+    """Of each set so many, drawn by the seed, are compared one by one: for precision and recall, nearest images and the
+    classifier. Means, covariances and reconstructions are of all."""
     bad_sample_limit: Annotated[int, NOT_IN_KEY] = Field(0, ge=0)
     """Images that cannot be decoded are left out and named in the manifest; one more than this fails the stage."""
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from rayograph.errors import CheckpointError, MissingObjectError
+from rayograph.models.specs import autoencoder_spec
 from rayograph.runs.artifact import Artifact
 from rayograph.runs.manifest import Manifest
 
@@ -30,7 +31,7 @@ class ModelTraits:
         from rayograph.conditioning.trained import declared_conditioner  # not before: it brings torch
 
         unet, vae = _config(model, "unet/config.json"), _config(model, "vae/config.json")
-        factor = 2 ** (len(vae["block_out_channels"]) - 1)
+        factor = autoencoder_spec(vae).factor
         schedule = _config(model, "scheduler/scheduler_config.json")
         return ModelTraits(
             num_classes=getattr(declared_conditioner(model), "num_classes", 0),
