@@ -1,7 +1,8 @@
 """Declarations: everything that a job file or a scale profile may say."""
 
 from rayograph.config.diffusion import DiffusionLoss, FlowSchedule, NoiseSchedule, Sampler
-from rayograph.config.features import EfficientNetLite0, NetworkFeatures, PooledPixels
+from rayograph.config.features import EfficientNetLite0, Features, NetworkFeatures, PooledPixels
+from rayograph.config.foreign import ImportModel
 from rayograph.config.networks import Autoencoder, Denoiser, Discriminator, Identity, PerceptualNetwork
 from rayograph.config.sampling import ImageFile, Marking, Request
 from rayograph.config.scale import ActorScale, IngestScale, RayCluster, SamplingScale, Scale, TrainingScale
@@ -29,10 +30,12 @@ __all__ = [
     "EfficientNetLite0",
     "Encode",
     "Evaluate",
+    "Features",
     "FlowSchedule",
     "Identity",
     "ImageFile",
     "ImageFolder",
+    "ImportModel",
     "IngestScale",
     "Job",
     "Marking",
