@@ -208,7 +208,11 @@ class Sample(StageBase):
 
 
 class Evaluate(StageBase):
-    """Compares samples and reconstructions with held-out images; commits report.json and report.html."""
+    """Compares samples and reconstructions with held-out images; commits report.json and report.html.
+
+    Any two artifacts of images will do, packed or generated: with `autoencoder` and `model` None, what these two are
+    needed for is left out. Without held-out images, samples are compared with all of the others.
+    """
 
     inputs: ClassVar[dict[str, ArtifactType]] = {
         "images": ArtifactType.IMAGES,
@@ -221,14 +225,17 @@ class Evaluate(StageBase):
 
     kind: Literal["evaluate"] = "evaluate"
     images: ArtifactRef = "pack"
-    autoencoder: ArtifactRef = "train_autoencoder"
-    model: ArtifactRef = "train_diffusion"
+    autoencoder: ArtifactRef | None = "train_autoencoder"
+    """What reconstructs held-out images; None leaves reconstructions out."""
+    model: ArtifactRef | None = "train_diffusion"
+    """What drew the samples, to draw some again step by step; None leaves that out."""
     samples: ArtifactRef = "sample"
     features: AnyFeatures | None = None
     """Where distances are taken. None is grey pixels averaged down to `feature_size` × `feature_size`."""
     feature_size: PositiveInt = 8
     image_size: PositiveInt | None = None
-    """Side of the middle square that is looked at; None is what the autoencoder, or else the images, were made at."""
+    """Side of the middle square that is looked at; None is the autoencoder's, else the images', else the first
+    sample's."""
     neighbours: PositiveInt = 3
     compared_images: PositiveInt = 10_000
     """Of each set so many, drawn by the seed, are compared one by one: for precision and recall, nearest images and the
