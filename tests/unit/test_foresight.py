@@ -8,7 +8,7 @@ from rayograph.config import Scale
 from rayograph.config.files import load_job
 from rayograph.config.overrides import apply_overrides
 from rayograph.errors import ConfigError
-from rayograph.pipeline.foresight import check_classes
+from rayograph.pipeline.foresight import check_conditions
 from rayograph.pipeline.resolve import resolve
 from rayograph.runs.artifact import MANIFEST, RESOLVED
 from rayograph.runs.stage_result import StageResult, commit
@@ -28,14 +28,14 @@ def packed(tmp_path, *assignments, classes=TEN):
 
 @pytest.mark.parametrize("said", ["10", "0", "auto"])
 def test_classes_that_are_the_datas_are_let_through(tmp_path, said):
-    check_classes(*packed(tmp_path, f"train_diffusion.network.num_classes={said}"))
+    check_conditions(*packed(tmp_path, f"train_diffusion.network.num_classes={said}"))
 
 
 def test_classes_that_are_not_are_refused_before_any_training(tmp_path):
     with pytest.raises(ConfigError, match=r"^train_diffusion.network.num_classes: expected 10, .* got 7$"):
-        check_classes(*packed(tmp_path / "a", "train_diffusion.network.num_classes=7"))
+        check_conditions(*packed(tmp_path / "a", "train_diffusion.network.num_classes=7"))
     with pytest.raises(ConfigError, match="expected 0, as the data has no classes, got 10"):
-        check_classes(*packed(tmp_path / "b", classes=[]))
+        check_conditions(*packed(tmp_path / "b", classes=[]))
 
 
 @pytest.mark.parametrize(("said", "every"), [("null", 1600), ("0", None), ("64", 64)])

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+from rayograph.conditioning.settled import settled
 from rayograph.config import Job, Scale, TrainAutoencoder, TrainDiffusion
 from rayograph.config.batches import micro_batch_and_accumulation, worker_counts
 from rayograph.config.training import Training
@@ -9,7 +10,6 @@ from rayograph.errors import ConfigError
 from rayograph.pipeline.preflight import image_size_of
 from rayograph.runs.progress import duration, memory
 from rayograph.runs.wandb_access import wandb_access
-from rayograph.stages.known_classes import with_known_classes
 from rayograph.training.estimate import Cost, autoencoder_cost, diffusion_cost
 
 
@@ -25,12 +25,12 @@ def examine(
         if isinstance(stage, TrainAutoencoder):
             cost = autoencoder_cost(stage, _image_size(job, name, stage))
         elif isinstance(stage, TrainDiffusion):
-            counted = with_known_classes(name, stage, ()) if stage.network.num_classes == "auto" else stage
+            counted = settled(name, stage, [{"class_names": []}])[0] if stage.conditioning.needs_data else stage
             cost = diffusion_cost(counted, *_latents(job, name, stage))
         else:
             continue
         yield from _described(name, stage, scale, cost)
-        if isinstance(stage, TrainDiffusion) and stage.network.num_classes == "auto":
+        if isinstance(stage, TrainDiffusion) and stage.conditioning.needs_data:
             yield "  num_classes auto: counted without classes; the data tells how many, once it is packed"
         if tflops is not None:
             yield from _duration(stage, scale, cost, tflops * 1e12 * utilisation, utilisation, price)

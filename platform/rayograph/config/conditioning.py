@@ -19,6 +19,11 @@ Classes = Annotated[int | Literal["auto"], BeforeValidator(_as_classes)]
 class ConditionerKind(Kind):
     """What the conditioners' declarations have in common."""
 
+    @property
+    def needs_data(self) -> bool:
+        """Whether only the data can tell what is meant."""
+        return False
+
 
 class Unconditional(ConditionerKind):
     """The denoiser is told nothing."""
@@ -30,10 +35,14 @@ class Unconditional(ConditionerKind):
 class ClassLabel(ConditionerKind):
     """One learned vector a class, added to the time embedding (Dhariwal & Nichol 2021, sec. 3); one more for none."""
 
-    implemented_by = "rayograph.conditioning.class_label:ClassLabelConditioner"
+    implemented_by = "rayograph.conditioning.class_label:class_label_conditioner"
     kind: Literal["class_label"] = "class_label"
     num_classes: Classes = "auto"
     """Of the data; "auto" is as many as it has, known once it is packed."""
+
+    @property
+    def needs_data(self) -> bool:
+        return self.num_classes == "auto"
 
 
 conditioners = Kinds(

@@ -6,6 +6,7 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field, PositiveInt, field_validator, model_validator
 
 from rayograph.config.base import NOT_IN_KEY, Declaration, LearningRate, Seed, Share, StageBase, Weight
+from rayograph.config.conditioning import ClassLabel, ConditionerKind, Unconditional, conditioners
 from rayograph.config.diffusion import DiffusionLoss, FlowSchedule, NoiseSchedule, Sampler, Schedule
 from rayograph.config.features import AnyFeatures, Features, PooledPixels
 from rayograph.config.networks import Autoencoder, Denoiser, Discriminator, PerceptualNetwork
@@ -133,9 +134,29 @@ class TrainDiffusion(Training):
     moments: Mixture = "encode"
     autoencoder: ArtifactRef = "train_autoencoder"
     network: Denoiser
+    conditioner: conditioners.annotation(ConditionerKind) | None = None  # type: ignore[valid-type]
+    """What the denoiser is told of a sample; None is the class, where `network.num_classes` says of how many."""
     noise_schedule: Schedule = NoiseSchedule()
     loss: DiffusionLoss = DiffusionLoss()
     condition_drop_probability: float = Field(0.1, ge=0, lt=1)
+
+    @model_validator(mode="after")
+    def _conditions_are_said_once(self) -> "TrainDiffusion":
+        if self.conditioner is not None and getattr(self.network, "num_classes", None):
+            raise ValueError(
+                f"conditioner: expected none beside network.num_classes, got {self.conditioner.kind!r} and "
+                f"{self.network.num_classes!r}"
+            )
+        return self
+
+    @property
+    def conditioning(self) -> ConditionerKind:
+        """What the denoiser is told of a sample, by whichever field says it."""
+        if self.conditioner is not None:
+            found: ConditionerKind = self.conditioner
+            return found
+        classes = getattr(self.network, "num_classes", None)
+        return ClassLabel(num_classes=classes) if classes else Unconditional()
 
     @model_validator(mode="after")
     def _weights_suit_the_schedule(self) -> "TrainDiffusion":

@@ -1,6 +1,7 @@
 """What can be known before work that takes long: of this machine, of the cluster once joined, of data once packed."""
 
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from rayograph.config import Encode, Evaluate, Sample, Scale, TrainDiffusion
 from rayograph.config.address import starts_a_cluster
@@ -10,8 +11,10 @@ from rayograph.errors import ResourceError
 from rayograph.pipeline.preflight import glance_at
 from rayograph.runs.artifact import Artifact
 from rayograph.runs.stage_context import StageContext
-from rayograph.stages.known_classes import with_known_classes
 from rayograph.stages.resources import require
+
+if TYPE_CHECKING:
+    from rayograph.conditioning.protocol import Conditioner
 
 
 def check_machine(scale: Scale) -> None:
@@ -45,34 +48,31 @@ def check_cluster(waiting: Sequence[StageContext]) -> None:
             require(scale, stage.name, cpus=fewest * sampling.cpus_per_replica, gpus=fewest * gpus)
 
 
-def check_classes(stages: Mapping[str, StageContext], waiting: Sequence[StageContext]) -> None:
-    """Hold trainings, and what is asked of their models, against the classes of data that is packed already.
+def check_conditions(stages: Mapping[str, StageContext], waiting: Sequence[StageContext]) -> None:
+    """Hold trainings, and what is asked of their models, against the facts of data that is packed already.
 
     Raises ConfigError, or DataError for a request's row. What is not packed yet is looked at once it is.
     """
-    known: dict[str, tuple[str, ...]] = {}
+    from rayograph.conditioning.settled import settled
+
+    known: dict[str, Conditioner] = {}
     for stage in waiting:
         if not isinstance(stage.declared, TrainDiffusion):
             continue
         for field, artifact in stage.inputs.items():
             if field.partition(".")[0] == "moments":
-                names = _class_names(stages, artifact)
-                if names is not None:
-                    with_known_classes(stage.name, stage.declared, names)
-                    known[stage.name] = names
+                facts = _facts(stages, artifact)
+                if facts is not None:
+                    _, known[stage.name] = settled(stage.name, stage.declared, [facts])
     for stage in waiting:
         if isinstance(stage.declared, Sample) and stage.declared.model in known:
-            trained, names = stage.job.stages[stage.declared.model], known[stage.declared.model]
-            if isinstance(trained, TrainDiffusion):
-                classes = with_known_classes(stage.declared.model, trained, names).network.known_classes
-                glance_at(stage.job, stage.name, stage.scale, classes, names if classes else ())
+            glance_at(stage.job, stage.name, stage.scale, known[stage.declared.model])
 
 
-def _class_names(stages: Mapping[str, StageContext], artifact: Artifact) -> tuple[str, ...] | None:
+def _facts(stages: Mapping[str, StageContext], artifact: Artifact) -> Mapping[str, Any] | None:
     """Of moments, or of the images that they will be made of; None while those are not packed."""
     manifest = artifact.manifest()
     if manifest is None:
         maker = next((stage for stage in stages.values() if stage.artifact == artifact), None)
         manifest = maker.inputs["images"].manifest() if maker and isinstance(maker.declared, Encode) else None
-    names = manifest.facts.get("class_names") if manifest is not None else None
-    return None if names is None else tuple(names)
+    return manifest.facts if manifest is not None and "class_names" in manifest.facts else None

@@ -1,11 +1,15 @@
 """What can be known before any work: that the stages of a job fit each other and the scale profile."""
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from rayograph.config import Evaluate, FlowSchedule, Job, Pack, Sample, Scale, TrainAutoencoder, TrainDiffusion
 from rayograph.config.batches import worker_counts
 from rayograph.config.training import Training
 from rayograph.errors import ConfigError
+
+if TYPE_CHECKING:
+    from rayograph.conditioning.protocol import Conditioner
 
 SMALLEST_SSIM_SIDE = 11
 """The side of SSIM's window (Wang et al. 2004)."""
@@ -77,13 +81,15 @@ def _sampling(job: Job, name: str, stage: Sample, scale: Scale) -> None:
     trained = job.stages.get(stage.model)
     if not isinstance(trained, TrainDiffusion):
         return
-    if trained.network.num_classes == "auto":
-        return  # foresight.py looks, once the data tells how many
-    glance_at(job, name, scale, trained.network.num_classes, None)
+    if trained.conditioning.needs_data:
+        return  # foresight.py looks, once the data tells
+    from rayograph.conditioning.trained import conditioner_of
+
+    glance_at(job, name, scale, conditioner_of(trained.conditioning, None))
 
 
-def glance_at(job: Job, name: str, scale: Scale, num_classes: int, class_names: tuple[str, ...] | None) -> None:
-    """Look at what a Sample stage asks of a model of this job, with as many classes, whose names may be known."""
+def glance_at(job: Job, name: str, scale: Scale, conditioner: "Conditioner") -> None:
+    """Look at what a Sample stage asks of a model of this job, so conditioned."""
     stage = job.stages[name]
     trained = job.stages[stage.model] if isinstance(stage, Sample) else None
     autoencoder = job.stages.get(trained.autoencoder) if isinstance(trained, TrainDiffusion) else None
@@ -94,14 +100,14 @@ def glance_at(job: Job, name: str, scale: Scale, num_classes: int, class_names: 
     _, side = image_size_of(job, trained.autoencoder, autoencoder)
     if side is None:
         return
-    from rayograph.sampling.requests.model_spec import ModelTraits
+    from rayograph.sampling.requests.model_spec import ModelSpec
     from rayograph.sampling.requests.planner import glance
 
     multiple = autoencoder.network.downsampling_factor * 2 ** (len(trained.network.block_out_channels) - 1)
     schedule = trained.noise_schedule
     steps, flow = schedule.num_train_timesteps, isinstance(schedule, FlowSchedule)
-    traits = ModelTraits(num_classes, class_names, side, multiple, steps, flow)
-    glance(stage, name, traits, scale.access)
+    spec = ModelSpec(conditioner, side, multiple, steps, flow)
+    glance(stage, name, spec, scale.access)
 
 
 def _evaluation(job: Job, name: str, stage: Evaluate) -> None:

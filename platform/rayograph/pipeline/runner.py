@@ -17,7 +17,7 @@ from rayograph.config import (
 )
 from rayograph.config.explain import suggestion
 from rayograph.errors import ConfigError, StorageError
-from rayograph.pipeline.foresight import check_classes, check_cluster, check_machine
+from rayograph.pipeline.foresight import check_cluster, check_conditions, check_machine
 from rayograph.pipeline.preflight import check
 from rayograph.pipeline.ray_cluster import connect
 from rayograph.pipeline.resolve import needed, resolve
@@ -43,7 +43,7 @@ def run_job(job: Job, scale: Scale, target: str | None) -> str:
     store = _open(scale)
     stages = resolve(job, scale, store)
     waiting = [stages[name] for name in names if stages[name].artifact.manifest() is None]
-    check_classes(stages, waiting)
+    check_conditions(stages, waiting)
     if waiting:
         settle(say)
     for name in names:
@@ -56,7 +56,7 @@ def run_job(job: Job, scale: Scale, target: str | None) -> str:
             check_cluster(waiting)
         _run_stage(stage)
         if isinstance(stage.declared, Pack):
-            check_classes(stages, waiting)
+            check_conditions(stages, waiting)
     return _result(stages[names[-1]])
 
 

@@ -4,21 +4,18 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
-from rayograph.conditioning.trained import declared_conditioner
+from rayograph.conditioning.protocol import Conditioner
+from rayograph.conditioning.trained import conditioner_of, declared_conditioner
 from rayograph.errors import CheckpointError, MissingObjectError
 from rayograph.runs.artifact import Artifact
 from rayograph.runs.manifest import Manifest
 
 
 @dataclass(frozen=True)
-class ModelTraits:
-    """`side` is the size it was trained at, pixels; sides must be multiples of `multiple`: f times the grid's halvings.
+class ModelSpec:
+    """`side` is the size it was trained at, pixels; sides are multiples of `multiple`: f times the grid's halvings."""
 
-    `class_names` is None where names are not known yet, before the data is packed.
-    """
-
-    num_classes: int
-    class_names: tuple[str, ...] | None
+    conditioner: Conditioner
     side: int
     multiple: int
     num_train_timesteps: int
@@ -26,19 +23,23 @@ class ModelTraits:
     """Whether its schedule is a flow's."""
 
     @staticmethod
-    def of(model: Artifact, manifest: Manifest) -> "ModelTraits":
+    def of(model: Artifact, manifest: Manifest) -> "ModelSpec":
         """Of a committed model. Raises CheckpointError for a folder that is not whole."""
         unet, vae = _config(model, "unet/config.json"), _config(model, "vae/config.json")
         factor = 2 ** (len(vae["block_out_channels"]) - 1)
         schedule = _config(model, "scheduler/scheduler_config.json")
-        return ModelTraits(
-            num_classes=getattr(declared_conditioner(model), "num_classes", 0),
-            class_names=tuple(manifest.facts.get("class_names", ())),
+        return ModelSpec(
+            conditioner=conditioner_of(declared_conditioner(model), manifest.facts),
             side=unet["sample_size"] * factor,
             multiple=factor * 2 ** (len(unet["block_out_channels"]) - 1),
             num_train_timesteps=schedule["num_train_timesteps"],
             flow="Flow" in schedule.get("_class_name", ""),
         )
+
+    @property
+    def is_conditional(self) -> bool:
+        """Whether there is anything to be guided by."""
+        return bool(self.conditioner.request_columns)
 
 
 def _config(model: Artifact, name: str) -> dict[str, Any]:
