@@ -10,7 +10,7 @@ from columns_of import image_columns, moments_columns
 
 from rayograph.errors import DataError
 from rayograph.ingest.latent_encoder import ShardEncoder, first_position, latent_scale
-from rayograph.models.autoencoder import encode, posterior_sample, to_images
+from rayograph.models.autoencoder import posterior_sample, to_images
 from rayograph.models.folder import AUTOENCODER, save_model
 from rayograph.runs.artifact import Artifact
 from rayograph.runs.philox import Stream, normal
@@ -52,7 +52,7 @@ def true_moments(store):
     images = Artifact(store, "images")
     samples = read_samples(images, NAME, read_index(images, NAME), range(COUNT))
     with torch.inference_mode():
-        return encode(tiny.autoencoder(), to_images(torch.from_numpy(image_columns(samples)["pixels"])))
+        return tiny.autoencoder().encode(to_images(torch.from_numpy(image_columns(samples)["pixels"])))
 
 
 def test_moments_are_the_autoencoders_under_the_same_keys_and_classes(store):
@@ -148,7 +148,7 @@ def test_a_channel_that_never_changes_has_a_deviation_one_can_divide_by():
 
 def test_a_shard_that_is_there_is_not_encoded_again(store, monkeypatch):
     first, _ = encoded(store, "e")
-    monkeypatch.setattr("rayograph.ingest.latent_encoder.encode", None)
+    monkeypatch.setattr("rayograph.models.autoencoders.kl.KLAutoencoder.encode", None)
     again, _ = encoded(store, "e")
     assert again.to_bytes() == first.to_bytes()
 

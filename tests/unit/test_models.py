@@ -15,9 +15,6 @@ from rayograph.config import Autoencoder, Denoiser, Discriminator, FlowSchedule,
 from rayograph.errors import CheckpointError, ConfigError, DataError
 from rayograph.models.autoencoder import (
     build_autoencoder,
-    decode,
-    encode,
-    nearest_codes,
     posterior_sample,
     reconstruct,
     to_images,
@@ -75,10 +72,10 @@ def test_an_autoencoder_divides_the_grid_by_its_factor_and_gives_it_back(levels)
     network = build_autoencoder(declared)
     side = 16 // declared.downsampling_factor
     with torch.inference_mode():
-        moments = encode(network, random(2, 3, 16, 16))
+        moments = network.encode(random(2, 3, 16, 16))
         assert moments.shape == (2, 8, side, side)
-        assert decode(network, moments[:, :4]).shape == (2, 3, 16, 16)
-    assert network.config.scaling_factor == 1.0
+        assert network.decode(moments[:, :4]).shape == (2, 3, 16, 16)
+    assert network.diffusers_model().config.scaling_factor == 1.0
 
 
 def test_a_posterior_sample_is_mean_plus_std_times_noise():
@@ -151,7 +148,7 @@ def test_a_saved_autoencoder_comes_back_with_the_same_answers(artifact):
     again = load_autoencoder(artifact)
     images = random(2, 3, 8, 8)
     with torch.inference_mode():
-        assert torch.equal(encode(again, images), encode(network, images))
+        assert torch.equal(again.encode(images), network.encode(images))
     assert not again.training
 
 
@@ -161,18 +158,18 @@ def test_a_first_stage_with_a_codebook_decodes_the_nearest_codes_and_comes_back_
     tiny.SCALE.keep_in(network)
     images = random(2, 3, 8, 8)
     with torch.inference_mode():
-        moments = encode(network, images)
+        moments = network.encode(images)
         mean = posterior_sample(moments, torch.randn(2, 2, 4, 4))
         torch.testing.assert_close(mean, moments.chunk(2, dim=1)[0], atol=1e-5, rtol=0)  # no chance in it
-        codes = nearest_codes(network, mean)
+        codes = network.nearest_codes(mean)
         distances = torch.cdist(mean.permute(0, 2, 3, 1).reshape(-1, 2), network.quantize.embedding.weight)
         nearest = network.quantize.embedding.weight[distances.argmin(dim=1)].reshape(2, 4, 4, 2).permute(0, 3, 1, 2)
         assert torch.equal(codes, nearest)
-        torch.testing.assert_close(decode(network, mean), decode(network, codes))
+        torch.testing.assert_close(network.decode(mean), network.decode(codes))
         save_model(artifact, AUTOENCODER, network)
         tiny.commit(artifact)
         again = load_autoencoder(artifact)
-        assert torch.equal(decode(again, mean), decode(network, mean))
+        assert torch.equal(again.decode(mean), network.decode(mean))
     assert LatentScale.kept_in(again) == tiny.SCALE
 
 

@@ -25,8 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> None:
     """Check all that a run would check, and print the costs."""
     from rayograph.commands.doctor import examine
-    from rayograph.pipeline.foresight import check_machine
-    from rayograph.pipeline.preflight import check
+    from rayograph.pipeline.preflight import check, check_machine
     from rayograph.pipeline.runner import stage_names
 
     job, scale, target = job_of(options)

@@ -21,15 +21,16 @@ from rayograph.api.images import Plan
 from rayograph.api.job_service import StoreJobService
 from rayograph.api.job_supervisor import ensure
 from rayograph.api.security import LOOPBACK
-from rayograph.config import Job, Sample, Scale
+from rayograph.config import Job, Scale
 from rayograph.config.address import LOCAL, starts_a_cluster
 from rayograph.errors import ConfigError, RayographError, ResourceError
-from rayograph.pipeline.foresight import check_machine
+from rayograph.pipeline.preflight import check_machine
 from rayograph.pipeline.ray_cluster import connect
 from rayograph.ray_compat import serve_address
 from rayograph.runs.artifact import Artifact
 from rayograph.runs.console import OutputError, put, say
 from rayograph.runs.stage_context import StageContext
+from rayograph.stages.stage import stage_of
 from rayograph.storage import Access, open_store
 
 log = logging.getLogger(__name__)
@@ -114,10 +115,7 @@ def open_plan(artifact: Artifact) -> Plan | None:
 
 def prepare(stage: StageContext) -> None:
     """Checks a request whole and fixes it: a missing column, an unknown class or a broken file is one line, now."""
-    from rayograph.stages.prepare import plan_of
-
-    if isinstance(stage.declared, Sample):
-        plan_of(stage, stage.declared)
+    stage_of(stage.declared).prepare(stage.declared, stage)
 
 
 def _start(scale: Scale, artifact: Artifact, job: Job, target: str) -> None:

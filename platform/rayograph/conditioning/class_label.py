@@ -13,7 +13,8 @@ from torch import Tensor, nn
 
 from rayograph.conditioning.class_names import class_number, class_text
 from rayograph.conditioning.columns import nulls, refuse, to_array, whole
-from rayograph.conditioning.protocol import Arrays, Conditioner, ConditionerNetwork
+from rayograph.conditioning.network import ConditionerNetwork
+from rayograph.conditioning.protocol import Arrays, Conditioner
 from rayograph.conditioning.unconditional import UnconditionalConditioner
 from rayograph.conditioning.values import whole_number
 from rayograph.config.conditioning import ClassLabel, Unconditional

@@ -1,36 +1,26 @@
-"""The seam: a conditioner says what is read of samples and requests, its network what that is for the denoiser.
+"""The seam: a conditioner says what is read of samples and requests, its network (network.py) what that is for the
+denoiser. Quick to import.
 
-Shapes: b batch, n rows.
+Shapes: n rows.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
 import pyarrow as pa
-from torch import Tensor, nn
 
 from rayograph.conditioning.columns import to_array
 from rayograph.config.conditioning import ConditionerKind
 from rayograph.errors import DataError
-from rayograph.models.conditioning import Conditioning
 from rayograph.shards.rows import Rows
 from rayograph.shards.sample import Sample
 
+if TYPE_CHECKING:
+    from rayograph.conditioning.network import ConditionerNetwork
+
 Arrays = dict[str, np.ndarray]
 """Columns (n, …) by name: of fixed shapes, what a network is told."""
-
-
-class ConditionerNetwork(nn.Module):
-    """The paper's τ_θ: trained, averaged and saved with the denoiser."""
-
-    def embed(self, columns: Mapping[str, Tensor]) -> Conditioning:
-        """Return what columns (b, …) say."""
-        raise NotImplementedError
-
-    def null(self, count: int) -> Conditioning:
-        """Return the null condition, `count` times: of samples that nothing is said of."""
-        raise NotImplementedError
 
 
 @runtime_checkable
@@ -102,7 +92,7 @@ class Conditioner(Protocol):
         """Return the members beside a generated image, from which `decode` reads the same."""
         return {}
 
-    def network(self, vector_width: int) -> ConditionerNetwork:
+    def network(self, vector_width: int) -> "ConditionerNetwork":
         """Build the network with fresh weights, for a denoiser whose time embedding is so wide."""
         ...
 

@@ -7,7 +7,8 @@ import numpy as np
 import pyarrow as pa
 from torch import Tensor
 
-from rayograph.conditioning.protocol import Arrays, Conditioner, ConditionerNetwork
+from rayograph.conditioning.network import ConditionerNetwork
+from rayograph.conditioning.protocol import Arrays, Conditioner
 from rayograph.config.conditioning import Unconditional
 from rayograph.models.conditioning import Conditioning
 from rayograph.shards.rows import Rows

@@ -1,8 +1,8 @@
 """Declarations: everything that a job file or a scale profile may say."""
 
 from rayograph.config.diffusion import DiffusionLoss, FlowSchedule, NoiseSchedule, Sampler
-from rayograph.config.features import EfficientNetLite0, NetworkFeatures, PooledPixels
-from rayograph.config.networks import Autoencoder, Denoiser, Discriminator, PerceptualNetwork
+from rayograph.config.features import EfficientNetLite0, Features, NetworkFeatures, PooledPixels
+from rayograph.config.networks import Autoencoder, Denoiser, Discriminator, Identity, PerceptualNetwork
 from rayograph.config.sampling import ImageFile, Marking, Request
 from rayograph.config.scale import ActorScale, IngestScale, RayCluster, SamplingScale, Scale, TrainingScale
 from rayograph.config.sources import Columns, ImageFolder, ParquetTable, SklearnDigits, WebDatasetShards
@@ -13,7 +13,6 @@ from rayograph.config.stages import (
     Job,
     Pack,
     Sample,
-    Stage,
     TrainAutoencoder,
     TrainDiffusion,
 )
@@ -30,7 +29,9 @@ __all__ = [
     "EfficientNetLite0",
     "Encode",
     "Evaluate",
+    "Features",
     "FlowSchedule",
+    "Identity",
     "ImageFile",
     "ImageFolder",
     "IngestScale",
@@ -49,7 +50,6 @@ __all__ = [
     "SamplingScale",
     "Scale",
     "SklearnDigits",
-    "Stage",
     "TrainAutoencoder",
     "TrainDiffusion",
     "TrainingScale",

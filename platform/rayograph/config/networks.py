@@ -1,12 +1,13 @@
 """Declarations of the networks, in diffusers' own words. What no network can be built of is refused here."""
 
 from collections.abc import Iterable
-from typing import Annotated, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from pydantic import Field, PositiveInt, model_validator
 
-from rayograph.config.base import Channels, Declaration, Seed
+from rayograph.config.base import NOT_IN_KEY, Channels, Declaration, Seed
 from rayograph.config.conditioning import Classes
+from rayograph.config.kinds import Kind, Kinds
 from rayograph.errors import ConfigError
 
 Widths = Annotated[tuple[Channels, ...], Field(min_length=1, max_length=16)]
@@ -18,15 +19,29 @@ NORM_GROUPS = 8
 Layers = Annotated[int, Field(gt=0, le=64)]
 
 
-class Autoencoder(Declaration):
+class AutoencoderKind(Kind):
+    """What can be known of a first stage before it is built. What is `implemented_by` is called with the declaration,
+    and returns a `rayograph.models.autoencoder.AutoencoderNetwork`."""
+
+    image_channels: Channels = 3
+    latent_channels: Channels = 3
+
+    @property
+    def downsampling_factor(self) -> int:
+        """Pixels a side of one latent cell: the paper's f."""
+        raise NotImplementedError(f"{type(self).__name__}: expected a downsampling_factor")
+
+
+class Autoencoder(AutoencoderKind):
     """diffusers' `AutoencoderKL`, or with a codebook its `VQModel`: the first stage (Rombach et al. 2022, sec. 3.1).
 
     Every entry of `block_out_channels` but the first halves the grid: three entries are f = 4. `codebook_size` makes
     the decoder begin with the nearest of so many codes (van den Oord et al. 2017) in the place of a posterior's draw.
     """
 
-    image_channels: Channels = 3
-    latent_channels: Channels = 3
+    implemented_by: ClassVar[str | type] = "rayograph.models.autoencoders.convolutional:build"
+
+    kind: Annotated[Literal["convolutional"], NOT_IN_KEY] = "convolutional"  # older than kinds: no key says it
     codebook_size: Annotated[int, Field(gt=0, le=2**24)] | None = None
     block_out_channels: Widths = (128, 256, 512)
     layers_per_block: Layers = 2
@@ -40,8 +55,39 @@ class Autoencoder(Declaration):
 
     @property
     def downsampling_factor(self) -> int:
-        """Pixels a side of one latent cell: the paper's f."""
         return 2 ** (len(self.block_out_channels) - 1)
+
+
+class Identity(AutoencoderKind):
+    """Pixels as they are: latents are images in [-1, 1], for diffusion in pixel space (the paper's LDM-1)."""
+
+    implemented_by: ClassVar[str | type] = "rayograph.models.autoencoders.identity:IdentityAutoencoder"
+
+    kind: Literal["identity"] = "identity"
+
+    @model_validator(mode="after")
+    def _latents_are_images(self) -> "Identity":
+        if self.latent_channels != self.image_channels:
+            raise ValueError(
+                f"latent_channels: expected image_channels {self.image_channels}, got {self.latent_channels}"
+            )
+        return self
+
+    @property
+    def downsampling_factor(self) -> int:
+        return 1
+
+
+AUTOENCODERS = Kinds(
+    "autoencoders",
+    {"convolutional": "rayograph.config.networks:Autoencoder", "identity": "rayograph.config.networks:Identity"},
+    default="convolutional",
+)
+
+if TYPE_CHECKING:
+    AnyAutoencoder = AutoencoderKind
+else:
+    AnyAutoencoder = AUTOENCODERS.annotation(AutoencoderKind)
 
 
 class Discriminator(Declaration):

@@ -15,7 +15,7 @@ import torch
 
 from rayograph.ingest.columns import to_npy
 from rayograph.ingest.decoding import decoded_images, require_few
-from rayograph.models.autoencoder import encode, posterior_sample, to_images
+from rayograph.models.autoencoder import posterior_sample, to_images
 from rayograph.models.finite import require_finite
 from rayograph.models.folder import load_autoencoder
 from rayograph.models.scaling import LatentScale
@@ -76,7 +76,7 @@ class ShardEncoder:
             if not decoded:
                 continue
             pixels = torch.from_numpy(np.stack([image for _, _, image in decoded])).to(self._device)
-            moments = encode(self._autoencoder, to_images(pixels))
+            moments = self._autoencoder.encode(to_images(pixels))
             require_finite("moments", [f"{name} {sample.key}" for _, sample, _ in decoded], moments)
             # By the row, not by what is left of a batch: no sample's noise depends on another's being sound.
             positions = first + start + torch.tensor([row for row, _, _ in decoded], device=self._device)

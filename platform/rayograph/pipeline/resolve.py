@@ -10,6 +10,7 @@ from functools import cache
 
 from rayograph.config import Job, Scale
 from rayograph.config.keys import decisive
+from rayograph.config.stage_base import ArtifactType
 from rayograph.errors import DataError, StorageError
 from rayograph.runs.artifact import Artifact
 from rayograph.runs.digests import digest_of
@@ -29,11 +30,11 @@ def resolve(job: Job, scale: Scale, store: ObjectStore) -> dict[str, StageContex
     for name, stage in job.stages.items():
         inputs: dict[str, Artifact] = {}
         parent_keys: dict[str, str] = {}
-        for field, kind, ref in stage.references():
+        for field, wanted, ref in stage.references():
             if ref in resolved:
                 inputs[field], parent_keys[field] = resolved[ref].artifact, resolved[ref].key
             else:
-                inputs[field], parent_keys[field] = _outside(ref, kind, f"{name}.{field}", store, scale.access)
+                inputs[field], parent_keys[field] = _outside(ref, wanted, f"{name}.{field}", store, scale.access)
         weights = {
             field: list(given.values()) for field in stage.inputs if isinstance(given := getattr(stage, field), dict)
         }
@@ -55,11 +56,11 @@ def needed(job: Job, target: str) -> list[str]:
     return [name for name in job.stages if name in wanted]
 
 
-def _outside(uri: str, kind: str, where: str, store: ObjectStore, access: Access) -> tuple[Artifact, str]:
+def _outside(uri: str, wanted: ArtifactType, where: str, store: ObjectStore, access: Access) -> tuple[Artifact, str]:
     artifact, manifest = _found(uri, store, access)
-    if manifest is None or manifest.kind != kind:
-        found = "none" if manifest is None else f"one of kind {manifest.kind}"
-        raise DataError(f"{where}: expected a committed artifact of kind {kind} at {uri}, found {found}")
+    if manifest is None or manifest.type != wanted:
+        found = "none" if manifest is None else f"one of {manifest.type}"
+        raise DataError(f"{where}: expected a committed artifact of {wanted} at {uri}, found {found}")
     return artifact, manifest.digest
 
 

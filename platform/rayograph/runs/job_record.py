@@ -5,8 +5,9 @@ from dataclasses import dataclass
 import yaml
 from pydantic import ValidationError
 
-from rayograph.config import Job, Scale, Stage
+from rayograph.config import Job, Scale
 from rayograph.config.explain import explain
+from rayograph.config.stage_base import StageBase
 from rayograph.errors import ConfigError, DataError
 from rayograph.runs.artifact import RESOLVED, Artifact
 
@@ -20,7 +21,7 @@ class JobRecord:
     stage: str
 
     @property
-    def declared(self) -> Stage:
+    def declared(self) -> StageBase:
         return self.job.stages[self.stage]
 
     def to_bytes(self) -> bytes:

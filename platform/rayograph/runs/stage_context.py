@@ -3,7 +3,8 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from rayograph.config import Job, Scale, Stage
+from rayograph.config import Job, Scale
+from rayograph.config.stage_base import StageBase
 from rayograph.runs.artifact import Artifact
 from rayograph.runs.job_record import JobRecord
 from rayograph.runs.lineage import address
@@ -23,7 +24,7 @@ class StageContext:
     inputs: Mapping[str, Artifact]
 
     @property
-    def declared(self) -> Stage:
+    def declared(self) -> StageBase:
         return self.job.stages[self.name]
 
     def described(self) -> bytes:

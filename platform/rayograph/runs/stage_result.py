@@ -14,11 +14,15 @@ from rayograph.runs.stage_context import StageContext
 
 @dataclass
 class StageResult:
-    """Files, shards and facts for the manifest."""
+    """Files, shards and facts for the manifest; `headline` and `warnings` for whoever waits for the stage."""
 
     files: list[FileRecord] = field(default_factory=list)
     shards: list[ShardRecord] = field(default_factory=list)
     facts: dict[str, Any] = field(default_factory=dict)
+    headline: str = ""
+    """What the last line says of it beside numbers of samples and bytes."""
+    warnings: list[str] = field(default_factory=list)
+    """What to change, a line each."""
 
     def add_shard(self, files: Sequence[FileRecord], shard: ShardRecord) -> None:
         """One shard's files; a shard whose samples were all left out is none to draw from."""
@@ -34,6 +38,7 @@ def commit(stage: StageContext, outcome: StageResult, started: float) -> Manifes
             job=stage.job.name,
             stage=stage.name,
             kind=stage.declared.kind,
+            type=stage.declared.output,
             key=stage.key,
             seed=stage.seed,
             config=stage.job.model_dump(mode="json"),

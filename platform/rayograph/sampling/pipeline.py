@@ -14,7 +14,7 @@ from torch import Tensor
 
 from rayograph.conditioning.trained import TrainedConditioner, load_conditioner
 from rayograph.config import Sampler
-from rayograph.models.autoencoder import decode, to_pixels
+from rayograph.models.autoencoder import AutoencoderNetwork, to_pixels
 from rayograph.models.conditioning import Conditioning
 from rayograph.models.denoiser import denoise
 from rayograph.models.finite import require_finite
@@ -53,7 +53,7 @@ class DiffusionModel:
 
     denoiser: Any
     conditioner: TrainedConditioner
-    autoencoder: Any
+    autoencoder: AutoencoderNetwork
     schedule: Any
     latent_scale: LatentScale
     device: torch.device
@@ -69,12 +69,14 @@ class DiffusionModel:
         conditioner = load_conditioner(artifact, denoiser)
         denoiser, network = denoiser.to(device), conditioner.network.to(device)
         if precision == "bf16":
-            autoencoder, denoiser, network = (net.to(torch.bfloat16) for net in (autoencoder, denoiser, network))
+            for part in (autoencoder, denoiser, network):
+                part.to(torch.bfloat16)
         if device != "cpu":  # where convolutions are fastest so
-            autoencoder, denoiser = (net.to(memory_format=torch.channels_last) for net in (autoencoder, denoiser))
+            for convolutional in (autoencoder, denoiser):
+                convolutional.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # unknown to torch's stubs
         if compile:
             denoiser.compile(dynamic=False)
-            autoencoder.decoder.compile(dynamic=False)
+            autoencoder.compile_decoder()
         schedule = load_schedule(artifact)
         return DiffusionModel(denoiser, conditioner, autoencoder, schedule, scale, torch.device(device))
 
@@ -119,7 +121,7 @@ class DiffusionModel:
 
     def noise(self, seeds: int | torch.Tensor, counters: Positions, size: tuple[int, int] | None = None) -> SampleNoise:
         """Of pixels of (height, width); None is the size it was trained at."""
-        side, factor = self.denoiser.config.sample_size, 2 ** (len(self.autoencoder.config.block_out_channels) - 1)
+        side, factor = self.denoiser.config.sample_size, self.autoencoder.spec.factor
         height, width = (side, side) if size is None else (size[0] // factor, size[1] // factor)
         if isinstance(seeds, torch.Tensor):
             seeds = seeds.to(self.device)
@@ -176,8 +178,8 @@ class DiffusionModel:
         return unconditional + scale * (conditional - unconditional)
 
     def _pixels(self, latents: Latents, numbers: Sequence[int] | None) -> torch.Tensor:
-        raw = self.latent_scale.unscale(latents).to(self.autoencoder.dtype)
-        images = decode(self.autoencoder, raw).float()
+        raw = self.latent_scale.unscale(latents).to(self.denoiser.dtype)
+        images = self.autoencoder.decode(raw).float()
         if numbers is not None:
             require_finite("latents and pixels", [f"sample {number}" for number in numbers], latents, images)
         return to_pixels(images)

@@ -1,12 +1,12 @@
-"""What a trained model can be asked for: known from its configuration, without its weights."""
+"""What a trained model can be asked for: known from its configuration, without its weights. Quick to import."""
 
 import json
 from dataclasses import dataclass
 from typing import Any
 
 from rayograph.conditioning.protocol import Conditioner
-from rayograph.conditioning.trained import conditioner_of, declared_conditioner
 from rayograph.errors import CheckpointError, MissingObjectError
+from rayograph.models.specs import autoencoder_spec
 from rayograph.runs.artifact import Artifact
 from rayograph.runs.manifest import Manifest
 
@@ -25,8 +25,10 @@ class ModelSpec:
     @staticmethod
     def of(model: Artifact, manifest: Manifest) -> "ModelSpec":
         """Of a committed model. Raises CheckpointError for a folder that is not whole."""
+        from rayograph.conditioning.trained import conditioner_of, declared_conditioner  # not before: it brings torch
+
         unet, vae = _config(model, "unet/config.json"), _config(model, "vae/config.json")
-        factor = 2 ** (len(vae["block_out_channels"]) - 1)
+        factor = autoencoder_spec(vae).factor
         schedule = _config(model, "scheduler/scheduler_config.json")
         return ModelSpec(
             conditioner=conditioner_of(declared_conditioner(model), manifest.facts),

@@ -1,4 +1,4 @@
-"""What a first stage's figures on held-out images (fidelity.py) come to, in words. Quick to import."""
+"""What a first stage's figures on held-out images (trainer/fidelity.py) come to, in words."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -28,15 +28,16 @@ def headline(facts: Mapping[str, Any]) -> str:
     )
 
 
-def advice(name: str, declared: TrainAutoencoder, facts: Mapping[str, Any]) -> str | None:
+def advice(declared: TrainAutoencoder, facts: Mapping[str, Any]) -> list[str]:
     """What to change where reconstructions are poor: no sample can be better than they are."""
     psnr = facts.get("held_out_psnr")
     if psnr is None or psnr >= LOW_PSNR:
-        return None
+        return []
     network = declared.network
-    return (
-        f"warning: {name}: {psnr:.1f} dB PSNR is below {LOW_PSNR:g}, and no sample will be better than that: more "
+    said = (
+        f"{psnr:.1f} dB PSNR is below {LOW_PSNR:g}, and no sample will be better than that: more "
         f"total_images ({declared.total_images:,}), another learning_rate ({declared.learning_rate:g}), more "
         f"network.latent_channels ({network.latent_channels}), or fewer network.block_out_channels "
         f"(f = {network.downsampling_factor})"
     )
+    return [said]
