@@ -190,8 +190,8 @@ def commit_all(folder):
     """Every stage of the digits job, committed without having been run."""
     stages = resolve(load_job(DIGITS), Scale(), open_store(str(folder)))
     for stage in stages.values():
-        files = [stage.artifact.write("report.html", b"<html>")] if stage.name == "evaluate" else []
-        commit(stage, StageResult(files=files), 0.0)
+        name = "report.html" if stage.name == "evaluate" else "notes.txt"
+        commit(stage, StageResult(files=[stage.artifact.write(name, b"<html>")]), 0.0)
     return stages
 
 
@@ -225,12 +225,12 @@ def test_ls_and_verify_print_a_line_an_artifact_and_verify_fails_on_damage(capsy
         assert main([command, str(tmp_path)]) == 0
         out = capsys.readouterr().out
         assert all(stage.artifact.path in out for stage in stages.values())
-    stages["encode"].artifact.write("report.html", b"<hmtl>")
+    stages["encode"].artifact.write("notes.txt", b"<hmtl>")
     assert main(["verify", str(tmp_path)]) == 2
     out, err = capsys.readouterr()
     assert len(out.splitlines()) == len(stages) - 1
     assert err.count("\n") == 1
-    assert f"{stages['encode'].artifact.uri}/report.html: sha256 differs" in err
+    assert f"{stages['encode'].artifact.uri}/notes.txt: sha256 differs" in err
 
 
 @pytest.mark.parametrize("command", ["ls", "verify"])

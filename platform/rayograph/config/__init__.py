@@ -1,7 +1,9 @@
 """Declarations: everything that a job file or a scale profile may say."""
 
 from rayograph.config.diffusion import DiffusionLoss, FlowSchedule, NoiseSchedule, Sampler
+from rayograph.config.evaluation import Evaluate
 from rayograph.config.features import EfficientNetLite0, Features, NetworkFeatures, PooledPixels
+from rayograph.config.foreign import ImportModel
 from rayograph.config.networks import Autoencoder, Denoiser, Discriminator, Identity, PerceptualNetwork
 from rayograph.config.sampling import ImageFile, Marking, Request
 from rayograph.config.scale import ActorScale, IngestScale, RayCluster, SamplingScale, Scale, TrainingScale
@@ -9,7 +11,6 @@ from rayograph.config.sources import Columns, ImageFolder, ParquetTable, Sklearn
 from rayograph.config.stages import (
     AutoencoderLoss,
     Encode,
-    Evaluate,
     Job,
     Pack,
     Sample,
@@ -34,6 +35,7 @@ __all__ = [
     "Identity",
     "ImageFile",
     "ImageFolder",
+    "ImportModel",
     "IngestScale",
     "Job",
     "Marking",
