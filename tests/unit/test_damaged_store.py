@@ -7,9 +7,9 @@ import painted
 import pytest
 import yaml
 from fastapi.testclient import TestClient
-from rayograph.api.backend import StoreDesk
 
 from rayograph.api.app import build_app
+from rayograph.api.job_service import StoreJobService
 from rayograph.commands.listing import list_artifacts
 from rayograph.commands.verify import verify
 from rayograph.config import Scale
@@ -54,7 +54,7 @@ def place(tmp_path):
     """A store with a model, a copy of it to be spoilt, and two submitted jobs that nobody draws."""
     store = painted.new_store(tmp_path / "store")
     painter = painted.Painter(store, idle=True)
-    desk = StoreDesk(store, Scale(), painter.start, painter.draw_again)
+    desk = StoreJobService(store, Scale(), painter.start, painter.draw_again)
     client = TestClient(build_app(store, desk, painted.open_plan), base_url="http://localhost")
     model = painted.model_name(store)
     for name in (RESOLVED, MANIFEST):
@@ -69,7 +69,7 @@ def place(tmp_path):
 
 def asked_anew(place):
     """What a new app says of models and jobs, and which it wakes."""
-    desk = StoreDesk(place.store, Scale(), place.painter.start, place.painter.draw_again)
+    desk = StoreJobService(place.store, Scale(), place.painter.start, place.painter.draw_again)
     client = TestClient(build_app(place.store, desk, painted.open_plan), base_url="http://localhost")
     models = [model["name"] for model in client.get("/v1/models").json()]
     jobs = [job["id"].replace("~", "/") for job in client.get("/v1/jobs").json()["jobs"]]
@@ -154,7 +154,7 @@ def test_a_store_that_gives_nothing_at_all_is_no_empty_one(place, monkeypatch):
         raise StorageError(f"{store.uri_of(key)}: get failed: no route to host")
 
     monkeypatch.setattr(ObjectStore, "read", refuse)
-    desk = StoreDesk(place.store, Scale(), place.painter.start, place.painter.draw_again)
+    desk = StoreJobService(place.store, Scale(), place.painter.start, place.painter.draw_again)
     client = TestClient(build_app(place.store, desk, painted.open_plan), base_url="http://localhost")
     assert client.get("/v1/models").status_code == 503
 

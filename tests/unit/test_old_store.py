@@ -12,9 +12,9 @@ import old_store
 import pytest
 import torch
 from fastapi.testclient import TestClient
-from rayograph.api.backend import StoreDesk
 
 from rayograph.api.app import build_app
+from rayograph.api.job_service import StoreJobService
 from rayograph.commands.export import Wanted, export
 from rayograph.commands.listing import list_artifacts
 from rayograph.commands.provenance import Asked, whence
@@ -165,7 +165,7 @@ def test_it_is_served_with_its_model_its_images_and_their_lineage(place):
     def again(artifact, number):
         return draw_again(artifact, number, place.endpoint_url)
 
-    desk = StoreDesk(place.store, place.scale, lambda *_: None, again)
+    desk = StoreJobService(place.store, place.scale, lambda *_: None, again)
     client = TestClient(build_app(place.store, desk, open_plan), base_url="http://localhost")
     (model,) = client.get("/v1/models").json()
     assert model["class_names"] == ["dots", "lines", "rings"]

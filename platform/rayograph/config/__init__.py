@@ -2,7 +2,7 @@
 
 from rayograph.config.denoisers import Denoiser, DiT
 from rayograph.config.diffusion import DiffusionLoss, FlowSchedule, NoiseSchedule, Sampler
-from rayograph.config.features import EfficientNetLite0, NetworkFeatures, PooledPixels
+from rayograph.config.features import EfficientNetLite0, Features, NetworkFeatures, PooledPixels
 from rayograph.config.networks import Autoencoder, Discriminator, Identity, PerceptualNetwork
 from rayograph.config.sampling import ImageFile, Marking, Request
 from rayograph.config.scale import ActorScale, IngestScale, RayCluster, SamplingScale, Scale, TrainingScale
@@ -31,6 +31,7 @@ __all__ = [
     "EfficientNetLite0",
     "Encode",
     "Evaluate",
+    "Features",
     "FlowSchedule",
     "Identity",
     "ImageFile",

@@ -2,7 +2,7 @@
 
 A kind is a declaration with a field `kind`, and names what does its work: `implemented_by`, a "module:name" that is
 imported when the work begins, or the class itself. Kinds come from three places: this package (`built_in`), installed
-packages (an entry point in the group `rayograph.<seam>`), and a job file, which calls `register`.
+packages (an entry point in the group `rayograph.<seam>`), and a module beside a job file, which calls `register`.
 """
 
 import importlib
@@ -14,6 +14,7 @@ from pydantic import GetCoreSchemaHandler, SerializeAsAny, ValidationError
 from pydantic_core import CoreSchema, InitErrorDetails, PydanticCustomError, PydanticKnownError
 from pydantic_core.core_schema import ErrorType, no_info_wrap_validator_function
 
+from rayograph.config import extensions
 from rayograph.config.base import Declaration
 from rayograph.errors import ConfigError
 
@@ -49,6 +50,7 @@ class Kinds:
         if name in self._places or (taken is not None and taken.__qualname__ != declaration.__qualname__):
             raise ValueError(f"{self.seam}: kind {name!r} is there already")
         self._known[name] = declaration
+        extensions.registering(declaration.__module__)
         return declaration
 
     def names(self) -> list[str]:
@@ -57,10 +59,18 @@ class Kinds:
 
     def declaration(self, kind: str) -> type[Declaration]:
         """The declaration of a kind. Raises KeyError for an unknown one, ConfigError for one that is broken."""
+        found = self._find(kind)
+        if found is None:
+            raise KeyError(kind)
+        return found
+
+    def _find(self, kind: str) -> type[Declaration] | None:
+        if kind not in self._known and kind not in self._places:
+            extensions.load()
         if kind not in self._known:
             place = self._places.get(kind) or next((p.value for p in self._installed() if p.name == kind), None)
             if place is None:
-                raise KeyError(kind)
+                return None
             try:
                 self._known[kind] = imported(place)
             except (ImportError, AttributeError) as error:
@@ -87,14 +97,15 @@ class Kinds:
             kind = given.get("kind", self.default)
         else:
             raise PydanticKnownError("model_attributes_type")
-        if not isinstance(kind, str) or kind not in self.names():
+        declaration = self._find(kind) if isinstance(kind, str) else None
+        if declaration is None or not isinstance(kind, str):
             expected = ", ".join(map(repr, self.names()))
             got = "none" if kind is None else repr(kind)
             raise PydanticCustomError(UNKNOWN_KIND, "{said}", {"said": f"expected one of {expected}, got {got}"})
         if isinstance(given, Kind):
             return is_of_the_seam(given)
         try:
-            return is_of_the_seam(self.declaration(kind).model_validate(given))
+            return is_of_the_seam(declaration.model_validate(given))
         except ValidationError as error:
             raise _below(kind, error) from None
 

@@ -227,7 +227,12 @@ class Evaluate(StageBase):
     features: AnyFeatures | None = None
     """Where distances are taken. None is grey pixels averaged down to `feature_size` × `feature_size`."""
     feature_size: PositiveInt = 8
+    image_size: PositiveInt | None = None
+    """Side of the middle square that is looked at; None is what the autoencoder, or else the images, were made at."""
     neighbours: PositiveInt = 3
+    compared_images: PositiveInt = 10_000
+    """Of each set so many, drawn by the seed, are compared one by one: for precision and recall, nearest images and the
+    classifier. Means, covariances and reconstructions are of all."""
     bad_sample_limit: Annotated[int, NOT_IN_KEY] = Field(0, ge=0)
     """Images that cannot be decoded are left out and named in the manifest; one more than this fails the stage."""
 

@@ -6,12 +6,13 @@ from typing import Any
 from rayograph.config import TrainAutoencoder, TrainingScale
 from rayograph.errors import ConfigError
 from rayograph.ingest.decoders import Images
+from rayograph.ingest.held_out import held_out
 from rayograph.runs.stage_context import StageContext
 from rayograph.runs.stage_result import StageResult
-from rayograph.stages.fidelity import held_out, measured
 from rayograph.stages.reconstruction_quality import advice, headline
 from rayograph.trainer.dataset import planned_reader
 from rayograph.trainer.driver import run_training
+from rayograph.trainer.fidelity import measured
 from rayograph.trainer.previews import reconstructions
 from rayograph.trainer.worker_config import Assignment
 

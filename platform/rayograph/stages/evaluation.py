@@ -1,112 +1,91 @@
-"""evaluate: samples and reconstructions beside held-out images; a page to look at, and the same figures as JSON."""
+"""What `evaluate` does: actors sum up images while they stream by; the driver measures, and draws the page.
+
+No image is held on the driver but those that come onto a sheet, and no feature but those of images that are compared
+one by one: its memory does not grow with the sets.
+"""
 
 import json
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from itertools import groupby
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from rayograph.config import Evaluate, Sample, core_yaml
-from rayograph.errors import DataError
+from rayograph.config import Evaluate, Features, core_yaml
+from rayograph.errors import ConfigError, DataError
+from rayograph.evaluation.selection import select
 from rayograph.runs.artifact import REPORT, Artifact
-from rayograph.runs.lineage import LineageNode, ancestors
-from rayograph.runs.manifest import HELD_OUT, TRAIN, Manifest
+from rayograph.runs.lineage import ancestors
+from rayograph.runs.manifest import HELD_OUT, TRAIN, Manifest, ShardRecord
 from rayograph.runs.reporter import Reporter
 from rayograph.runs.stage_context import StageContext
 from rayograph.runs.stage_result import StageResult
-from rayograph.runs.tracking import read_metrics
-from rayograph.sampling.work_unit import SPLIT
-from rayograph.stages.features import gather_images, gather_reconstructions
+from rayograph.sampling.denoising import denoising_steps
+from rayograph.shards.committed import Shards
 from rayograph.stages.resources import require_pool
+from rayograph.storage import Access
+
+if TYPE_CHECKING:
+    from rayograph.evaluation.measures import Measures
+    from rayograph.evaluation.report.page import Report
+    from rayograph.evaluation.summaries import Summary
+    from rayograph.ingest.shard_summariser import SelectedShard
 
 FIGURES = "report.json"
 COLUMNS = 12
-STRIP_STEPS = 8
-CURVES: dict[str, list[tuple[str, dict[str, str], bool]]] = {
-    "train_autoencoder": [
-        ("Reconstruction", {"reconstruction": "L1 + perceptual", "perceptual": "perceptual"}, True),
-        ("Adversary", {"generator": "generator", "discriminator": "discriminator"}, False),
-    ],
-    "train_diffusion": [("Denoising", {"loss": "mean squared error"}, True)],
-}
+"""Images side by side on a sheet."""
+SHOWN_SAMPLES, SHOWN_PAIRS = 2000, 2 * COLUMNS
+"""The first so many may come onto sheets."""
+SHOWN_BYTES = 256 << 20
+"""Of pixels that may: large images are fewer."""
+THUMBNAIL_SIDE = 8
+"""The classifier reads images whose side is a multiple of it (evaluation/classifier.py)."""
+
+
+@dataclass(frozen=True)
+class ImageSet:
+    """Some shards of an artifact, under the name that the report's counts have for them."""
+
+    name: str
+    artifact: Artifact
+    manifest: Manifest
+    shards: Sequence[ShardRecord]
+
+    @property
+    def images(self) -> int:
+        """How many there are, those that cannot be decoded included."""
+        return sum(shard.samples for shard in self.shards)
 
 
 def run_evaluate(stage: StageContext, declared: Evaluate) -> StageResult:
-    """Gathers the arrays, measures, draws the page."""
-    from rayograph.evaluation.extractors import build_extractor
-    from rayograph.evaluation.figures import denoising_strip, reconstruction_pairs, samples_by_class, tile
-    from rayograph.evaluation.measures import ImageSet, MeasureSettings, measure
-    from rayograph.evaluation.report import Report, circumstances, render, summary
+    """Sum up, measure, draw the page. Raises DataError once more is left out than `bad_sample_limit`."""
+    from rayograph.evaluation.measures import measure
+    from rayograph.evaluation.report.page import circumstances, render, summary
 
-    images, packed = stage.input("images")
-    autoencoder, trained = stage.input("autoencoder")
-    samples, drawn = stage.input("samples")
-    size = trained.facts["image_size"]
-    scale = stage.scale
     require_pool(stage)
-    with Reporter(stage, "parts", 5, estimated=False) as recorder:
-        recorder.progress.doing("now", "reads training images")
-        train = gather_images(images, packed, TRAIN, size, scale)
-        recorder.progress.advance_to(1)
-        recorder.progress.doing("now", "reconstructs held-out images")
-        held_out = gather_reconstructions(images, packed, HELD_OUT, size, autoencoder, scale)
-        recorder.progress.advance_to(2)
-        recorder.progress.doing("now", "reads samples")
-        generated = gather_images(samples, drawn, SPLIT, size, scale)
-        recorder.progress.advance_to(3)
-        rejected = [str(reason) for part in (train, held_out, generated) for reason in part["rejected"]]
-        for reason in rejected:
-            recorder.progress.say(f"left out: {reason}")
-        if len(rejected) > declared.bad_sample_limit:
-            raise DataError(f"{rejected[0]} ({len(rejected)} rejected, bad_sample_limit {declared.bad_sample_limit})")
+    sets = _image_sets(stage)
+    with Reporter(
+        stage, "images", sum(images.images for images in sets), at_once=stage.scale.encode.actors
+    ) as recorder:
+        if not any(images.name == "held_out" for images in sets):
+            recorder.progress.say(
+                "no held-out images: samples are compared with all of them, and nothing with real ones"
+            )
+        found = _summaries(stage, declared, sets, recorder)
         recorder.progress.doing("now", "draws a few step by step")
-        strip = _denoising(stage, drawn)
-        recorder.progress.advance_to(4)
+        steps = _steps(stage)
         recorder.progress.doing("now", "measures")
-        settings = MeasureSettings(
-            extractor=build_extractor(declared.extractor, "cpu", scale.access),
-            neighbours=declared.neighbours,
-            classifier=size % 8 == 0,
-        )
-        measures = measure(
-            ImageSet(train["pixels"], train.get("classes")),
-            ImageSet(held_out["pixels"], held_out.get("classes")),
-            ImageSet(generated["pixels"], generated.get("classes")),
-            reconstructions=held_out["reconstructions"],
-            seed=stage.seed,
-            settings=settings,
-        )
-        pixels, classes = generated["pixels"], generated.get("classes")
-        rows = samples_by_class(pixels, classes, COLUMNS) if classes is not None else []
-        pairs = slice(0, 2 * COLUMNS)
-        ancestry = ancestors(samples, scale.access)
-        report = Report(
-            job=stage.job.name,
-            measures=measures,
-            stage_seconds={node.manifest.stage: node.manifest.seconds for node in reversed(ancestry)},
-            lineage=_lineage(ancestry),
-            configuration=core_yaml.dump(stage.job.model_dump(mode="json")),
-            training=_curves(ancestry),
-            samples_by_class=rows,
-            samples=None if rows else tile(pixels[: 8 * COLUMNS], COLUMNS),
-            denoising=denoising_strip(strip, scale=2),
-            reconstructions=reconstruction_pairs(
-                held_out["pixels"][pairs], held_out["reconstructions"][pairs], COLUMNS
-            ),
-            class_names=dict(enumerate(packed.facts["class_names"])),
-        )
+        measures = measure(found.get("train"), found.get("held_out"), found["samples"], declared.neighbours)
+        report = _report(stage, measures, found, steps)
         figures = summary(report)
-        recorder.progress.advance_to(5)
         recorder.wandb.summarise({name: value for name, value in figures.items() if isinstance(value, float)})
-        for name, picture in (
-            ("reconstructions", report.reconstructions),
-            ("samples", report.samples or tile(pixels[: 8 * COLUMNS], COLUMNS)),
-            ("denoising", report.denoising),
-        ):
-            if picture is not None:
-                recorder.wandb.log_image(name, picture)
+        for name, picture in _pictures(report, found["samples"]).items():
+            recorder.wandb.log_image(name, picture)
         for line in _headlines(figures):
             recorder.progress.say(line)
+    rejected = [reason for part in found.values() for reason in part.rejected]
     text = json.dumps(figures, allow_nan=False, indent=2).encode()
     return StageResult(
         files=[stage.artifact.write(FIGURES, text), stage.artifact.write(REPORT, render(report).encode())],
@@ -114,72 +93,177 @@ def run_evaluate(stage: StageContext, declared: Evaluate) -> StageResult:
     )
 
 
-def _denoising(stage: StageContext, drawn: Manifest) -> np.ndarray:
-    """(s, n, h, w, 3): the first n samples on their way at s - 1 steps, and done."""
-    import ray
+def _image_sets(stage: StageContext) -> list[ImageSet]:
+    """Training images, held-out ones where there are any, and samples. An artifact without splits is one set."""
+    images, packed = stage.input("images")
+    samples, drawn = stage.input("samples")
+    held_out = packed.split(HELD_OUT)
+    train = packed.split(TRAIN) if held_out else packed.shards
+    sets = [
+        ImageSet("train", images, packed, train),
+        ImageSet("held_out", images, packed, held_out),
+        ImageSet("samples", samples, drawn, drawn.shards),
+    ]
+    for artifact, shards in ((images, packed.shards), (samples, drawn.shards)):
+        if not shards:
+            raise DataError(f"{artifact.uri}: expected images, got none")
+    return [found for found in sets if found.shards]
 
-    model, _ = stage.input("model")
-    declared = _sampling(drawn)
-    task = ray.remote(num_cpus=stage.scale.encode.cpus_per_actor, num_gpus=stage.scale.gpus)(_walk)
-    return ray.get(task.remote(model, declared, drawn.seed, stage.scale.device))
+
+def _image_size(stage: StageContext, declared: Evaluate) -> int:
+    """What is said, or what the autoencoder was trained at, or what the images were packed at."""
+    known = [
+        stage.input(field)[1].facts.get("image_size") for field in ("autoencoder", "images") if field in stage.inputs
+    ]
+    size = next((size for size in (declared.image_size, *known) if size is not None), None)
+    if size is None:
+        raise ConfigError(f"{stage.name}.image_size: expected a size, as neither autoencoder nor images have one")
+    return int(size)
 
 
-def _walk(model: Artifact, declared: Sample, seed: int, device: str) -> np.ndarray:
+def _summaries(
+    stage: StageContext, declared: Evaluate, sets: Sequence[ImageSet], recorder: Reporter
+) -> dict[str, "Summary"]:
+    """Each set's, by name; its shards are summed up by a pool of actors, and joined in their order."""
+    from rayograph.evaluation.summaries import joined
+    from rayograph.ingest.streams import each_with
+
+    scale, pool = stage.scale, stage.scale.encode
+    size = _image_size(stage, declared)
+    shards = _selected(stage, declared, sets, size)
+    worker = partial(
+        _summariser,
+        declared.extractor,
+        stage.inputs.get("autoencoder"),
+        size,
+        scale.device,
+        pool.threads_per_actor,
+        scale.access,
+    )
+    parts = each_with(shards, worker, cpus=pool.cpus_per_actor, gpus=scale.gpus, actors=pool.actors)
+    arrived = _arriving(parts, shards, declared.bad_sample_limit, recorder)
+    found = {
+        name: joined(part for _, part in group) for name, group in groupby(arrived, key=lambda pair: pair[0].set_name)
+    }
+    for images in sets:
+        if not found[images.name].moments.count:
+            first = "".join(f": {reason}" for reason in found[images.name].rejected[:1])
+            raise DataError(f"{images.artifact.uri}: expected images, got none that can be decoded{first}")
+    return found
+
+
+def _selected(stage: StageContext, declared: Evaluate, sets: Sequence[ImageSet], size: int) -> list["SelectedShard"]:
+    """Every shard of every set, with what is kept of it: known from the manifests alone."""
+    from rayograph.ingest.shard_summariser import SelectedShard
+
+    counts = {images.name: images.images for images in sets}
+    room = SHOWN_BYTES // (3 * size * size)
+    shown = {"held_out": SHOWN_PAIRS, "samples": max(SHOWN_PAIRS, min(SHOWN_SAMPLES, room))}
+    found = []
+    for images in sets:
+        selections = select(
+            [shard.samples for shard in images.shards],
+            stage.seed,
+            compared=declared.compared_images,
+            stand_ins=counts["samples"] if images.name == "train" and "held_out" in counts else 0,
+            shown=shown.get(images.name, 0),
+        )
+        shards = Shards.of(images.artifact, images.manifest, images.shards, stage.scale.access)
+        reconstructed = images.name == "held_out" and "autoencoder" in stage.inputs
+        found += [
+            SelectedShard(images.name, shards, name, selection, reconstructed)
+            for name, selection in zip(shards.names, selections, strict=True)
+        ]
+    return found
+
+
+def _summariser(
+    features: Features, autoencoder: Artifact | None, size: int, device: str, threads: int, access: Access
+) -> Callable[["SelectedShard"], bytes]:
     import torch
 
-    from rayograph.sampling.pipeline import DiffusionModel
+    from rayograph.ingest.shard_summariser import ShardSummariser
 
-    loaded = DiffusionModel.load(model, device)
-    steps = declared.sampler.num_inference_steps
-    kept = sorted({round(step) for step in np.linspace(0, steps - 1, STRIP_STEPS)})
-    numbers = torch.arange(min(loaded.conditioner.conditioner.distinct_examples or 4, 10))
-    pixels, under_way = loaded.draw(seed, numbers, loaded.examples(numbers), declared.sampler, kept)
-    return torch.stack([*under_way, pixels]).numpy()
+    torch.set_num_threads(threads)
+    summarise = ShardSummariser(features, autoencoder, size, device, access, judged=size % THUMBNAIL_SIDE == 0)
+    return lambda shard: summarise(shard).to_bytes()
 
 
-def _sampling(drawn: Manifest) -> Sample:
-    return Sample.model_validate(drawn.config["stages"][drawn.stage])
+def _arriving(
+    parts: Iterator[bytes], shards: Sequence["SelectedShard"], bad_sample_limit: int, recorder: Reporter
+) -> Iterator[tuple["SelectedShard", "Summary"]]:
+    """Each shard with its summary. Raises DataError as soon as too much is left out."""
+    from rayograph.evaluation.summaries import Summary
+
+    rejected: list[str] = []
+    for shard, data in zip(shards, parts, strict=True):
+        part = Summary.from_bytes(data)
+        for reason in part.rejected:
+            recorder.progress.say(f"left out: {reason}")
+        rejected += part.rejected
+        if len(rejected) > bad_sample_limit:
+            raise DataError(f"{rejected[0]} ({len(rejected)} rejected so far, bad_sample_limit {bad_sample_limit})")
+        recorder.progress.advance_to(recorder.progress.done + part.moments.count + len(part.rejected))
+        yield shard, part
 
 
-def _lineage(ancestry: list[LineageNode]) -> list[Any]:
-    from rayograph.evaluation.report import Ancestor
+def _steps(stage: StageContext) -> np.ndarray | None:
+    """(s, n, h, w, 3): the first samples on their way, and done; None where no model is named that drew them."""
+    import ray
 
-    stages = {node.uri: node.manifest.stage for node in ancestry}
-    return [
-        Ancestor(
-            stage=node.manifest.stage,
-            uri=node.uri,
-            digest=node.manifest.digest,
-            created=node.manifest.created,
-            counts=_counts(node.manifest),
-            parents=tuple(stages[parent.uri] for parent in node.parents),
-        )
-        for node in ancestry
-    ]
+    _, drawn = stage.input("samples")
+    if "model" not in stage.inputs or drawn.kind != "sample":
+        return None
+    task = ray.remote(num_cpus=stage.scale.encode.cpus_per_actor, num_gpus=stage.scale.gpus)(denoising_steps)
+    steps: np.ndarray = ray.get(task.remote(stage.inputs["model"], drawn, stage.scale.device))
+    return steps
 
 
-def _counts(manifest: Manifest) -> Mapping[str, int]:
-    if manifest.shards:
-        return {"samples": manifest.samples, "shards": len(manifest.shards)}
-    return {"files": len(manifest.files)}
+def _report(
+    stage: StageContext, measures: "Measures", found: Mapping[str, "Summary"], steps: np.ndarray | None
+) -> "Report":
+    from rayograph.evaluation.report.ancestry import lineage, training_curves
+    from rayograph.evaluation.report.figures import denoising_strip, reconstruction_pairs, samples_by_class, tile
+    from rayograph.evaluation.report.page import Report
+
+    samples, held_out = found["samples"], found.get("held_out")
+    shown = samples.shown
+    rows = samples_by_class(shown.pixels, shown.labels, COLUMNS) if samples.labelled else []
+    pairs = None
+    if held_out is not None and len(held_out.shown.reconstructions):
+        pairs = reconstruction_pairs(held_out.shown.pixels, held_out.shown.reconstructions, COLUMNS)
+    ancestry = ancestors(stage.inputs["samples"], stage.scale.access)
+    known = {node.uri for node in ancestry}
+    ancestry += [node for node in ancestors(stage.inputs["images"], stage.scale.access) if node.uri not in known]
+    names = [stage.input(field)[1].facts.get("class_names") for field in ("images", "samples")]
+    return Report(
+        job=stage.job.name,
+        measures=measures,
+        stage_seconds={node.manifest.stage: node.manifest.seconds for node in reversed(ancestry)},
+        lineage=lineage(ancestry),
+        configuration=core_yaml.dump(stage.job.model_dump(mode="json")),
+        training=training_curves(ancestry),
+        samples_by_class=rows,
+        samples=None if rows else tile(shown.pixels[: 8 * COLUMNS], COLUMNS),
+        denoising=None if steps is None else denoising_strip(steps, scale=2),
+        reconstructions=pairs,
+        class_names=dict(enumerate(next(filter(None, names), []))),
+    )
 
 
-def _curves(ancestry: list[LineageNode]) -> list[Any]:
-    from rayograph.evaluation.report import TrainingCurves
+def _pictures(report: "Report", samples: "Summary") -> dict[str, bytes]:
+    """What the tracker shows."""
+    from rayograph.evaluation.report.figures import tile
 
-    curves = []
-    for node in reversed(ancestry):
-        manifest = node.manifest
-        if manifest.kind in CURVES:
-            rows = read_metrics(node.artifact)
-            curves += [
-                TrainingCurves(manifest.stage, title, rows, series, logarithmic)
-                for title, series, logarithmic in CURVES[manifest.kind]
-            ]
-    return curves
+    pictures = {
+        "reconstructions": report.reconstructions,
+        "samples": report.samples or tile(samples.shown.pixels[: 8 * COLUMNS], COLUMNS),
+        "denoising": report.denoising,
+    }
+    return {name: picture for name, picture in pictures.items() if picture is not None}
 
 
-def _headlines(figures: Mapping[str, Any]) -> list[str]:
+def _headlines(figures: Mapping[str, object]) -> list[str]:
     lines = []
     for name, real in (
         ("class_agreement", "classifier_accuracy_real"),

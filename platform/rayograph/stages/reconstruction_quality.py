@@ -1,4 +1,4 @@
-"""What a first stage's figures on held-out images (fidelity.py) come to, in words."""
+"""What a first stage's figures on held-out images (trainer/fidelity.py) come to, in words."""
 
 from collections.abc import Mapping
 from typing import Any

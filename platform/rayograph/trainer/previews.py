@@ -41,7 +41,7 @@ class Preview:
 
 def reconstructions(count: int, reader: PlannedReader, models: Mapping[str, Any]) -> bytes:
     """The plan's first images, each above what the autoencoder makes of it."""
-    from rayograph.evaluation.figures import reconstruction_pairs
+    from rayograph.evaluation.report.figures import reconstruction_pairs
     from rayograph.models.autoencoder import reconstruct
     from rayograph.models.folder import AUTOENCODER
     from rayograph.training.workers import device
@@ -63,7 +63,7 @@ def samples(
 
     from rayograph.conditioning.trained import CONDITIONER, TrainedConditioner
     from rayograph.config import Sampler
-    from rayograph.evaluation.figures import tile
+    from rayograph.evaluation.report.figures import tile
     from rayograph.models.folder import DENOISER, SCHEDULE, load_autoencoder
     from rayograph.sampling.pipeline import DiffusionModel
     from rayograph.training.workers import device

@@ -7,7 +7,7 @@ import math
 from collections.abc import Mapping, Sequence
 from xml.sax.saxutils import escape, quoteattr
 
-from rayograph.evaluation.axes import Axis, short, spanning
+from rayograph.evaluation.report.axes import Axis, short, spanning
 
 CLOCK = "images_seen"
 LEFT, RIGHT, BOTTOM = 46.0, 18.0, 36.0  # margins, pixels; the top one depends on the legend

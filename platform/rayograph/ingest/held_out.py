@@ -1,15 +1,14 @@
-"""What a first stage gives back of images that it never saw: measured once it is trained, before anything builds on it.
+"""Some held-out images of every data set of a mixture: the same ones every time.
 
-Shapes: n images, h w pixels.
+Shapes: n images.
 """
 
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 import numpy as np
+from jaxtyping import UInt8
 
 from rayograph.ingest.decoding import decoded_images
 from rayograph.runs.artifact import Artifact
@@ -20,8 +19,6 @@ from rayograph.storage import Access
 
 MOST_IMAGES, MOST_SHARDS = 256, 16
 """Enough for a figure of three digits; spread evenly over the split."""
-AT_ONCE = 16
-"""Images through the network at a time: always the same, as batches decide the last digits."""
 
 
 @dataclass(frozen=True)
@@ -31,8 +28,8 @@ class HeldOut:
     parts: tuple[tuple[Shards, str, tuple[int, ...]], ...]
     size: int
 
-    def pixels(self) -> tuple[np.ndarray, list[str]]:
-        """(n, size, size, 3) uint8, and what could not be read, by shard and key, with the reason."""
+    def pixels(self) -> tuple[UInt8[np.ndarray, "n size size 3"], list[str]]:
+        """The pixels, and what could not be read, by shard and key, with the reason."""
         found, unreadable = [], []
         choose = partial(middle_square, size=self.size)
         for shards, name, chosen in self.parts:
@@ -44,7 +41,7 @@ class HeldOut:
 
 
 def held_out(mixture: Sequence[tuple[Artifact, Manifest, float]], size: int, access: Access) -> HeldOut:
-    """Choose among the held-out images of all data sets, by their manifests alone: the same ones every time."""
+    """Choose among the held-out images of all data sets, by their manifests alone."""
     parts = []
     of_each = max(1, MOST_IMAGES // len(mixture))
     for artifact, manifest, _ in mixture:
@@ -57,27 +54,7 @@ def held_out(mixture: Sequence[tuple[Artifact, Manifest, float]], size: int, acc
     return HeldOut(tuple(parts), size)
 
 
-def measured(images: HeldOut, models: Mapping[str, Any]) -> dict[str, Any]:
-    """Facts for the manifest: PSNR in decibels and SSIM, means over images; None where one cannot be had."""
-    from rayograph.evaluation.reconstruction import SSIM_WINDOW, psnr, ssim
-    from rayograph.models.autoencoder import reconstruct
-    from rayograph.models.folder import AUTOENCODER
-    from rayograph.training.workers import device
-
-    pixels, unreadable = images.pixels()
-    facts: dict[str, Any] = {"held_out_images": len(pixels), "held_out_unreadable": unreadable}
-    if len(pixels):
-        made = reconstruct(models[AUTOENCODER].eval().to(device()), pixels, AT_ONCE)
-        facts["held_out_psnr"] = _finite(psnr(pixels, made), 3)
-        facts["held_out_ssim"] = _finite(ssim(pixels, made), 4) if images.size >= SSIM_WINDOW else None
-    return facts
-
-
 def _spread(count: int, wanted: int) -> list[int]:
     """`wanted` of 0 … count - 1, evenly; all of them if too few."""
     kept = min(count, wanted)
     return [count * place // kept for place in range(kept)]
-
-
-def _finite(value: float, digits: int) -> float | None:
-    return round(value, digits) if math.isfinite(value) else None

@@ -3,13 +3,12 @@
 import numpy as np
 import pytest
 
-from rayograph.errors import DataError
+from rayograph.ingest.image_batches import image_batches
 from rayograph.runs.artifact import Artifact
 from rayograph.shards.committed import Shards
 from rayograph.shards.images import to_png
 from rayograph.shards.sample import Sample
 from rayograph.shards.store import put_shard
-from rayograph.stages.features import REJECTED, _joined, _read
 from rayograph.storage import open_store
 
 NAMES = ("shards/a.tar", "shards/b.tar", "shards/c.tar")
@@ -33,14 +32,19 @@ def shards(tmp_path):
 
 
 def test_what_cannot_be_decoded_is_left_out_and_named(shards):
-    columns = _joined((_read(shards, 4, name) for name in NAMES), shards)
-    assert columns["pixels"].shape == (7, 4, 4, 3)
-    assert columns["pixels"][:, 0, 0, 0].tolist() == columns["classes"].tolist() == [0, 1, 2, 3, 0, 1, 3]
-    places = [reason.partition(": ")[2].partition(": ")[0] for reason in columns[REJECTED].tolist()]
+    batches = [batch for name in NAMES for batch in image_batches(shards, name, 4)]
+    pixels = np.concatenate([batch.pixels for batch in batches])
+    assert pixels.shape == (7, 4, 4, 3)
+    assert pixels[:, 0, 0, 0].tolist() == [0, 1, 2, 3, 0, 1, 3]
+    assert np.concatenate([batch.classes for batch in batches]).tolist() == [0, 1, 2, 3, 0, 1, 3]
+    rejected = [reason for batch in batches for reason in batch.rejected]
+    places = [reason.partition(": ")[2].partition(": ")[0] for reason in rejected]
     assert places == ["sample b2", "sample c0", "sample c1"]
-    assert columns[REJECTED][0].startswith(f"{shards.artifact.uri}/{NAMES[1]}: ")
+    assert rejected[0].startswith(f"{shards.artifact.uri}/{NAMES[1]}: ")
 
 
-def test_nothing_that_can_be_decoded_is_an_error_that_names_the_first(shards):
-    with pytest.raises(DataError, match=r"expected images, got none that can be decoded: .*c\.tar: sample c0: "):
-        _joined([_read(shards, 4, NAMES[2])], shards)
+def test_rows_are_the_images_own_whatever_is_left_out_and_however_many_come_at_once(shards, monkeypatch):
+    monkeypatch.setattr("rayograph.ingest.image_batches.IMAGES_AT_ONCE", 3)
+    batches = list(image_batches(shards, NAMES[1], 4))
+    assert [batch.rows.tolist() for batch in batches] == [[0, 1], [3]]
+    assert [batch.names for batch in batches] == [["shards/b.tar b0", "shards/b.tar b1"], ["shards/b.tar b3"]]

@@ -11,10 +11,10 @@ from dataclasses import dataclass, field
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from rayograph.evaluation.curves import line_chart
-from rayograph.evaluation.figures import ClassRow, data_uri
-from rayograph.evaluation.glossary import ENTRIES, duration, share
 from rayograph.evaluation.measures import Measures
+from rayograph.evaluation.report.curves import line_chart
+from rayograph.evaluation.report.figures import ClassRow, data_uri
+from rayograph.evaluation.report.glossary import ENTRIES, duration, share
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ class Report:
 def render(report: Report) -> str:
     """The page: self-contained HTML, without scripts or references to anything outside it."""
     environment = Environment(
-        loader=PackageLoader("rayograph", "evaluation"),
+        loader=PackageLoader("rayograph", "evaluation/report"),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
