@@ -2,6 +2,7 @@
 
 from rayograph.config.denoisers import Denoiser, DiT
 from rayograph.config.diffusion import DiffusionLoss, FlowSchedule, NoiseSchedule, Sampler
+from rayograph.config.evaluation import Evaluate
 from rayograph.config.features import EfficientNetLite0, Features, NetworkFeatures, PooledPixels
 from rayograph.config.foreign import ImportModel
 from rayograph.config.networks import Autoencoder, Discriminator, Identity, PerceptualNetwork
@@ -11,7 +12,6 @@ from rayograph.config.sources import Columns, ImageFolder, ParquetTable, Sklearn
 from rayograph.config.stages import (
     AutoencoderLoss,
     Encode,
-    Evaluate,
     Job,
     Pack,
     Sample,
