@@ -16,7 +16,7 @@ from rayograph.conditioning.protocol import Conditioner
 from rayograph.config.conditioning import AnyConditioner, ClassLabel, ConditionerKind, Unconditional
 from rayograph.config.kinds import implementation
 from rayograph.errors import CheckpointError, MissingObjectError
-from rayograph.models.denoiser import take_class_embedding, vector_width
+from rayograph.models.denoiser import DenoiserNetwork, take_class_embedding, vector_width
 from rayograph.models.folder import DENOISER
 from rayograph.runs.artifact import Artifact
 
@@ -49,7 +49,7 @@ def conditioner_of(declared: ConditionerKind, facts: Mapping[str, Any] | None) -
     return made
 
 
-def conditioned(denoiser: Any, conditioner: Conditioner) -> TrainedConditioner:
+def conditioned(denoiser: DenoiserNetwork, conditioner: Conditioner) -> TrainedConditioner:
     """A conditioner's network for a denoiser; a class embedding that is within the denoiser moves over to it."""
     network = conditioner.network(vector_width(denoiser))
     within = take_class_embedding(denoiser)
@@ -76,7 +76,7 @@ def declared_conditioner(artifact: Artifact) -> ConditionerKind:
         raise CheckpointError(f"{artifact.uri}/{name}: expected a model's configuration: {reason}") from error
 
 
-def load_conditioner(artifact: Artifact, denoiser: Any) -> TrainedConditioner:
+def load_conditioner(artifact: Artifact, denoiser: DenoiserNetwork) -> TrainedConditioner:
     """Load what a committed artifact's denoiser is conditioned by, ready for use.
 
     Models that were made before conditioners had a folder have their class embedding within the denoiser: it is taken

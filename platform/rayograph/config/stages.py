@@ -7,12 +7,12 @@ from pydantic import Field, PositiveInt, SerializeAsAny, field_validator, model_
 
 from rayograph.config.base import NOT_IN_KEY, Declaration, LearningRate, Seed, Weight
 from rayograph.config.conditioning import AnyConditioner, ClassLabel, ConditionerKind, Unconditional
+from rayograph.config.denoisers import AnyDenoiser
 from rayograph.config.diffusion import DiffusionLoss, FlowSchedule, NoiseSchedule, Sampler, Schedule
 from rayograph.config.kinds import Kinds
 from rayograph.config.networks import (
     AnyAutoencoder,
     AutoencoderKind,
-    Denoiser,
     Discriminator,
     Identity,
     PerceptualNetwork,
@@ -155,7 +155,7 @@ class TrainDiffusion(Training):
     kind: Literal["train_diffusion"] = "train_diffusion"
     moments: Mixture = "encode"
     autoencoder: ArtifactRef = "train_autoencoder"
-    network: Denoiser
+    network: AnyDenoiser
     conditioner: AnyConditioner | None = None
     """What the denoiser is told of a sample; None is the class, where `network.num_classes` says of how many."""
     noise_schedule: Schedule = NoiseSchedule()
@@ -164,7 +164,7 @@ class TrainDiffusion(Training):
 
     @model_validator(mode="after")
     def _conditions_are_said_once(self) -> "TrainDiffusion":
-        if self.conditioner is not None and getattr(self.network, "num_classes", None):
+        if self.conditioner is not None and self.network.num_classes:
             raise ValueError(
                 f"conditioner: expected none beside network.num_classes, got {self.conditioner.kind!r} and "
                 f"{self.network.num_classes!r}"
@@ -176,7 +176,7 @@ class TrainDiffusion(Training):
         """What the denoiser is told of a sample, by whichever field says it."""
         if self.conditioner is not None:
             return self.conditioner
-        classes = getattr(self.network, "num_classes", None)
+        classes = self.network.num_classes
         return ClassLabel(num_classes=classes) if classes else Unconditional()
 
     @model_validator(mode="after")

@@ -22,12 +22,12 @@ class TrainDiffusionStage(Stage[TrainDiffusion]):
     def check(self, declared: TrainDiffusion, context: CheckContext) -> None:
         """Raise ConfigError where no number of workers suits the batch, the grid not the network, or the classes."""
         worker_counts(declared, context.scale.training)
-        grid, halvings = self._grid(context), 2 ** (len(declared.network.block_out_channels) - 1)
-        if grid is not None and grid % halvings:
-            raise ConfigError(
-                f"{context.name}.network.block_out_channels: {len(declared.network.block_out_channels)} levels need a "
-                f"latent grid divisible by {halvings}, got {grid}×{grid}"
-            )
+        grid = self._grid(context)
+        if grid is not None:
+            try:
+                declared.network.require_grid(grid)
+            except ConfigError as error:
+                raise ConfigError(f"{context.name}.network.{error}") from error
         for moments in context.mixture("moments"):
             if moments.class_names is not None:
                 self._conditioner(declared, context, {"class_names": moments.class_names})
@@ -43,7 +43,7 @@ class TrainDiffusionStage(Stage[TrainDiffusion]):
         if side is None or factor is None:
             return known
         schedule = declared.noise_schedule
-        multiple = factor * 2 ** (len(declared.network.block_out_channels) - 1)
+        multiple = factor * declared.network.size_multiple
         steps, flow = schedule.num_train_timesteps, isinstance(schedule, FlowSchedule)
         return replace(known, model=ModelSpec(conditioner, side, multiple, steps, flow))
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from rayograph.conditioning.protocol import Conditioner
 from rayograph.errors import CheckpointError, MissingObjectError
-from rayograph.models.specs import autoencoder_spec
+from rayograph.models.specs import autoencoder_spec, denoiser_spec
 from rayograph.runs.artifact import Artifact
 from rayograph.runs.manifest import Manifest
 
@@ -28,12 +28,13 @@ class ModelSpec:
         from rayograph.conditioning.trained import conditioner_of, declared_conditioner  # not before: it brings torch
 
         unet, vae = _config(model, "unet/config.json"), _config(model, "vae/config.json")
+        denoiser = denoiser_spec(unet)
         factor = autoencoder_spec(vae).factor
         schedule = _config(model, "scheduler/scheduler_config.json")
         return ModelSpec(
             conditioner=conditioner_of(declared_conditioner(model), manifest.facts),
-            side=unet["sample_size"] * factor,
-            multiple=factor * 2 ** (len(unet["block_out_channels"]) - 1),
+            side=denoiser.size * factor,
+            multiple=factor * denoiser.size_multiple,
             num_train_timesteps=schedule["num_train_timesteps"],
             flow="Flow" in schedule.get("_class_name", ""),
         )
