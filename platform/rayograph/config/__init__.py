@@ -2,6 +2,7 @@
 
 from rayograph.config.diffusion import DiffusionLoss, FlowSchedule, NoiseSchedule, Sampler
 from rayograph.config.features import EfficientNetLite0, Features, NetworkFeatures, PooledPixels
+from rayograph.config.filtering import FilterImages, Score
 from rayograph.config.networks import Autoencoder, Denoiser, Discriminator, Identity, PerceptualNetwork
 from rayograph.config.sampling import ImageFile, Marking, Request
 from rayograph.config.scale import ActorScale, IngestScale, RayCluster, SamplingScale, Scale, TrainingScale
@@ -30,6 +31,7 @@ __all__ = [
     "Encode",
     "Evaluate",
     "Features",
+    "FilterImages",
     "FlowSchedule",
     "Identity",
     "ImageFile",
@@ -49,6 +51,7 @@ __all__ = [
     "Sampler",
     "SamplingScale",
     "Scale",
+    "Score",
     "SklearnDigits",
     "TrainAutoencoder",
     "TrainDiffusion",

@@ -257,6 +257,7 @@ STAGES = Kinds(
         "train_diffusion": "rayograph.config.stages:TrainDiffusion",
         "sample": "rayograph.config.stages:Sample",
         "evaluate": "rayograph.config.stages:Evaluate",
+        "filter_images": "rayograph.config.filtering:FilterImages",
     },
 )
 
