@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from pydantic import ValidationError
 
-from rayograph.api.app import _class_number
+from rayograph.api.routers.image_files import _class_number
 from rayograph.api.submission import Row
 from rayograph.config import ImageFolder
 from rayograph.errors import DataError

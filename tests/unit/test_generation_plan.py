@@ -211,6 +211,15 @@ def test_a_request_that_changed_since_is_refused_and_once_put_back_goes_on(tmp_p
     assert plan_of(tmp_path / "store", uri).digest == plan.digest
 
 
+def test_a_plan_goes_on_where_its_request_is_gone(tmp_path):
+    path = tmp_path / "r.jsonl"
+    plan = plan_of(tmp_path / "store", as_json_lines(path, [{"class": 0}, {"class": 1}]))
+    path.unlink()
+    assert plan_of(tmp_path / "store", str(path)).digest == plan.digest
+    with pytest.raises(DataError, match="found none"):
+        plan_of(tmp_path / "another", str(path))
+
+
 def test_a_request_that_changes_while_it_is_read_commits_no_plan(tmp_path, monkeypatch):
     from rayograph.sampling.requests import planner as freezing
 

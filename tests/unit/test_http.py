@@ -195,7 +195,7 @@ def test_a_key_that_stands_twice_is_refused_not_taken_by_its_last_value(idle, bo
 
 def test_a_model_that_is_no_model_is_named_with_what_was_found(idle):
     packed = idle.store.uri_of(idle.store.folders("digits/pack")[0].join(["digits/pack/", ""]))
-    assert "expected a committed artifact of kind train_diffusion" in refusal(idle.submit(model=packed), 422)
+    assert "expected a committed artifact of diffusion_model" in refusal(idle.submit(model=packed), 422)
 
 
 def test_a_request_that_does_not_fit_its_model_is_refused_before_anything_is_written(idle):

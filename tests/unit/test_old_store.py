@@ -12,6 +12,7 @@ import old_store
 import pytest
 import torch
 from fastapi.testclient import TestClient
+from safetensors.numpy import load
 
 from rayograph.api.app import build_app
 from rayograph.api.job_service import StoreJobService
@@ -146,7 +147,7 @@ def test_its_model_draws_with_another_seed_what_the_earlier_version_drew(kept, t
     sampler = Sampler(num_inference_steps=3, guidance_scale=1.5)
     second = Artifact(open_store(str(tmp_path / "again")), "")
     index = scan_shard(second.store, "samples-000000.tar")
-    drawn, _ = model.draw(7, torch.arange(6), torch.arange(6) % 3, sampler)
+    drawn, _ = model.draw(7, torch.arange(6), {"class": torch.arange(6) % 3}, sampler)
     for number, sample in enumerate(read_samples(second, "samples-000000.tar", index, range(6))):
         assert json.loads(sample.members["json"])["seed"] == 7
         there = render(sample.members["png"], "there").astype(int)
@@ -157,8 +158,14 @@ def test_a_model_is_exported_from_its_checkpoint(place, tmp_path):
     trained = place.artifact("train_diffusion")
     (line,) = export(trained.uri, str(tmp_path / "model"), place.endpoint_url, Wanted())
     assert "of 64 images" in line
-    weights = "unet/diffusion_pytorch_model.safetensors"
-    assert (tmp_path / "model" / weights).read_bytes() == trained.read(f"model/{weights}")
+    there = load(trained.read("model/unet/diffusion_pytorch_model.safetensors"))
+    exported: dict[str, np.ndarray] = {}
+    for file in (tmp_path / "model").glob("*/*.safetensors"):
+        if file.parent.name != "vae":
+            exported |= load(file.read_bytes())
+    embedding = there.pop("class_embedding.weight")  # beside the U-Net now
+    assert [name for name in exported if np.array_equal(exported[name], embedding)]
+    assert all(np.array_equal(exported[name], values) for name, values in there.items())
 
 
 def test_it_is_served_with_its_model_its_images_and_their_lineage(place):

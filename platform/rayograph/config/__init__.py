@@ -3,6 +3,7 @@
 from rayograph.config.diffusion import DiffusionLoss, FlowSchedule, NoiseSchedule, Sampler
 from rayograph.config.features import EfficientNetLite0, Features, NetworkFeatures, PooledPixels
 from rayograph.config.filtering import FilterImages, Score
+from rayograph.config.foreign import ImportModel
 from rayograph.config.networks import Autoencoder, Denoiser, Discriminator, Identity, PerceptualNetwork
 from rayograph.config.sampling import ImageFile, Marking, Request
 from rayograph.config.scale import ActorScale, IngestScale, RayCluster, SamplingScale, Scale, TrainingScale
@@ -36,6 +37,7 @@ __all__ = [
     "Identity",
     "ImageFile",
     "ImageFolder",
+    "ImportModel",
     "IngestScale",
     "Job",
     "Marking",

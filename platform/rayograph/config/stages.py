@@ -253,6 +253,7 @@ STAGES = Kinds(
     {
         "pack": "rayograph.config.stages:Pack",
         "train_autoencoder": "rayograph.config.stages:TrainAutoencoder",
+        "import_model": "rayograph.config.foreign:ImportModel",
         "encode": "rayograph.config.stages:Encode",
         "train_diffusion": "rayograph.config.stages:TrainDiffusion",
         "sample": "rayograph.config.stages:Sample",

@@ -21,23 +21,25 @@ from rayograph.config.networks import AUTOENCODERS
 from rayograph.errors import CheckpointError
 from rayograph.models.adopted import InDiffusersForm
 from rayograph.models.autoencoder import AutoencoderNetwork, build_autoencoder
+from rayograph.models.layout import AUTOENCODER, CONFIG, DENOISER, SCHEDULE, SCHEDULER_CONFIG
 from rayograph.models.schedule import TrainingSchedule
 from rayograph.models.specs import SPEC, autoencoder_spec
 from rayograph.runs.artifact import Artifact
 
-AUTOENCODER, DENOISER, SCHEDULE = "model/vae", "model/unet", "model/scheduler"
-"""diffusers' own names for the parts of a pipeline."""
+__all__ = ["AUTOENCODER", "DENOISER", "SCHEDULE", "load_autoencoder", "load_denoiser", "load_schedule", "save_model"]
 
 T = TypeVar("T")
 N = TypeVar("N", bound=nn.Module)
 
 _DECLARED, _WEIGHTS = "declared", "model.safetensors"
-_CONFIGS = ("config.json", "scheduler_config.json")
+_CONFIGS = (CONFIG, SCHEDULER_CONFIG)
 _SAFELY = {"local_files_only": True, "use_safetensors": True, "low_cpu_mem_usage": False}
 
 _AUTOENCODERS = {
     "AutoencoderKL": "rayograph.models.autoencoders.kl:KLAutoencoder",
     "VQModel": "rayograph.models.autoencoders.vq:VQAutoencoder",
+    "AsymmetricAutoencoderKL": "rayograph.models.autoencoders.asymmetric_kl:AsymmetricKLAutoencoder",
+    "AutoencoderDC": "rayograph.models.autoencoders.deep_compression:DeepCompressionAutoencoder",
 }
 """What diffusers' autoencoders stand behind, by the class that a folder names."""
 

@@ -31,10 +31,15 @@ def autoencoder_spec(config: Mapping[str, Any]) -> AutoencoderSpec:
         return AutoencoderSpec(**config[SPEC] | _statistics(config[SPEC]))
     match config.get("_class_name"):
         case "AutoencoderKL" | "VQModel" | None:
-            factor = 2 ** (len(config["block_out_channels"]) - 1)
-            return AutoencoderSpec(factor, config["in_channels"], config["latent_channels"], **_statistics(config))
+            widths, channels = config["block_out_channels"], config.get("vq_embed_dim") or config["latent_channels"]
+        case "AsymmetricAutoencoderKL":
+            widths, channels = config["down_block_out_channels"], config["latent_channels"]
+        case "AutoencoderDC":
+            widths, channels = config["encoder_block_out_channels"], config["latent_channels"]
         case other:
             raise CheckpointError(f"expected an autoencoder's configuration, got one of {other!r}")
+    factor = 2 ** (len(widths) - 1)
+    return AutoencoderSpec(factor, config["in_channels"], channels, **_statistics(config))
 
 
 def _statistics(config: Mapping[str, Any]) -> dict[str, tuple[float, ...] | None]:

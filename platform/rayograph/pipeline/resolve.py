@@ -17,6 +17,7 @@ from rayograph.runs.digests import digest_of
 from rayograph.runs.lineage import place_in_store
 from rayograph.runs.manifest import Manifest
 from rayograph.runs.stage_context import StageContext
+from rayograph.stages.stage import stage_of
 from rayograph.storage import Access, ObjectStore, open_store
 
 log = logging.getLogger(__name__)
@@ -40,6 +41,9 @@ def resolve(job: Job, scale: Scale, store: ObjectStore) -> dict[str, StageContex
         }
         seed = job.seed_of(name)
         made_of = {"format": KEY_FORMAT, **decisive(stage), "seed": seed, "inputs": parent_keys, "weights": weights}
+        source = stage_of(stage).source_digest(stage, scale.access)
+        if source is not None:
+            made_of["source"] = source
         key = digest_of(made_of)[:16]
         artifact = Artifact(store, f"{job.name}/{name}/{key}")
         resolved[name] = StageContext(job, scale, name, seed, key, artifact, inputs)

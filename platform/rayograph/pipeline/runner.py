@@ -27,7 +27,7 @@ def run_job(job: Job, scale: Scale, target: str | None) -> str:
     names = stage_names(job, target)
     check(job, scale, names)
     check_machine(scale)
-    store = _open(scale)
+    store = store_of(scale)
     stages = resolve(job, scale, store)
     waiting = [stages[name] for name in names if stages[name].artifact.manifest() is None]
     check(job, scale, [stage.name for stage in waiting], stages)
@@ -41,7 +41,7 @@ def run_job(job: Job, scale: Scale, target: str | None) -> str:
         connect(scale)
         if stage is waiting[0]:
             check_cluster(waiting)
-        _run_stage(stage)
+        run_stage(stage)
         left = [other.name for other in waiting[waiting.index(stage) + 1 :]]
         check(job, scale, left, stages)
     return _result(stages[names[-1]])
@@ -56,7 +56,8 @@ def stage_names(job: Job, target: str | None) -> list[str]:
     return needed(job, target)
 
 
-def _run_stage(stage: StageContext) -> None:
+def run_stage(stage: StageContext) -> None:
+    """Do one stage's work and commit it; its inputs are committed."""
     started = time.monotonic()
     work = stage_of(stage.declared)
     work.prepare(stage.declared, stage)
@@ -73,7 +74,7 @@ def _run_stage(stage: StageContext) -> None:
         say(f"warning: {stage.name}: {warning}")
 
 
-def _open(scale: Scale) -> ObjectStore:
+def store_of(scale: Scale) -> ObjectStore:
     """The profile's store, shown to be usable."""
     if inside_submitted_job() and "://" not in scale.store and not scale.store.startswith(("/", "~")):
         raise StorageError(

@@ -35,24 +35,27 @@ class StageResult:
 
 def commit(stage: StageContext, outcome: StageResult, started: float) -> Manifest:
     """Writes the manifest; from here on the artifact counts. `started` is of time.monotonic()."""
-    return stage.artifact.commit(
-        Manifest(
-            job=stage.job.name,
-            stage=stage.name,
-            kind=stage.declared.kind,
-            type=stage.declared.output,
-            key=stage.key,
-            seed=stage.seed,
-            config=stage.job.model_dump(mode="json"),
-            scale=stage.scale.model_dump(mode="json"),
-            parents=stage.parents(),
-            files=outcome.files + stage.artifact.records(METRICS),
-            base_uri=outcome.base_uri,
-            shards=outcome.shards,
-            facts=outcome.facts,
-            created=datetime.now(UTC).isoformat(timespec="seconds"),
-            seconds=round(time.monotonic() - started, 3),
-            machine=machine(),
-            versions=versions(),
-        )
+    return stage.artifact.commit(manifest_of(stage, outcome, started))
+
+
+def manifest_of(stage: StageContext, outcome: StageResult, started: float) -> Manifest:
+    """Return what the manifest of a stage's work says."""
+    return Manifest(
+        job=stage.job.name,
+        stage=stage.name,
+        kind=stage.declared.kind,
+        type=stage.declared.output,
+        key=stage.key,
+        seed=stage.seed,
+        config=stage.job.model_dump(mode="json"),
+        scale=stage.scale.model_dump(mode="json"),
+        parents=stage.parents(),
+        files=outcome.files + stage.artifact.records(METRICS),
+        base_uri=outcome.base_uri,
+        shards=outcome.shards,
+        facts=outcome.facts,
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        seconds=round(time.monotonic() - started, 3),
+        machine=machine(),
+        versions=versions(),
     )

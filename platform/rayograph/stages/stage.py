@@ -14,6 +14,7 @@ from rayograph.config.stage_base import ArtifactRef, StageBase
 from rayograph.runs.stage_context import StageContext
 from rayograph.runs.stage_result import StageResult
 from rayograph.stages.foreseen import Foreseen
+from rayograph.storage import Access
 from rayograph.training.cost import Cost
 
 D = TypeVar("D", bound=StageBase, contravariant=True)
@@ -66,6 +67,10 @@ class Stage(Protocol[D]):
     def foresee(self, declared: D, context: CheckContext) -> Foreseen:
         """Return what is known of the artifact before it is made, for the checks of the stages that read it."""
         return Foreseen()
+
+    def source_digest(self, declared: D, access: Access) -> str | None:
+        """Return what of a source outside the job decides the content: it is part of the key."""
+        return None
 
     def estimate(self, declared: D, context: CheckContext) -> Cost | None:
         """Return what the work costs, where that can be counted. Raises ConfigError where the job says too little."""

@@ -7,7 +7,7 @@ import numpy as np
 import pyarrow as pa
 
 from rayograph.config import Request, Sample
-from rayograph.errors import ConfigError, DataError
+from rayograph.errors import ConfigError, DataError, StorageError
 from rayograph.runs.artifact import Artifact
 from rayograph.runs.digests import sha256
 from rayograph.sampling.requests.model_spec import ModelTraits
@@ -33,7 +33,12 @@ def freeze(artifact: Artifact, declared: Sample, seed: int, traits: ModelTraits,
         _steps_fit(declared, "", traits)
     if request is None:
         return plan or _counted(artifact, declared, seed, traits)
-    source = fingerprint(request, endpoint_url)
+    try:
+        source = fingerprint(request, endpoint_url)
+    except (DataError, StorageError):
+        if plan is None:
+            raise
+        return plan  # which holds the rows: their file is gone, as where a store was moved
     if plan is not None:
         if plan.source != source:
             raise DataError(
