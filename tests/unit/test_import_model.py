@@ -6,10 +6,12 @@ from pathlib import Path
 
 import foreign
 import numpy as np
+import old_store
 import pytest
 import torch
 
 from rayograph.cli import main
+from rayograph.commands.export import Wanted, export
 from rayograph.commands.model_import import import_folder
 from rayograph.commands.verify import verify
 from rayograph.config import ImportModel, Job, Sampler, Scale
@@ -206,6 +208,28 @@ def test_an_autoencoder_that_says_no_size_needs_one(tmp_path, scale):
     folder = foreign.save_autoencoder(tmp_path / "vae", "AutoencoderDC")
     with pytest.raises(ConfigError, match=r"import_model\.image_size: expected a size"):
         imported(scale, folder)
+
+
+def test_a_size_that_its_factor_does_not_divide_is_refused(tmp_path, scale):
+    folder = foreign.save_autoencoder(tmp_path / "vae", "AutoencoderKL")
+    with pytest.raises(
+        ConfigError, match=r"import_model\.image_size: f = 2 needs an image size divisible by it, got 17"
+    ):
+        imported(scale, folder, image_size=17)
+
+
+def test_what_was_exported_here_comes_in_again_and_draws_the_same(tmp_path, scale):
+    trained = Artifact(open_store(str(old_store.unpack(tmp_path))), old_store.place("train_diffusion"))
+    list(export(trained.uri, str(tmp_path / "model"), None, Wanted()))
+    uri, _ = import_folder(str(tmp_path / "model"), scale)
+    artifact = Artifact(open_store(uri), "")
+    assert artifact.committed().type is ArtifactType.DIFFUSION_MODEL
+    sampler = Sampler(num_inference_steps=2, guidance_scale=1.5)
+    one, other = (
+        DiffusionModel.load(place, "cpu").draw(3, torch.arange(3), {"class": torch.arange(3)}, sampler)[0]
+        for place in (trained, artifact)
+    )
+    assert torch.equal(one, other)
 
 
 def test_the_command_imports_once_and_prints_what_a_job_says(tmp_path, scale, capsys):

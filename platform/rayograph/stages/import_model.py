@@ -89,7 +89,7 @@ def _opened(declared: ImportModel, context: StageContext, copy: Artifact, outcom
     config = json.loads(copy.read(f"{AUTOENCODER}/{CONFIG}"))
     spec = spec_of(config, declared.uri)
     facts: dict[str, Any] = {
-        "image_size": _image_size(declared, context.name, config),
+        "image_size": _image_size(declared, context.name, config, spec.factor),
         "downsampling_factor": spec.factor,
         "latent_channels": spec.latent_channels,
     }
@@ -116,10 +116,12 @@ def _class_names(declared: ImportModel, name: str, conditioner: ConditionerKind)
     return list(declared.class_names) or [str(number) for number in range(classes)]
 
 
-def _image_size(declared: ImportModel, name: str, config: dict[str, Any]) -> int:
+def _image_size(declared: ImportModel, name: str, config: dict[str, Any], factor: int) -> int:
     size = declared.image_size or _sample_size(config)
     if size is None:
         raise ConfigError(f"{name}.image_size: expected a size, as the autoencoder's configuration says none")
+    if size % factor:
+        raise ConfigError(f"{name}.image_size: f = {factor} needs an image size divisible by it, got {size}")
     return size
 
 
