@@ -160,7 +160,10 @@ def test_keys_are_left_out_by_a_text_file(packed, tmp_path):
     stage = filtered(folder, {"some": {"keys_left_out_uri": str(tmp_path / "bad.txt")}})
     assert everything.keys() - set(keys_of(stage)) == {"s001", "s030"}
     assert stage.artifact.committed().facts["left_out"] == {"key": 2}
-    filtering.keys_in.cache_clear()
+    (tmp_path / "again.txt").write_text("s030\nnot-there\ns001\n")
+    assert filtered(folder, {"some": {"keys_left_out_uri": str(tmp_path / "again.txt")}}).key == stage.key
+    (tmp_path / "other.txt").write_text("s030\n")
+    assert filtered(folder, {"some": {"keys_left_out_uri": str(tmp_path / "other.txt")}}).key != stage.key
     with pytest.raises(DataError, match=r"keys_left_out_uri: expected a text file at .*none\.txt"):
         filtered(folder, {"none": {"keys_left_out_uri": str(tmp_path / "none.txt")}})
 

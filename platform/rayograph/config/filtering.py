@@ -1,10 +1,10 @@
 """The declaration of `filter_images`: which images of a data set stay."""
 
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, PositiveInt, model_validator
 
-from rayograph.config.base import Declaration
+from rayograph.config.base import NOT_IN_KEY, Declaration
 from rayograph.config.stage_base import ArtifactRef, ArtifactType, StageBase
 
 
@@ -49,8 +49,8 @@ class FilterImages(StageBase):
     classes: tuple[int | str, ...] | None = Field(None, min_length=1)
     """By number, or by name: images of others go, and those without one."""
     classes_left_out: tuple[int | str, ...] = ()
-    keys_left_out_uri: str | None = None
-    """A text file of sample keys, one a line. The key does not follow its content: name another file for other keys."""
+    keys_left_out_uri: Annotated[str | None, NOT_IN_KEY] = None
+    """A text file of sample keys, one a line. What it holds decides, wherever it lies."""
     score: Score | None = None
 
     @model_validator(mode="after")

@@ -10,7 +10,6 @@ import math
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import lru_cache
 
 import numpy as np
 from pydantic import BaseModel
@@ -33,6 +32,10 @@ LEFT_OUT = "left_out/"
 
 ROWS_AT_ONCE = 1024
 """Samples whose captions, classes, JSON or first bytes are in memory at a time."""
+
+
+_unwanted: dict[str, frozenset[str]] = {}
+"""Keys by file, for a worker that looks at many shards."""
 
 
 class FilteredShard(BaseModel):
@@ -75,7 +78,9 @@ class Filter:
     def _by_key(self, index: ShardIndex, reasons: dict[int, tuple[str, str]]) -> None:
         uri = self.declared.keys_left_out_uri
         if uri is not None:
-            unwanted = keys_in(uri, self.access)
+            if uri not in _unwanted:
+                _unwanted[uri] = keys_in(uri, self.access)
+            unwanted = _unwanted[uri]
             reasons.update({row: ("key", "named") for row, key in enumerate(index.keys) if key in unwanted})
 
     def _by_members(self, name: str, index: ShardIndex, reasons: dict[int, tuple[str, str]]) -> None:
@@ -155,7 +160,6 @@ def chosen(index: ShardIndex, rows: np.ndarray) -> ShardIndex:
     return ShardIndex(index.size, index.sha256, [index.keys[row] for row in rows.tolist()], members)
 
 
-@lru_cache(maxsize=1)
 def keys_in(uri: str, access: Access) -> frozenset[str]:
     """The lines of a text file. Raises DataError for one that is not there, or no text."""
     folder, _, name = uri.rpartition("/")

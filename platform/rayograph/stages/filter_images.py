@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 from rayograph.config.filtering import FilterImages
 from rayograph.errors import ConfigError, DataError
+from rayograph.runs.digests import digest_of
 from rayograph.runs.lineage import address
 from rayograph.runs.manifest import ShardRecord
 from rayograph.runs.reporter import Reporter
@@ -14,6 +15,7 @@ from rayograph.sampling.classes import class_number
 from rayograph.shards.committed import Shards
 from rayograph.stages.foreseen import Foreseen
 from rayograph.stages.stage import CheckContext, Stage
+from rayograph.storage import Access
 
 FACTS = ("class_names", "classes", "image_size", "resize", "held_out")
 """What of the images' facts stays true of some of them."""
@@ -23,15 +25,19 @@ class FilterImagesStage(Stage[FilterImages]):
     """Images to images."""
 
     def check(self, declared: FilterImages, context: CheckContext) -> None:
-        """Raise ConfigError for a class that the images do not have, DataError for a list of keys that is not there."""
+        """Raise ConfigError for a class that the images do not have."""
         names = context.input("images").class_names
         if names is not None:
             for field in ("classes", "classes_left_out"):
                 numbers_of(getattr(declared, field) or (), names, f"{context.name}.{field}")
-        if declared.keys_left_out_uri is not None:
-            from rayograph.ingest.filtering import keys_in
 
-            keys_in(declared.keys_left_out_uri, context.scale.access)
+    def source_digest(self, declared: FilterImages, access: Access) -> str | None:
+        """The keys that go, in whatever order they stand; nothing without them."""
+        if declared.keys_left_out_uri is None:
+            return None
+        from rayograph.ingest.filtering import keys_in
+
+        return digest_of(sorted(keys_in(declared.keys_left_out_uri, access)))
 
     def foresee(self, declared: FilterImages, context: CheckContext) -> Foreseen:
         """What is known of the images."""
