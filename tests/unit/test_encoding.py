@@ -159,6 +159,30 @@ def test_moments_that_are_not_finite_name_their_sample_and_nothing_is_committed(
     encoder = ShardEncoder(images, Artifact(store, "autoencoder"), target, SIZE, 4, 0, "cpu")
     with torch.no_grad():
         next(encoder._autoencoder.encoder.parameters()).fill_(float("nan"))
-    with pytest.raises(DataError, match=rf"^{NAME} image-0, {NAME} image-1, .*: expected finite moments, got nan"):
+    with pytest.raises(DataError, match=rf"^{NAME} image-0: expected finite moments, got nan or infinity \(4 samples"):
         encoder(NAME)
     assert find_index(target, NAME) is None
+
+
+def test_samples_whose_moments_are_not_finite_are_left_out_by_name_and_no_other_changes(store, monkeypatch):
+    whole, same = encoded(store, "sound")
+    encoder = ShardEncoder(
+        *(Shards(Artifact(store, "images"), (NAME,)), Artifact(store, "autoencoder"), Artifact(store, "unsound")),
+        *(SIZE, 4, 0, "cpu", 1),
+    )
+    encode, batches = encoder._autoencoder.encode, []
+
+    def breaking(pixels):
+        batches.append(len(pixels))
+        moments = encode(pixels)
+        moments[1, 0, 0, 0] = float("inf") if len(batches) == 2 else moments[1, 0, 0, 0]
+        return moments
+
+    monkeypatch.setattr(encoder._autoencoder, "encode", breaking)
+    index = encoder(NAME)
+    assert index.facts["rejected"] == [
+        {"key": "image-5", "reason": f"{NAME} image-5: expected finite moments, got nan or infinity"}
+    ]
+    found = read_samples(Artifact(store, "unsound"), NAME, index, range(len(index)))
+    assert found == [sample for sample in same if sample.key != "image-5"]
+    assert index.facts["places"] == whole.facts["places"] * (COUNT - 1) // COUNT

@@ -1,6 +1,7 @@
 """Declarations: everything that a job file or a scale profile may say."""
 
 from rayograph.config.diffusion import DiffusionLoss, FlowSchedule, NoiseSchedule, Sampler
+from rayograph.config.evaluation import Evaluate
 from rayograph.config.features import EfficientNetLite0, Features, NetworkFeatures, PooledPixels
 from rayograph.config.filtering import FilterImages, Score
 from rayograph.config.foreign import ImportModel
@@ -11,7 +12,6 @@ from rayograph.config.sources import Columns, ImageFolder, ParquetTable, Sklearn
 from rayograph.config.stages import (
     AutoencoderLoss,
     Encode,
-    Evaluate,
     Job,
     Pack,
     Sample,

@@ -125,6 +125,8 @@ class PerceptualNetwork(Declaration):
     """
 
     weights_uri: str | None = None
+    weights_sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")] | None = None
+    """Of the file, refused where it differs. With None what was found stands in the record alone."""
     channels: Annotated[tuple[Channels, ...], Field(min_length=1)] = (16, 32, 64)
     seed: Seed = 0
 

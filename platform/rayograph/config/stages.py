@@ -7,7 +7,6 @@ from pydantic import Field, PositiveInt, SerializeAsAny, field_validator, model_
 
 from rayograph.config.base import NOT_IN_KEY, Declaration, LearningRate, Seed, Weight
 from rayograph.config.diffusion import DiffusionLoss, FlowSchedule, NoiseSchedule, Sampler, Schedule
-from rayograph.config.features import AnyFeatures, Features, PooledPixels
 from rayograph.config.kinds import Kinds
 from rayograph.config.networks import (
     AnyAutoencoder,
@@ -207,47 +206,6 @@ class Sample(StageBase):
         return self
 
 
-class Evaluate(StageBase):
-    """Compares samples and reconstructions with held-out images; commits report.json and report.html."""
-
-    inputs: ClassVar[dict[str, ArtifactType]] = {
-        "images": ArtifactType.IMAGES,
-        "autoencoder": ArtifactType.AUTOENCODER,
-        "model": ArtifactType.DIFFUSION_MODEL,
-        "samples": ArtifactType.IMAGES,
-    }
-    output: ClassVar[ArtifactType] = ArtifactType.REPORT
-    implemented_by: ClassVar[str | type] = "rayograph.stages.evaluate:EvaluateStage"
-
-    kind: Literal["evaluate"] = "evaluate"
-    images: ArtifactRef = "pack"
-    autoencoder: ArtifactRef = "train_autoencoder"
-    model: ArtifactRef = "train_diffusion"
-    samples: ArtifactRef = "sample"
-    features: AnyFeatures | None = None
-    """Where distances are taken. None is grey pixels averaged down to `feature_size` × `feature_size`."""
-    feature_size: PositiveInt = 8
-    image_size: PositiveInt | None = None
-    """Side of the middle square that is looked at; None is what the autoencoder, or else the images, were made at."""
-    neighbours: PositiveInt = 3
-    compared_images: PositiveInt = 10_000
-    """Of each set so many, drawn by the seed, are compared one by one: for precision and recall, nearest images and the
-    classifier. Means, covariances and reconstructions are of all."""
-    bad_sample_limit: Annotated[int, NOT_IN_KEY] = Field(0, ge=0)
-    """Images that cannot be decoded are left out and named in the manifest; one more than this fails the stage."""
-
-    @model_validator(mode="after")
-    def _one_feature_space(self) -> "Evaluate":
-        if self.features is not None and self.feature_size != type(self).model_fields["feature_size"].default:
-            raise ValueError(f"feature_size: expected none beside features, got {self.feature_size}")
-        return self
-
-    @property
-    def extractor(self) -> Features:
-        """The features that are meant."""
-        return PooledPixels(size=self.feature_size) if self.features is None else self.features
-
-
 STAGES = Kinds(
     "stages",
     {
@@ -257,7 +215,7 @@ STAGES = Kinds(
         "encode": "rayograph.config.stages:Encode",
         "train_diffusion": "rayograph.config.stages:TrainDiffusion",
         "sample": "rayograph.config.stages:Sample",
-        "evaluate": "rayograph.config.stages:Evaluate",
+        "evaluate": "rayograph.config.evaluation:Evaluate",
         "filter_images": "rayograph.config.filtering:FilterImages",
     },
 )

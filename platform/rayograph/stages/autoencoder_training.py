@@ -19,21 +19,27 @@ from rayograph.trainer.worker_config import Assignment
 
 def run_train_autoencoder(stage: StageContext, declared: TrainAutoencoder) -> StageResult:
     """Raises ConfigError where no image size is known, or it does not suit the downsampling factor."""
+    from rayograph.models.perceptual import pinned
+
     size, factor = _image_size(stage, declared), declared.network.downsampling_factor
     if size % factor:
         raise ConfigError(f"{stage.name}.network: f = {factor} needs an image size divisible by it, got {size}")
+    perceptual = pinned(declared.perceptual)
+    trained = declared.model_copy(update={"perceptual": perceptual})
     assignment = Assignment(
         recipe=declared,
         scale=stage.scale,
         artifact=stage.artifact,
         reader=planned_reader(stage, declared, "images", Images(size, declared.view, stage.seed)),
-        make_learner=partial(_learner, declared, stage.scale.training, stage.seed, size),
+        make_learner=partial(_learner, trained, stage.scale.training, stage.seed, size),
         cost=partial(_cost, declared, size),
         picture=partial(reconstructions, declared.preview_images),
         measure=partial(measured, held_out(stage.mixture("images"), size, stage.scale.access)),
     )
     outcome = run_training(stage, declared, assignment, {"reconstruction": "L1", "discriminator": "critic"})
     outcome.facts |= {"image_size": size, "downsampling_factor": factor}
+    if perceptual.weights_sha256 is not None:
+        outcome.facts["perceptual_weights_sha256"] = perceptual.weights_sha256
     outcome.headline = headline(outcome.facts)
     outcome.warnings += advice(declared, outcome.facts)
     return outcome
