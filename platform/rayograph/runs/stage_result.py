@@ -27,14 +27,14 @@ class StageResult:
     """What to change, a line each."""
 
     def add_shard(self, files: Sequence[FileRecord], shard: ShardRecord) -> None:
-        """One shard's files; a shard whose samples were all left out is none to draw from."""
+        """Take one shard's files in; a shard whose samples were all left out is none to draw from."""
         self.files += files
         if shard.samples:
             self.shards.append(shard)
 
 
 def commit(stage: StageContext, outcome: StageResult, started: float) -> Manifest:
-    """Writes the manifest; from here on the artifact counts. `started` is of time.monotonic()."""
+    """Write the manifest; from here on the artifact counts. `started` is of time.monotonic()."""
     return stage.artifact.commit(manifest_of(stage, outcome, started))
 
 
