@@ -74,7 +74,7 @@ def plain_loop() -> dict[str, Tensor]:
     """
     torch.manual_seed(SEED)
     schedule = build_schedule(RECIPE.noise_schedule)
-    denoiser = build_denoiser(RECIPE.network, SHAPE[0], SHAPE[1])
+    denoiser = build_denoiser(RECIPE.network, SHAPE[0], SHAPE[1]).diffusers_model()
     training = PlainTraining(
         denoiser.named_parameters(),
         averages_of(RECIPE),

@@ -189,7 +189,7 @@ def test_a_vector_from_outside_is_to_the_last_bit_what_an_embedding_within_the_u
     told = tiny.conditioner(network).network
     latents, timesteps = torch.randn(4, 2, 4, 4, generator=torch.Generator().manual_seed(0)), torch.full((4,), 500)
     with torch.inference_mode():
-        expected = within(latents, timesteps, class_labels=torch.arange(4)).sample
+        expected = within.diffusers_model()(latents, timesteps, class_labels=torch.arange(4)).sample
         conditioning = told.embed({"class": torch.arange(3)}).beside(told.null(1))
         assert torch.equal(denoise(network, latents, timesteps, conditioning), expected)
     assert all(not torch.allclose(expected[i], expected[j]) for i in range(4) for j in range(i))
@@ -387,10 +387,10 @@ def poisoned(model, number, value):
     """The same model with a denoiser whose prediction is `value` for samples of one class."""
     denoiser, vector = copy.deepcopy(model.denoiser), model.conditioner.network.embedding.weight[number]
 
-    def spoil(_network, _given, options, made):
-        made.sample[(options["class_labels"] == vector).all(dim=1)] = value
+    def spoil(_network, given, made):
+        made[(given[2].vector == vector).all(dim=1)] = value
 
-    denoiser.register_forward_hook(spoil, with_kwargs=True)
+    denoiser.register_forward_hook(spoil)
     return replace(model, denoiser=denoiser)
 
 

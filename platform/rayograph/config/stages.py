@@ -6,12 +6,12 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field, PositiveInt, SerializeAsAny, field_validator, model_validator
 
 from rayograph.config.base import NOT_IN_KEY, Declaration, LearningRate, Seed, Weight
+from rayograph.config.denoisers import AnyDenoiser
 from rayograph.config.diffusion import DiffusionLoss, FlowSchedule, NoiseSchedule, Sampler, Schedule
 from rayograph.config.kinds import Kinds
 from rayograph.config.networks import (
     AnyAutoencoder,
     AutoencoderKind,
-    Denoiser,
     Discriminator,
     Identity,
     PerceptualNetwork,
@@ -154,7 +154,7 @@ class TrainDiffusion(Training):
     kind: Literal["train_diffusion"] = "train_diffusion"
     moments: Mixture = "encode"
     autoencoder: ArtifactRef = "train_autoencoder"
-    network: Denoiser
+    network: AnyDenoiser
     noise_schedule: Schedule = NoiseSchedule()
     loss: DiffusionLoss = DiffusionLoss()
     condition_drop_probability: float = Field(0.1, ge=0, lt=1)

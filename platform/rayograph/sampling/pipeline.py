@@ -14,7 +14,7 @@ from rayograph.conditioning.trained import TrainedConditioner, load_conditioner
 from rayograph.config import Sampler
 from rayograph.models.autoencoder import AutoencoderNetwork, to_pixels
 from rayograph.models.conditioning import Conditioning
-from rayograph.models.denoiser import denoise
+from rayograph.models.denoiser import DenoiserNetwork, denoise
 from rayograph.models.finite import require_finite
 from rayograph.models.folder import load_autoencoder, load_denoiser, load_schedule
 from rayograph.models.scaling import LatentScale
@@ -49,7 +49,7 @@ class SampleNoise:
 class DiffusionModel:
     """A trained model, ready to draw: all that a committed model folder holds."""
 
-    denoiser: Any
+    denoiser: DenoiserNetwork
     conditioner: TrainedConditioner
     autoencoder: AutoencoderNetwork
     schedule: Any
@@ -73,7 +73,8 @@ class DiffusionModel:
             for convolutional in (autoencoder, denoiser):
                 convolutional.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # unknown to torch's stubs
         if compile:
-            denoiser.compile(dynamic=False)
+            for compiled in denoiser.separable_parts():
+                compiled.compile(dynamic=False)
             autoencoder.compile_decoder()
         schedule = load_schedule(artifact)
         return DiffusionModel(denoiser, conditioner, autoencoder, schedule, scale, torch.device(device))
@@ -109,11 +110,11 @@ class DiffusionModel:
 
     def noise(self, seeds: int | torch.Tensor, counters: Positions, size: tuple[int, int] | None = None) -> SampleNoise:
         """Of pixels of (height, width); None is the size it was trained at."""
-        side, factor = self.denoiser.config.sample_size, self.autoencoder.spec.factor
+        side, factor = self.denoiser.spec.size, self.autoencoder.spec.factor
         height, width = (side, side) if size is None else (size[0] // factor, size[1] // factor)
         if isinstance(seeds, torch.Tensor):
             seeds = seeds.to(self.device)
-        shape = (self.denoiser.config.in_channels, height, width)
+        shape = (self.denoiser.spec.in_channels, height, width)
         return SampleNoise(seeds, counters.to(self.device), shape)
 
     @torch.inference_mode()

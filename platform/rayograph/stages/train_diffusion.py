@@ -20,12 +20,12 @@ class TrainDiffusionStage(Stage[TrainDiffusion]):
     def check(self, declared: TrainDiffusion, context: CheckContext) -> None:
         """Raise ConfigError where no number of workers suits the batch, the grid not the network, or the classes."""
         worker_counts(declared, context.scale.training)
-        grid, halvings = self._grid(context), 2 ** (len(declared.network.block_out_channels) - 1)
-        if grid is not None and grid % halvings:
-            raise ConfigError(
-                f"{context.name}.network.block_out_channels: {len(declared.network.block_out_channels)} levels need a "
-                f"latent grid divisible by {halvings}, got {grid}×{grid}"
-            )
+        grid = self._grid(context)
+        if grid is not None:
+            try:
+                declared.network.require_grid(grid)
+            except ConfigError as error:
+                raise ConfigError(f"{context.name}.network.{error}") from error
         for moments in context.mixture("moments"):
             if moments.class_names is not None:
                 with_known_classes(context.name, declared, moments.class_names)
@@ -40,7 +40,7 @@ class TrainDiffusionStage(Stage[TrainDiffusion]):
         if side is None or factor is None or classes == "auto":
             return known
         schedule = declared.noise_schedule
-        multiple = factor * 2 ** (len(declared.network.block_out_channels) - 1)
+        multiple = factor * declared.network.size_multiple
         traits = ModelTraits(
             classes, known.class_names, side, multiple, schedule.num_train_timesteps, isinstance(schedule, FlowSchedule)
         )

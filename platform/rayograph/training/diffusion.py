@@ -14,7 +14,7 @@ from rayograph.config import DiffusionLoss, TrainDiffusion, TrainingScale
 from rayograph.config.conditioning import ClassLabel, Unconditional
 from rayograph.losses.diffusion import ForwardProcess, diffusion_loss
 from rayograph.models.autoencoder import posterior_sample
-from rayograph.models.denoiser import build_denoiser, denoise
+from rayograph.models.denoiser import DenoiserNetwork, build_denoiser, denoise
 from rayograph.models.folder import DENOISER, SCHEDULE
 from rayograph.models.scaling import LatentScale
 from rayograph.models.schedule import build_schedule, noise_levels, prediction_type, timesteps_at
@@ -37,7 +37,9 @@ NAMES_BEFORE = {"denoiser.class_embedding.weight": "conditioner.embedding.weight
 class DenoisingPass(nn.Module):
     """Noise the latents, predict under conditions, compare. Denoiser and conditioner are trained as one."""
 
-    def __init__(self, denoiser: Any, conditioner: Any, process: ForwardProcess, loss: DiffusionLoss) -> None:
+    def __init__(
+        self, denoiser: DenoiserNetwork, conditioner: Any, process: ForwardProcess, loss: DiffusionLoss
+    ) -> None:
         super().__init__()
         self.denoiser, self.conditioner = denoiser, conditioner
         self._process, self._loss = process, loss
@@ -80,7 +82,7 @@ class DiffusionLearner:
         settings = engine_settings(recipe, scale, workers, averages_of(recipe))
         self._micro_batch_size = settings.micro_batch_size
         denoiser, trained = build_networks(recipe, len(latent_scale.mean), latent_size)
-        prepared(denoiser, scale, [denoiser])
+        prepared(denoiser, scale, denoiser.separable_parts())
         process = ForwardProcess(*noise_levels(self._schedule), prediction_type(self._schedule))
         denoising = DenoisingPass(denoiser, trained.network, process, recipe.loss)
         self._engine = Engine(denoising.to(device()), settings)
@@ -118,7 +120,9 @@ class DiffusionLearner:
         return self._latent_scale.scale(raw_latents), noise, timesteps, columns, keep
 
 
-def build_networks(recipe: TrainDiffusion, latent_channels: int, latent_size: int) -> tuple[Any, TrainedConditioner]:
+def build_networks(
+    recipe: TrainDiffusion, latent_channels: int, latent_size: int
+) -> tuple[DenoiserNetwork, TrainedConditioner]:
     """Denoiser and conditioner with fresh weights."""
     classes = recipe.network.known_classes
     conditioner = conditioner_of(ClassLabel(num_classes=classes) if classes else Unconditional(), None)

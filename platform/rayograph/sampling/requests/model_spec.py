@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from rayograph.errors import CheckpointError, MissingObjectError
-from rayograph.models.specs import autoencoder_spec
+from rayograph.models.specs import autoencoder_spec, denoiser_spec
 from rayograph.runs.artifact import Artifact
 from rayograph.runs.manifest import Manifest
 
@@ -31,13 +31,14 @@ class ModelTraits:
         from rayograph.conditioning.trained import declared_conditioner  # not before: it brings torch
 
         unet, vae = _config(model, "unet/config.json"), _config(model, "vae/config.json")
+        denoiser = denoiser_spec(unet)
         factor = autoencoder_spec(vae).factor
         schedule = _config(model, "scheduler/scheduler_config.json")
         return ModelTraits(
             num_classes=getattr(declared_conditioner(model), "num_classes", 0),
             class_names=tuple(manifest.facts.get("class_names", ())),
-            side=unet["sample_size"] * factor,
-            multiple=factor * 2 ** (len(unet["block_out_channels"]) - 1),
+            side=denoiser.size * factor,
+            multiple=factor * denoiser.size_multiple,
             num_train_timesteps=schedule["num_train_timesteps"],
             flow="Flow" in schedule.get("_class_name", ""),
         )
