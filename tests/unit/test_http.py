@@ -492,7 +492,7 @@ def test_lineage_leads_back_to_the_data_before_and_after_the_commit(idle):
     assert (before["ancestors"][0]["digest"], before["record"]["number"], after["record"]["number"]) == (None, 5, 5)
     assert all(len(one["digest"]) == 64 for one in after["ancestors"])
     file = f"{job.replace('~', '-')}-000000005.png"
-    assert after["command"] == f"rayograph whence {file} --store {shlex.quote(idle.store.uri)} --again"
+    assert after["command"] == f"rayograph trace {file} --store {shlex.quote(idle.store.uri)} --again"
     assert file in idle.client.get(f"/v1/jobs/{job}/images/5").headers["content-disposition"]
 
 

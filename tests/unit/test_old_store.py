@@ -18,7 +18,7 @@ from rayograph.api.app import build_app
 from rayograph.api.job_service import StoreJobService
 from rayograph.commands.export import Wanted, export
 from rayograph.commands.listing import list_artifacts
-from rayograph.commands.provenance import Asked, whence
+from rayograph.commands.trace import TraceOptions, trace
 from rayograph.commands.verify import verify
 from rayograph.config import Sampler, Scale
 from rayograph.config.files import load_job
@@ -135,7 +135,9 @@ def test_its_lineage_is_found_within_it(place):
 
 def test_an_image_of_it_is_drawn_again_from_the_same_model(place, tmp_path):
     image = first_image(place, tmp_path / "image.png")
-    lines = list(whence(image, place.endpoint_url, Asked(place.store.uri, again=True, to=str(tmp_path / "drawn.png"))))
+    lines = list(
+        trace(image, place.endpoint_url, TraceOptions(place.store.uri, again=True, to=str(tmp_path / "drawn.png")))
+    )
     (again,) = [line for line in lines if line.startswith("again")]
     assert "the same pixels" in again or "by up to 1 of 255" in again  # alone, it was drawn in a batch of six
     assert any(line.startswith("digests") and line.endswith("are the same") for line in lines)

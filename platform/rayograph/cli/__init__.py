@@ -25,8 +25,8 @@ from rayograph.cli import (
     run,
     serve,
     show,
+    trace,
     verify,
-    whence,
 )
 from rayograph.errors import RayographError
 from rayograph.runs import console
@@ -63,7 +63,8 @@ COMMANDS: Mapping[str, Command] = {
     "cancel": cancel,
     "ls": ls,
     "verify": verify,
-    "whence": whence,
+    "trace": trace,
+    "whence": trace,  # its older name
 }
 
 

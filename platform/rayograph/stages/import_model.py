@@ -100,7 +100,7 @@ def _opened(declared: ImportModel, context: StageContext, copy: Artifact, outcom
     if spec.image_channels != IMAGE_CHANNELS:
         raise CheckpointError(f"{copy.uri}: expected an autoencoder of 3 image channels, got {spec.image_channels}")
     if declared.output is ArtifactType.DIFFUSION_MODEL:
-        channels = DiffusionModel.load(copy, "cpu").denoiser.config.in_channels
+        channels = DiffusionModel.load(copy, "cpu").denoiser.spec.in_channels
         if channels != spec.latent_channels:
             raise CheckpointError(
                 f"{copy.uri}: expected a denoiser of the autoencoder's {spec.latent_channels} latent channels, got one "

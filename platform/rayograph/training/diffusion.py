@@ -11,10 +11,9 @@ from torch import Tensor, nn
 
 from rayograph.conditioning.trained import CONDITIONER, TrainedConditioner, conditioned, conditioner_of
 from rayograph.config import DiffusionLoss, TrainDiffusion, TrainingScale
-from rayograph.config.conditioning import ClassLabel, Unconditional
 from rayograph.losses.diffusion import ForwardProcess, diffusion_loss
 from rayograph.models.autoencoder import posterior_sample
-from rayograph.models.denoiser import build_denoiser, denoise
+from rayograph.models.denoiser import DenoiserNetwork, build_denoiser, denoise
 from rayograph.models.folder import DENOISER, SCHEDULE
 from rayograph.models.scaling import LatentScale
 from rayograph.models.schedule import build_schedule, noise_levels, prediction_type, timesteps_at
@@ -30,6 +29,9 @@ from rayograph.training.workers import device, world
 DENOISER_ENGINE = "denoiser"
 
 
+MOMENTS = "moments"
+"""The column of a batch that is learned; all others are what it is conditioned on."""
+
 NAMES_BEFORE = {"denoiser.class_embedding.weight": "conditioner.embedding.weight"}
 """Weights by the names that checkpoints have for them from before conditioners stood beside their denoisers."""
 
@@ -37,7 +39,9 @@ NAMES_BEFORE = {"denoiser.class_embedding.weight": "conditioner.embedding.weight
 class DenoisingPass(nn.Module):
     """Noise the latents, predict under conditions, compare. Denoiser and conditioner are trained as one."""
 
-    def __init__(self, denoiser: Any, conditioner: Any, process: ForwardProcess, loss: DiffusionLoss) -> None:
+    def __init__(
+        self, denoiser: DenoiserNetwork, conditioner: Any, process: ForwardProcess, loss: DiffusionLoss
+    ) -> None:
         super().__init__()
         self.denoiser, self.conditioner = denoiser, conditioner
         self._process, self._loss = process, loss
@@ -80,7 +84,7 @@ class DiffusionLearner:
         settings = engine_settings(recipe, scale, workers, averages_of(recipe))
         self._micro_batch_size = settings.micro_batch_size
         denoiser, trained = build_networks(recipe, len(latent_scale.mean), latent_size)
-        prepared(denoiser, scale, [denoiser])
+        prepared(denoiser, scale, denoiser.separable_parts())
         process = ForwardProcess(*noise_levels(self._schedule), prediction_type(self._schedule))
         denoising = DenoisingPass(denoiser, trained.network, process, recipe.loss)
         self._engine = Engine(denoising.to(device()), settings)
@@ -105,24 +109,26 @@ class DiffusionLearner:
     def _tensors(self, batch: Batch) -> tuple[Latents, Noise, Timesteps, dict[str, Tensor], Tensor]:
         recipe, seed = self._recipe, self._seed
         positions = torch.from_numpy(batch.positions).to(device())
-        moments = torch.from_numpy(batch.columns["moments"]).to(device()).float()
+        moments = torch.from_numpy(batch.columns[MOMENTS]).to(device()).float()
         shape = (moments.shape[1] // 2, *moments.shape[2:])
         raw_latents = posterior_sample(moments, normal(seed, Stream.POSTERIOR, positions, shape))
         noise = normal(seed, Stream.NOISE, positions, shape)
         numbers = draw_timesteps(seed, positions, recipe.loss, recipe.noise_schedule.num_train_timesteps)
         timesteps = timesteps_at(self._schedule, numbers)
-        columns = {}
-        if recipe.network.known_classes:
-            columns["class"] = torch.from_numpy(batch.columns["classes"]).to(device())
+        columns = {
+            name: torch.from_numpy(values).to(device()) for name, values in batch.columns.items() if name != MOMENTS
+        }
         keep = uniform(seed, Stream.CONDITION_DROP, positions, 1)[:, 0] >= recipe.condition_drop_probability
         return self._latent_scale.scale(raw_latents), noise, timesteps, columns, keep
 
 
-def build_networks(recipe: TrainDiffusion, latent_channels: int, latent_size: int) -> tuple[Any, TrainedConditioner]:
+def build_networks(
+    recipe: TrainDiffusion, latent_channels: int, latent_size: int
+) -> tuple[DenoiserNetwork, TrainedConditioner]:
     """Denoiser and conditioner with fresh weights."""
-    classes = recipe.network.known_classes
-    conditioner = conditioner_of(ClassLabel(num_classes=classes) if classes else Unconditional(), None)
-    denoiser = build_denoiser(recipe.network, latent_channels, latent_size)
+    conditioner = conditioner_of(recipe.conditioning, None)
+    takes_vector = bool(conditioner.request_columns)
+    denoiser = build_denoiser(recipe.network, latent_channels, latent_size, takes_vector)
     return denoiser, conditioned(denoiser, conditioner)
 
 

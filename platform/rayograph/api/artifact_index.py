@@ -39,7 +39,7 @@ class Begun:
         return self.record.declared.kind
 
 
-class Catalogue:
+class ArtifactIndex:
     """Job files and manifests never change once read, so each is read once."""
 
     def __init__(self, store: ObjectStore, clock: Callable[[], float] = time.monotonic) -> None:
@@ -52,7 +52,7 @@ class Catalogue:
         self._manifests: LRUCache[str, Manifest] = LRUCache(256)
 
     def of_kind(self, kind: str) -> list[Begun]:
-        """Every artifact of a kind, committed or not, in no particular order; those of the last seconds may miss.
+        """Return every artifact of a kind, committed or not, in any order; those of the last seconds may miss.
 
         One that cannot be read hides no other. Raises StorageError where the store gives none at all.
         """
@@ -64,7 +64,7 @@ class Catalogue:
         return [begun for begun in found if isinstance(begun, Begun) and begun.kind == kind]
 
     def committed_of_kind(self, kind: str) -> list[tuple[Begun, Manifest]]:
-        """The committed ones among them whose manifest can be read."""
+        """Return the committed ones among them whose manifest can be read."""
         found = []
         for begun in self.of_kind(kind):
             try:
@@ -77,13 +77,13 @@ class Catalogue:
         return found
 
     def at(self, path: str) -> Begun:
-        """One artifact by its path below the store. Raises MissingObjectError where nobody began one."""
+        """Return one artifact by its path below the store. Raises MissingObjectError where nobody began one."""
         if not self._is_path(path):
             raise MissingObjectError(f"{path}: no such artifact in {self.store.uri}")
         return self._find(path)
 
     def manifest(self, artifact: Artifact) -> Manifest | None:
-        """The commit, or None while there is none."""
+        """Return the commit, or None while there is none."""
         with self._kept:
             found = self._manifests.get(artifact.path)
         if found is None:
@@ -94,7 +94,7 @@ class Catalogue:
         return found
 
     def refresh(self) -> None:
-        """Lists anew at the next question: an artifact has just been begun."""
+        """List anew at the next question: an artifact has just been begun."""
         self._listed = None
 
     def _paths(self) -> Sequence[str]:
