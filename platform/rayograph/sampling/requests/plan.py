@@ -20,12 +20,13 @@ import pyarrow as pa
 from rayograph.errors import DataError, MissingObjectError
 from rayograph.runs.artifact import Artifact
 from rayograph.runs.digests import sha256
+from rayograph.runs.manifest import DRAWN
 from rayograph.sampling.requests.row_group import Page, read_page
 from rayograph.sampling.requests.sample_batch import Draws, Group
 from rayograph.shards.store import shard_name
 
 PLAN, PAGE = "request/plan.json", "request/page-{:06d}-{}.parquet"
-SPLIT = "samples"
+SPLIT = DRAWN
 
 
 @dataclass(frozen=True)
