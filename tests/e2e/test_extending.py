@@ -123,3 +123,45 @@ def test_the_feature_extractor_of_the_page_measures_in_its_own_space(folder, tmp
     }
     expected = frechet_distance(Moments.of(features), Moments.of(kept))
     assert figures["frechet_distance"] == pytest.approx(expected, abs=1e-12)
+
+
+def tinted_pictures(folder):
+    """Squares of red, green and blue to any degree, each picture with a row in a table that says so."""
+    draw = np.random.default_rng(0)
+    (folder / "pictures").mkdir()
+    rows = []
+    for number in range(256):
+        tint = draw.integers(0, 2, 3)
+        pixels = np.clip(tint * 200 + draw.integers(0, 50, (8, 8, 3)), 0, 255).astype(np.uint8)
+        Image.fromarray(pixels).save(folder / "pictures" / f"{number:03d}.png")
+        rows.append({"file_name": f"{number:03d}.png", "tint": tint.tolist()})
+    (folder / "pictures" / "metadata.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+
+def test_the_conditioner_of_the_page_goes_from_a_tables_column_to_a_requests_pictures(folder, tmp_path):
+    tinted_pictures(folder)
+    wanted = [[1, 0, 0], [0, 0, 1], [1, 1, 0]]
+    (folder / "wanted.jsonl").write_text("".join(json.dumps({"tint": tint, "count": 8}) + "\n" for tint in wanted))
+    store = tmp_path / "store"
+    rayograph("run", "tinted.py", "--on", SCALE, "--store", store, cwd=folder)
+    (drawn,) = (store / "tinted" / "sample").iterdir()
+    (model,) = (store / "tinted" / "train_diffusion").iterdir()
+    assert json.loads((model / "model" / "conditioner" / "config.json").read_text())["kind"] == "vector"
+    artifact = Artifact(open_store(str(drawn)), "")
+    manifest = artifact.committed()
+    shards, lit, dark = Shards.of(artifact, manifest, manifest.shards, None), [], []
+    for shard in manifest.shards:
+        index = shards.index(shard.path)
+        for sample in shards.rows(shard.path, index, range(len(index))).samples():
+            record = json.loads(sample.members["json"])
+            assert record["tint"] == wanted[record["number"] // 8]
+            pixels = np.asarray(Image.open(io.BytesIO(sample.members["png"])))
+            shades = pixels.mean(axis=(0, 1))
+            asked = np.array(record["tint"], bool)
+            lit.append(shades[asked].mean())
+            dark.append(shades[~asked].mean())
+    assert len(lit) == 24
+    assert np.mean(lit) > np.mean(dark) + 15  # pictures are of the colour that was asked for
+    (folder / "wanted.jsonl").write_text(json.dumps({"tint": [1, 0]}) + "\n")
+    refused = rayograph("run", "tinted.py", "--on", SCALE, "--store", tmp_path / "other", cwd=folder, fails=True)
+    assert "row 0: tint: expected a tint of 3 numbers, got [1, 0]" in refused.stderr
