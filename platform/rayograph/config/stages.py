@@ -90,7 +90,7 @@ class AutoencoderLoss(Declaration):
 class TrainAutoencoder(Training):
     """Trains the first stage; commits it as a diffusers folder."""
 
-    inputs: ClassVar[dict[str, ArtifactType]] = {"images": ArtifactType.IMAGES}
+    inputs: ClassVar[dict[str, ArtifactType]] = {"images": ArtifactType.IMAGES, "init_from": ArtifactType.AUTOENCODER}
     output: ClassVar[ArtifactType] = ArtifactType.AUTOENCODER
     implemented_by: ClassVar[str | type] = "rayograph.stages.train_autoencoder:TrainAutoencoderStage"
     version: ClassVar[int] = 2  # the averages' warm-up; colours and transparency of shards that others made
@@ -146,6 +146,7 @@ class TrainDiffusion(Training):
     inputs: ClassVar[dict[str, ArtifactType]] = {
         "moments": ArtifactType.LATENTS,
         "autoencoder": ArtifactType.AUTOENCODER,
+        "init_from": ArtifactType.DIFFUSION_MODEL,
     }
     output: ClassVar[ArtifactType] = ArtifactType.DIFFUSION_MODEL
     implemented_by: ClassVar[str | type] = "rayograph.stages.train_diffusion:TrainDiffusionStage"
