@@ -1,6 +1,7 @@
 """docs/extending.md: every file on the page, written to a folder and used, as a reader would."""
 
 import io
+import json
 import os
 import re
 import subprocess
@@ -13,7 +14,10 @@ import pytest
 from PIL import Image
 from ray_head import ray_head
 
+from rayograph.evaluation.distances import frechet_distance
+from rayograph.evaluation.statistics import Moments
 from rayograph.runs.artifact import Artifact
+from rayograph.runs.manifest import HELD_OUT
 from rayograph.shards.committed import Shards
 from rayograph.storage import open_store
 
@@ -46,12 +50,12 @@ def rayograph(*words, cwd, fails=False, **variables):
     return done
 
 
-def images_of(uri):
-    """(key, pixels) of every image of an artifact."""
+def images_of(uri, split=None):
+    """(key, pixels) of every image of an artifact, or of a split."""
     artifact = Artifact(open_store(uri), "")
     manifest = artifact.committed()
     shards = Shards.of(artifact, manifest, manifest.shards, None)
-    for shard in manifest.shards:
+    for shard in manifest.shards if split is None else manifest.split(split):
         index = shards.index(shard.path)
         for sample in shards.rows(shard.path, index, range(len(index))).samples():
             yield sample.key, np.asarray(Image.open(io.BytesIO(sample.members["png"])).convert("RGB"))
@@ -97,3 +101,25 @@ def test_an_installed_package_brings_its_kinds_by_entry_point(folder, tmp_path):
     assert "kind: invert" in rayograph("show", "inverted.py", cwd=folder, PYTHONPATH=path).stdout
     rayograph("run", "inverted.py", "--store", tmp_path / "store", cwd=folder, PYTHONPATH=path)
     assert_inverted(tmp_path / "store")
+
+
+def test_the_feature_extractor_of_the_page_measures_in_its_own_space(folder, tmp_path):
+    store = tmp_path / "store"
+    rayograph("run", "coloured.py", "--on", SCALE, "--store", store, cwd=folder)
+    (report,), (packed,) = (list((store / "coloured" / stage).iterdir()) for stage in ("evaluate", "pack"))
+    figures = json.loads((report / "report.json").read_text())
+    assert figures["feature_space"] == "2 levels of each colour, counted"
+    bright = {key: (pixels >= 128).mean() for key, pixels in images_of(str(packed))}
+    held_out = {key for key, _ in images_of(str(packed), HELD_OUT)}
+    features = np.array(
+        [[1 - share, share] for share in bright.values()]
+    )  # grey: of 8 cells only the first and the last
+    kept = features[[key in held_out for key in bright]]
+    assert figures["counts"] == {
+        "train": len(features) - len(kept),
+        "held_out": len(kept),
+        "samples": len(features),
+        "stand_ins": len(features) - len(kept),
+    }
+    expected = frechet_distance(Moments.of(features), Moments.of(kept))
+    assert figures["frechet_distance"] == pytest.approx(expected, abs=1e-12)

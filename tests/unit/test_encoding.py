@@ -63,6 +63,17 @@ def test_moments_are_the_autoencoders_under_the_same_keys_and_classes(store):
     assert columns["classes"].tolist() == [number % 4 for number in range(COUNT)]
 
 
+def test_all_that_stands_beside_an_image_stays_beside_its_moments(store):
+    beside = {"cls": b"3", "txt": b"a lamp", "json": b'{"x": 1}', "mask.png": to_png(np.zeros((8, 8, 3), np.uint8))}
+    image = to_png(np.zeros((8, 8, 3), np.uint8))
+    put_shard(
+        Artifact(store, "described"), NAME, [Sample("one", {"png": image} | beside), Sample("two", {"png": image})]
+    )
+    _, (one, two) = encoded(store, "described-moments", images="described")
+    assert {name: data for name, data in one.members.items() if name != "npy"} == beside
+    assert set(two.members) == {"npy"}
+
+
 def test_what_cannot_be_decoded_is_left_out_and_named_with_its_shard(store):
     samples = read_samples(Artifact(store, "images"), NAME, read_index(Artifact(store, "images"), NAME), range(COUNT))
     damaged = {

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from rayograph.conditioning.settled import settled
 from rayograph.config import TrainAutoencoder, TrainDiffusion
 from rayograph.config.training import LONGEST_EMA, Training
 from rayograph.errors import CheckpointError, ConfigError, DataError, RayographError
@@ -20,7 +21,6 @@ from rayograph.pipeline.resolve import needed, resolve
 from rayograph.runs.artifact import RESOLVED, Artifact
 from rayograph.runs.job_record import read_job
 from rayograph.runs.stage_context import StageContext
-from rayograph.stages.known_classes import with_known_classes
 from rayograph.storage import open_store
 from rayograph.training.autoencoder import AUTOENCODER_ENGINE, autoencoder_models
 from rayograph.training.averages import LENGTH, PowerFunction, mixture
@@ -174,6 +174,6 @@ def _models(stage: StageContext, recipe: Recipe, weights: dict[str, Tensor]) -> 
     if isinstance(recipe, TrainDiffusion):
         _, encoded, _ = stage.mixture("moments")[0]
         channels, height, _ = encoded.facts["latent_shape"]
-        recipe = with_known_classes(stage.name, recipe, encoded.facts["class_names"])
+        recipe, _ = settled(stage.name, recipe, [encoded.facts])
         return diffusion_models(recipe, weights, channels, height)
     return autoencoder_models(recipe, weights)

@@ -6,6 +6,7 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field, PositiveInt, SerializeAsAny, field_validator, model_validator
 
 from rayograph.config.base import NOT_IN_KEY, Declaration, LearningRate, Seed, Weight
+from rayograph.config.conditioning import AnyConditioner, ClassLabel, ConditionerKind, Unconditional
 from rayograph.config.denoisers import AnyDenoiser
 from rayograph.config.diffusion import DiffusionLoss, FlowSchedule, NoiseSchedule, Sampler, Schedule
 from rayograph.config.kinds import Kinds
@@ -156,9 +157,28 @@ class TrainDiffusion(Training):
     moments: Mixture = "encode"
     autoencoder: ArtifactRef = "train_autoencoder"
     network: AnyDenoiser
+    conditioner: AnyConditioner | None = None
+    """What the denoiser is told of a sample; None is the class, where `network.num_classes` says of how many."""
     noise_schedule: Schedule = NoiseSchedule()
     loss: DiffusionLoss = DiffusionLoss()
     condition_drop_probability: float = Field(0.1, ge=0, lt=1)
+
+    @model_validator(mode="after")
+    def _conditions_are_said_once(self) -> "TrainDiffusion":
+        if self.conditioner is not None and self.network.num_classes:
+            raise ValueError(
+                f"conditioner: expected none beside network.num_classes, got {self.conditioner.kind!r} and "
+                f"{self.network.num_classes!r}"
+            )
+        return self
+
+    @property
+    def conditioning(self) -> ConditionerKind:
+        """What the denoiser is told of a sample, by whichever field says it."""
+        if self.conditioner is not None:
+            return self.conditioner
+        classes = self.network.num_classes
+        return ClassLabel(num_classes=classes) if classes else Unconditional()
 
     @model_validator(mode="after")
     def _weights_suit_the_schedule(self) -> "TrainDiffusion":

@@ -23,9 +23,13 @@ from rayograph.runs.artifact import Artifact
 from rayograph.runs.philox import Stream, normal
 from rayograph.shards.committed import Shards
 from rayograph.shards.frames import middle_square
+from rayograph.shards.images import EXTENSIONS
 from rayograph.shards.index import ShardIndex
 from rayograph.shards.sample import Sample, key_fraction
 from rayograph.shards.store import find_index, put_shard
+
+MOMENTS = "npy"
+"""The extension of a sample's moments."""
 
 
 class ShardEncoder:
@@ -116,5 +120,6 @@ def _not_finite(name: str, sample: Sample) -> dict[str, str]:
 
 
 def _encoded(sample: Sample, moments: np.ndarray) -> Sample:
-    kept = {"cls": sample.members["cls"]} if "cls" in sample.members else {}
-    return Sample(sample.key, {"npy": to_npy(moments), **kept})
+    """The moments, and all that stood beside the image: what a denoiser is told is chosen when it is trained."""
+    kept = {name: data for name, data in sample.members.items() if name not in EXTENSIONS and name != MOMENTS}
+    return Sample(sample.key, {MOMENTS: to_npy(moments), **kept})

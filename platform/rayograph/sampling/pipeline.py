@@ -5,8 +5,10 @@ Shapes: b batch, z latent channels, y x latent grid, h w pixels, s kept steps.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, Literal
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -20,7 +22,7 @@ from rayograph.models.folder import load_autoencoder, load_denoiser, load_schedu
 from rayograph.models.scaling import LatentScale
 from rayograph.runs.artifact import Artifact
 from rayograph.runs.philox import Stream, normal
-from rayograph.sampling.requests.sample_batch import Draws
+from rayograph.sampling.requests.sample_batch import SampleBatch
 from rayograph.sampling.solvers import build_solver
 from rayograph.shapes import Latents, Noise, Positions
 
@@ -81,7 +83,8 @@ class DiffusionModel:
 
     def examples(self, numbers: Positions) -> dict[str, Tensor]:
         """What samples are of, by their numbers, where nobody says: columns (b, …)."""
-        columns = self.conditioner.conditioner.examples(numbers.numpy())
+        conditioner = self.conditioner.conditioner
+        columns = conditioner.arrays(conditioner.examples(numbers.numpy()))
         return {name: torch.from_numpy(values) for name, values in columns.items()}
 
     def draw(
@@ -100,13 +103,22 @@ class DiffusionModel:
         noise = self.noise(seed, numbers)
         return self.walk(noise, columns, sampler, keep_steps=keep_steps, numbers=numbers.tolist())
 
-    def draw_rows(self, draws: Draws) -> torch.Tensor:
+    def draw_rows(self, draws: SampleBatch) -> Tensor:
         """Pixels (n, h, w, 3) uint8 of one batch of a request."""
-        seeds, counters, columns = draws.tensors()
+        noise, columns = self.told(draws)
+        options = {
+            name: torch.from_numpy(values.astype(np.float32)).to(self.device) for name, values in draws.options.items()
+        }
+        if not draws.group.guided:
+            options = {}
+        return self.walk(noise, columns, draws.sampler, options, numbers=draws.numbers.tolist())[0]
+
+    def told(self, draws: SampleBatch) -> tuple[SampleNoise, dict[str, Tensor]]:
+        """A batch's noise, and what its samples are conditioned on."""
+        seeds, counters = torch.from_numpy(draws.seeds), torch.from_numpy(draws.counters)
         noise = self.noise(seeds, counters, (draws.group.height, draws.group.width))
-        guidance = torch.from_numpy(draws.guidance_scales).to(self.device, torch.float32)
-        guidance_scales = guidance if draws.group.guided else None
-        return self.walk(noise, columns, draws.sampler, guidance_scales, numbers=draws.numbers.tolist())[0]
+        columns = self.conditioner.conditioner.arrays(draws.rows)
+        return noise, {name: torch.from_numpy(values) for name, values in columns.items()}
 
     def noise(self, seeds: int | torch.Tensor, counters: Positions, size: tuple[int, int] | None = None) -> SampleNoise:
         """Of pixels of (height, width); None is the size it was trained at."""
@@ -123,22 +135,22 @@ class DiffusionModel:
         noise: SampleNoise,
         columns: Mapping[str, Tensor],
         sampler: Sampler,
-        guidance_scales: torch.Tensor | None = None,
+        options: Mapping[str, Tensor] = MappingProxyType({}),
         keep_steps: Sequence[int] = (),
         numbers: Sequence[int] | None = None,
     ) -> tuple[torch.Tensor, list[torch.Tensor]]:
         """From noise to pixels, as `draw` gives them.
 
-        `guidance_scales` (b,) are each sample's own; None is the sampler's for all. `numbers` (b,) are what samples are
-        called. Raises NonFiniteError by number for those whose latents or pixels are not finite; without numbers, all
-        pass: to measure a walk, not to keep its pixels.
+        `options` (b,) are each sample's own, of the sampler's fields that may differ within a batch; without, the
+        sampler's count for all. `numbers` (b,) are what samples are called. Raises NonFiniteError by number for those
+        whose latents or pixels are not finite; without numbers, all pass: to measure a walk, not to keep its pixels.
         """
         solver = build_solver(self.schedule, sampler, self.device)
         network = self.conditioner.network
         conditioning = network.embed({name: values.to(self.device) for name, values in columns.items()})
         scale: float | Tensor | None = None
-        if not conditioning.is_empty and (guidance_scales is not None or sampler.guidance_scale != 1.0):
-            scale = sampler.guidance_scale if guidance_scales is None else guidance_scales[:, None, None, None]
+        if not conditioning.is_empty and ("guidance_scale" in options or sampler.guidance_scale != 1.0):
+            scale = _each(options, sampler, "guidance_scale")
             conditioning = conditioning.beside(network.null(len(noise.counters)))
         latents, earlier, kept = noise.first(), None, []
         for step, timestep in enumerate(solver.timesteps):
@@ -172,3 +184,11 @@ class DiffusionModel:
         if numbers is not None:
             require_finite("latents and pixels", [f"sample {number}" for number in numbers], latents, images)
         return to_pixels(images)
+
+
+def _each(options: Mapping[str, Tensor], sampler: Sampler, name: str) -> float | Tensor:
+    """Each sample's own, (b, 1, 1, 1), or the sampler's for all."""
+    if name in options:
+        return options[name][:, None, None, None]
+    found: float = getattr(sampler, name)
+    return found

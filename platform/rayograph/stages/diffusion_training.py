@@ -3,6 +3,7 @@
 from functools import partial
 from typing import Any
 
+from rayograph.conditioning.settled import settled
 from rayograph.config import TrainDiffusion, TrainingScale
 from rayograph.errors import ConfigError
 from rayograph.ingest.decoders import Moments
@@ -10,7 +11,6 @@ from rayograph.models.folder import AUTOENCODER, load_autoencoder, save_model
 from rayograph.models.scaling import LatentScale
 from rayograph.runs.stage_context import StageContext
 from rayograph.runs.stage_result import StageResult
-from rayograph.stages.known_classes import with_known_classes
 from rayograph.trainer.dataset import planned_reader
 from rayograph.trainer.driver import run_training
 from rayograph.trainer.previews import samples
@@ -18,10 +18,10 @@ from rayograph.trainer.worker_config import Assignment
 
 
 def run_train_diffusion(stage: StageContext, declared: TrainDiffusion) -> StageResult:
-    """Raises ConfigError where the declared classes are not the data's."""
+    """Raises ConfigError where what is declared of conditions is not what the data has."""
     encoded = [(manifest.facts, weight) for _, manifest, weight in stage.mixture("moments")]
-    class_names, shape = (_common(stage, encoded, fact) for fact in ("class_names", "latent_shape"))
-    declared = with_known_classes(stage.name, declared, class_names)
+    shape = _common(stage, encoded, "latent_shape")
+    declared, conditioner = settled(stage.name, declared, [facts for facts, _ in encoded])
     scales = [LatentScale(tuple(facts["latent_mean"]), tuple(facts["latent_std"])) for facts, _ in encoded]
     latent_scale = LatentScale.mixed(scales, [weight for _, weight in encoded])
     channels, height, width = shape
@@ -30,7 +30,7 @@ def run_train_diffusion(stage: StageContext, declared: TrainDiffusion) -> StageR
         recipe=declared,
         scale=stage.scale,
         artifact=stage.artifact,
-        reader=planned_reader(stage, declared, "moments", Moments((2 * channels, height, width))),
+        reader=planned_reader(stage, declared, "moments", Moments((2 * channels, height, width), conditioner)),
         make_learner=partial(_learner, declared, stage.scale.training, stage.seed, latent_scale, height),
         cost=partial(_cost, declared, latent_scale, height),
         picture=partial(samples, declared.preview_images, stage.seed, first_stage, latent_scale),
@@ -39,7 +39,7 @@ def run_train_diffusion(stage: StageContext, declared: TrainDiffusion) -> StageR
     latent_scale.keep_in(autoencoder)
     save_model(stage.artifact, AUTOENCODER, autoencoder)
     outcome = run_training(stage, declared, assignment, {"loss": "loss"})
-    outcome.facts |= {"class_names": class_names if declared.network.known_classes else []}
+    outcome.facts |= {"class_names": []} | conditioner.facts
     return outcome
 
 
@@ -54,9 +54,9 @@ def _common(stage: StageContext, encoded: list[tuple[dict[str, Any], float]], fa
 def _learner(declared: TrainDiffusion, scale: TrainingScale, seed: int, latent_scale: LatentScale, size: int) -> Any:
     from rayograph.training.diffusion import DiffusionLearner
     from rayograph.training.workers import world
-    from rayograph.training.zero import settled
+    from rayograph.training.zero import settled as settled_scale
 
-    scale, notes = settled(scale, declared, world()[1], partial(_cost, declared, latent_scale, size))
+    scale, notes = settled_scale(scale, declared, world()[1], partial(_cost, declared, latent_scale, size))
     learner = DiffusionLearner(declared, scale, seed, latent_scale, size)
     learner.notes += notes
     return learner

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, replace
 
 from rayograph.runs.manifest import Manifest
-from rayograph.sampling.requests.model_spec import ModelTraits
+from rayograph.sampling.requests.model_spec import ModelSpec
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,7 @@ class Foreseen:
     class_names: tuple[str, ...] | None = None
     downsampling_factor: int | None = None
     latent_channels: int | None = None
-    model: ModelTraits | None = None
+    model: ModelSpec | None = None
 
     def settled(self, manifest: Manifest) -> "Foreseen":
         """The same, once committed: what the manifest's facts say stands."""

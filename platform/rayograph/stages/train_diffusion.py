@@ -1,15 +1,17 @@
 """The stage `train_diffusion`: latents to a diffusion model (stages/diffusion_training.py)."""
 
+from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 
+from rayograph.conditioning.protocol import Conditioner
 from rayograph.config import FlowSchedule, TrainDiffusion
 from rayograph.config.batches import worker_counts
 from rayograph.errors import ConfigError
 from rayograph.runs.stage_context import StageContext
 from rayograph.runs.stage_result import StageResult
-from rayograph.sampling.requests.model_spec import ModelTraits
+from rayograph.sampling.requests.model_spec import ModelSpec
 from rayograph.stages.foreseen import Foreseen
-from rayograph.stages.known_classes import with_known_classes
 from rayograph.stages.stage import CheckContext, Stage
 from rayograph.training.cost import Cost
 
@@ -28,23 +30,22 @@ class TrainDiffusionStage(Stage[TrainDiffusion]):
                 raise ConfigError(f"{context.name}.network.{error}") from error
         for moments in context.mixture("moments"):
             if moments.class_names is not None:
-                with_known_classes(context.name, declared, moments.class_names)
+                self._conditioner(declared, context, {"class_names": moments.class_names})
 
     def foresee(self, declared: TrainDiffusion, context: CheckContext) -> Foreseen:
         """What the model can be asked for."""
         first_stage, names = context.input("autoencoder"), context.input("moments").class_names
-        counted = declared if names is None else with_known_classes(context.name, declared, names)
-        classes = counted.network.num_classes
-        known = Foreseen(class_names=names if classes else (), decided_by=context.name)
+        if names is None and declared.conditioning.needs_data:
+            return Foreseen(decided_by=context.name)
+        conditioner = self._conditioner(declared, context, None if names is None else {"class_names": names})
+        known = Foreseen(class_names=names if "class_names" in conditioner.facts else (), decided_by=context.name)
         side, factor = first_stage.image_size, first_stage.downsampling_factor
-        if side is None or factor is None or classes == "auto":
+        if side is None or factor is None:
             return known
         schedule = declared.noise_schedule
         multiple = factor * declared.network.size_multiple
-        traits = ModelTraits(
-            classes, known.class_names, side, multiple, schedule.num_train_timesteps, isinstance(schedule, FlowSchedule)
-        )
-        return replace(known, model=traits)
+        steps, flow = schedule.num_train_timesteps, isinstance(schedule, FlowSchedule)
+        return replace(known, model=ModelSpec(conditioner, side, multiple, steps, flow))
 
     def estimate(self, declared: TrainDiffusion, context: CheckContext) -> Cost:
         """Count on the first stage's latents. Raises ConfigError where the job does not say them."""
@@ -58,12 +59,14 @@ class TrainDiffusionStage(Stage[TrainDiffusion]):
             raise ConfigError(
                 f"{declared.autoencoder}.view.image_size: expected a size, as the job does not say that of its images"
             )
+        from rayograph.conditioning.settled import settled
         from rayograph.training.estimate import diffusion_cost
 
-        if declared.network.num_classes != "auto":
+        if not declared.conditioning.needs_data:
             return diffusion_cost(declared, channels, grid)
+        counted, _ = settled(context.name, declared, [{"class_names": ()}])
         note = "num_classes auto: counted without classes; the data tells how many, once it is packed"
-        return replace(diffusion_cost(with_known_classes(context.name, declared, ()), channels, grid), notes=(note,))
+        return replace(diffusion_cost(counted, channels, grid), notes=(note,))
 
     def check_cluster(self, declared: TrainDiffusion, context: StageContext) -> None:
         """Room for the fewest workers."""
@@ -76,6 +79,17 @@ class TrainDiffusionStage(Stage[TrainDiffusion]):
         from rayograph.stages.diffusion_training import run_train_diffusion
 
         return run_train_diffusion(context, declared)
+
+    def _conditioner(
+        self, declared: TrainDiffusion, context: CheckContext, facts: Mapping[str, Any] | None
+    ) -> Conditioner:
+        """What the denoiser is told, of data of these facts; None where they are not known yet."""
+        from rayograph.conditioning.settled import settled
+        from rayograph.conditioning.trained import conditioner_of
+
+        if facts is None:
+            return conditioner_of(declared.conditioning, None)
+        return settled(context.name, declared, [facts])[1]
 
     def _grid(self, context: CheckContext) -> int | None:
         """Side of the latents, in cells."""

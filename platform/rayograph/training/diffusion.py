@@ -11,7 +11,6 @@ from torch import Tensor, nn
 
 from rayograph.conditioning.trained import CONDITIONER, TrainedConditioner, conditioned, conditioner_of
 from rayograph.config import DiffusionLoss, TrainDiffusion, TrainingScale
-from rayograph.config.conditioning import ClassLabel, Unconditional
 from rayograph.losses.diffusion import ForwardProcess, diffusion_loss
 from rayograph.models.autoencoder import posterior_sample
 from rayograph.models.denoiser import DenoiserNetwork, build_denoiser, denoise
@@ -29,6 +28,9 @@ from rayograph.training.workers import device, world
 
 DENOISER_ENGINE = "denoiser"
 
+
+MOMENTS = "moments"
+"""The column of a batch that is learned; all others are what it is conditioned on."""
 
 NAMES_BEFORE = {"denoiser.class_embedding.weight": "conditioner.embedding.weight"}
 """Weights by the names that checkpoints have for them from before conditioners stood beside their denoisers."""
@@ -107,15 +109,15 @@ class DiffusionLearner:
     def _tensors(self, batch: Batch) -> tuple[Latents, Noise, Timesteps, dict[str, Tensor], Tensor]:
         recipe, seed = self._recipe, self._seed
         positions = torch.from_numpy(batch.positions).to(device())
-        moments = torch.from_numpy(batch.columns["moments"]).to(device()).float()
+        moments = torch.from_numpy(batch.columns[MOMENTS]).to(device()).float()
         shape = (moments.shape[1] // 2, *moments.shape[2:])
         raw_latents = posterior_sample(moments, normal(seed, Stream.POSTERIOR, positions, shape))
         noise = normal(seed, Stream.NOISE, positions, shape)
         numbers = draw_timesteps(seed, positions, recipe.loss, recipe.noise_schedule.num_train_timesteps)
         timesteps = timesteps_at(self._schedule, numbers)
-        columns = {}
-        if recipe.network.known_classes:
-            columns["class"] = torch.from_numpy(batch.columns["classes"]).to(device())
+        columns = {
+            name: torch.from_numpy(values).to(device()) for name, values in batch.columns.items() if name != MOMENTS
+        }
         keep = uniform(seed, Stream.CONDITION_DROP, positions, 1)[:, 0] >= recipe.condition_drop_probability
         return self._latent_scale.scale(raw_latents), noise, timesteps, columns, keep
 
@@ -124,9 +126,9 @@ def build_networks(
     recipe: TrainDiffusion, latent_channels: int, latent_size: int
 ) -> tuple[DenoiserNetwork, TrainedConditioner]:
     """Denoiser and conditioner with fresh weights."""
-    classes = recipe.network.known_classes
-    conditioner = conditioner_of(ClassLabel(num_classes=classes) if classes else Unconditional(), None)
-    denoiser = build_denoiser(recipe.network, latent_channels, latent_size)
+    conditioner = conditioner_of(recipe.conditioning, None)
+    takes_vector = bool(conditioner.request_columns)
+    denoiser = build_denoiser(recipe.network, latent_channels, latent_size, takes_vector)
     return denoiser, conditioned(denoiser, conditioner)
 
 

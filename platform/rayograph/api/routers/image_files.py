@@ -11,7 +11,7 @@ from rayograph.api.comparison import Reproduction, compare
 from rayograph.api.images import Page
 from rayograph.api.schemas import Ancestor, Answer, Record
 from rayograph.api.services import Given
-from rayograph.sampling.classes import class_number
+from rayograph.conditioning.class_names import class_number
 
 FOREVER = "private, max-age=31536000, immutable"
 MOST_IMAGES = 500
