@@ -142,9 +142,13 @@ class Encode(StageBase):
 
 
 class TrainDiffusion(Training):
-    """Trains the second stage on moments; commits EMA weights, scheduler and first stage as one diffusers folder."""
+    """Trains the second stage on moments, or on `images` as they are: diffusion in pixel space (the paper's LDM-1).
+
+    Commits EMA weights, scheduler and first stage as one folder.
+    """
 
     inputs: ClassVar[dict[str, ArtifactType]] = {
+        "images": ArtifactType.IMAGES,
         "moments": ArtifactType.LATENTS,
         "autoencoder": ArtifactType.AUTOENCODER,
         "init_from": ArtifactType.DIFFUSION_MODEL,
@@ -154,8 +158,12 @@ class TrainDiffusion(Training):
     version: ClassVar[int] = 2  # the averages' warm-up
 
     kind: Literal["train_diffusion"] = "train_diffusion"
-    moments: Mixture = "encode"
-    autoencoder: ArtifactRef = "train_autoencoder"
+    images: Mixture | None = None
+    """What is learned in pixel space, in the place of moments and of an autoencoder: latents are images in [-1, 1]."""
+    view: View = View()
+    """Which square of each of `images`, turned round how often."""
+    moments: Mixture | None = "encode"
+    autoencoder: ArtifactRef | None = "train_autoencoder"
     network: AnyDenoiser
     conditioner: AnyConditioner | None = None
     """What the denoiser is told of a sample; None is the class, where `network.num_classes` says of how many."""
@@ -179,6 +187,26 @@ class TrainDiffusion(Training):
             return self.conditioner
         classes = self.network.num_classes
         return ClassLabel(num_classes=classes) if classes else Unconditional()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _pixels_need_no_first_stage(cls, given: object) -> object:
+        """With `images`, what is not said of the other two is none."""
+        if isinstance(given, dict) and given.get("images") is not None:
+            return {"moments": None, "autoencoder": None, **given}
+        return given
+
+    @model_validator(mode="after")
+    def _one_space(self) -> "TrainDiffusion":
+        for name in ("moments", "autoencoder"):
+            said = getattr(self, name)
+            if self.images is not None and said is not None:
+                raise ValueError(f"{name}: expected none beside images, got {said!r}")
+            if self.images is None and said is None:
+                raise ValueError(f"{name}: expected one, or images to learn in pixel space, got none")
+        if self.images is None and self.view != View():
+            raise ValueError("view: expected none without images: moments are as they were encoded")
+        return self
 
     @model_validator(mode="after")
     def _weights_suit_the_schedule(self) -> "TrainDiffusion":

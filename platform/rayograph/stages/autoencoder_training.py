@@ -11,6 +11,7 @@ from rayograph.runs.artifact import Artifact
 from rayograph.runs.stage_context import StageContext
 from rayograph.runs.stage_result import StageResult
 from rayograph.stages.reconstruction_quality import advice, headline
+from rayograph.stages.seen_images import seen_size
 from rayograph.trainer.dataset import planned_reader
 from rayograph.trainer.driver import run_training
 from rayograph.trainer.fidelity import measured
@@ -22,7 +23,7 @@ def run_train_autoencoder(stage: StageContext, declared: TrainAutoencoder) -> St
     """Raises ConfigError where no image size is known, or it does not suit the downsampling factor."""
     from rayograph.models.perceptual import pinned
 
-    size, factor = _image_size(stage, declared), declared.network.downsampling_factor
+    size, factor = seen_size(declared.view, stage), declared.network.downsampling_factor
     if size % factor:
         raise ConfigError(f"{stage.name}.network: f = {factor} needs an image size divisible by it, got {size}")
     perceptual = pinned(declared.perceptual)
@@ -47,15 +48,6 @@ def run_train_autoencoder(stage: StageContext, declared: TrainAutoencoder) -> St
     outcome.headline = headline(outcome.facts)
     outcome.warnings += advice(declared, outcome.facts)
     return outcome
-
-
-def _image_size(stage: StageContext, declared: TrainAutoencoder) -> int:
-    if declared.view.image_size is not None:
-        return declared.view.image_size
-    packed = {manifest.facts["image_size"] for _, manifest, _ in stage.mixture("images")}
-    if len(packed) > 1 or None in packed:
-        raise ConfigError(f"{stage.name}.view.image_size: expected a size, as the images were not packed at one")
-    return int(packed.pop())
 
 
 def _require_shapes(declared: TrainAutoencoder, initial: Artifact) -> None:

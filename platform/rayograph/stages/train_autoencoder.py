@@ -6,6 +6,7 @@ from rayograph.errors import ConfigError
 from rayograph.runs.stage_context import StageContext
 from rayograph.runs.stage_result import StageResult
 from rayograph.stages.foreseen import Foreseen
+from rayograph.stages.seen_images import foreseen_size
 from rayograph.stages.stage import CheckContext, Stage
 from rayograph.training.cost import Cost
 
@@ -16,12 +17,7 @@ class TrainAutoencoderStage(Stage[TrainAutoencoder]):
     def check(self, declared: TrainAutoencoder, context: CheckContext) -> None:
         """Raise ConfigError where no number of workers suits the batch, or the images' size not the networks."""
         worker_counts(declared, context.scale.training)
-        seen = self._seen(declared, context)
-        if seen.sizes_vary:
-            raise ConfigError(
-                f"{context.name}.view.image_size: expected a size, as {seen.decided_by.removesuffix('.image_size')} "
-                "leaves images at their own"
-            )
+        seen = foreseen_size(declared.view, context)
         size, where, factor = seen.image_size, seen.decided_by, declared.network.downsampling_factor
         if size is None:
             return
@@ -38,7 +34,7 @@ class TrainAutoencoderStage(Stage[TrainAutoencoder]):
 
     def foresee(self, declared: TrainAutoencoder, context: CheckContext) -> Foreseen:
         """What it is trained at, and the grid of its latents."""
-        seen, network = self._seen(declared, context), declared.network
+        seen, network = foreseen_size(declared.view, context), declared.network
         return Foreseen(
             image_size=seen.image_size,
             decided_by=seen.decided_by,
@@ -48,7 +44,7 @@ class TrainAutoencoderStage(Stage[TrainAutoencoder]):
 
     def estimate(self, declared: TrainAutoencoder, context: CheckContext) -> Cost:
         """Count on the images' size. Raises ConfigError where the job does not say it."""
-        size = self._seen(declared, context).image_size
+        size = foreseen_size(declared.view, context).image_size
         if size is None:
             raise ConfigError(
                 f"{context.name}.view.image_size: expected a size, as the job does not say that of its images"
@@ -68,12 +64,3 @@ class TrainAutoencoderStage(Stage[TrainAutoencoder]):
         from rayograph.stages.autoencoder_training import run_train_autoencoder
 
         return run_train_autoencoder(context, declared)
-
-    def _seen(self, declared: TrainAutoencoder, context: CheckContext) -> Foreseen:
-        """The size of what the networks see, and the field that decides it."""
-        if declared.view.image_size is not None:
-            return Foreseen(image_size=declared.view.image_size, decided_by=f"{context.name}.view.image_size")
-        sets = context.mixture("images")
-        differ = len({known.image_size for known in sets}) > 1
-        unsized = next((known for known in sets if known.sizes_vary), None)
-        return unsized or (Foreseen() if differ else sets[0])
