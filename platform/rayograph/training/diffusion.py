@@ -123,11 +123,8 @@ class DiffusionLearner:
         noise = normal(seed, Stream.NOISE, positions, raw_latents.shape[1:])
         numbers = draw_timesteps(seed, positions, recipe.loss, recipe.noise_schedule.num_train_timesteps)
         timesteps = timesteps_at(self._schedule, numbers)
-        columns = {
-            name: torch.from_numpy(values).to(device())
-            for name, values in batch.columns.items()
-            if name not in (MOMENTS, PIXELS)
-        }
+        told = batch.columns.keys() - {MOMENTS, PIXELS}
+        columns = {name: torch.from_numpy(batch.columns[name]).to(device()) for name in sorted(told)}
         keep = uniform(seed, Stream.CONDITION_DROP, positions, 1)[:, 0] >= recipe.condition_drop_probability
         return self._latent_scale.scale(raw_latents), noise, timesteps, columns, keep
 
