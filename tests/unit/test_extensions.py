@@ -23,7 +23,12 @@ MODULE = """
 from typing import ClassVar, Literal
 from rayograph.config.stage_base import ArtifactRef, ArtifactType, StageBase
 from rayograph.config.stages import STAGES
+from rayograph.stages.stage import Stage
 from blurring_by import RADIUS
+
+class BlurStage(Stage["Blur"]):
+    def run(self, declared, context):
+        raise NotImplementedError
 
 @STAGES.register
 class Blur(StageBase):

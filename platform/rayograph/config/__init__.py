@@ -4,6 +4,7 @@ from rayograph.config.denoisers import Denoiser, DiT
 from rayograph.config.diffusion import DiffusionLoss, FlowSchedule, NoiseSchedule, Sampler
 from rayograph.config.evaluation import Evaluate
 from rayograph.config.features import EfficientNetLite0, Features, NetworkFeatures, PooledPixels
+from rayograph.config.filtering import FilterImages, Score
 from rayograph.config.foreign import ImportModel
 from rayograph.config.networks import Autoencoder, Discriminator, Identity, PerceptualNetwork
 from rayograph.config.sampling import ImageFile, Marking, Request
@@ -33,6 +34,7 @@ __all__ = [
     "Encode",
     "Evaluate",
     "Features",
+    "FilterImages",
     "FlowSchedule",
     "Identity",
     "ImageFile",
@@ -53,6 +55,7 @@ __all__ = [
     "Sampler",
     "SamplingScale",
     "Scale",
+    "Score",
     "SklearnDigits",
     "TrainAutoencoder",
     "TrainDiffusion",

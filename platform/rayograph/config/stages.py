@@ -265,6 +265,7 @@ STAGES = Kinds(
         "train_diffusion": "rayograph.config.stages:TrainDiffusion",
         "sample": "rayograph.config.stages:Sample",
         "evaluate": "rayograph.config.evaluation:Evaluate",
+        "filter_images": "rayograph.config.filtering:FilterImages",
     },
 )
 

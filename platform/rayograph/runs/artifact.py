@@ -16,7 +16,7 @@ from pydantic import ValidationError
 from rayograph.errors import DataError, MissingObjectError
 from rayograph.runs.digests import sha256
 from rayograph.runs.manifest import FileRecord, Manifest
-from rayograph.storage import Access, ObjectStore, open_store
+from rayograph.storage import ObjectStore
 
 MANIFEST = "manifest.json"
 METRICS = "metrics.jsonl"
@@ -121,12 +121,12 @@ class Artifact:
         if problem := _difference(file, size, found.hexdigest):
             raise DataError(f"{self.store.uri_of(key)}: {problem}")
 
-    def problems(self, manifest: Manifest, access: Access = None) -> Iterator[str]:
+    def problems(self, manifest: Manifest, tars: "Artifact | None" = None) -> Iterator[str]:
         """Yield every way in which the store differs from the manifest, one line each; nothing if all is well.
 
-        Tars that lie elsewhere are checked there; `access` opens that place.
+        `tars` is where those lie, if not here.
         """
-        tars = self if manifest.base_uri is None else Artifact(open_store(manifest.base_uri, access), "")
+        tars = tars or self
         places = {True: tars, False: self}
         listed = {place: {info.key: info.size for info in place.store.list(place.key(""))} for place in {tars, self}}
 

@@ -57,6 +57,15 @@ def find(child: Artifact, uri: str, digest: str, access: Access) -> Artifact:
     return Artifact(open_store(uri, access), "")
 
 
+def tars_of(artifact: Artifact, manifest: Manifest, access: Access) -> Artifact:
+    """Return where the tars of an artifact lie, which may be another's, or no artifact's at all."""
+    if manifest.base_uri is None:
+        return artifact
+    if manifest.base_uri.startswith(UP):
+        return _relative(artifact, manifest.base_uri, access)
+    return Artifact(open_store(manifest.base_uri, access), "")
+
+
 def place_in_store(uri: str) -> str | None:
     """<store>/digits/pack/0123456789abcdef → digits/pack/0123456789abcdef; None for the URI of anything else."""
     found = _PLACE.fullmatch(uri)

@@ -78,7 +78,8 @@ class Manifest(Record):
     parents: list[Parent]
     files: list[FileRecord]
     base_uri: str | None = None
-    """Where the tars among the files lie, if not beside this manifest: they are another's, and only read."""
+    """Where the tars among the files lie, if not beside this manifest: another's, and only read. One of the same store
+    is named from this artifact's folder, as parents are; `lineage.tars_of` finds both."""
     shards: list[ShardRecord]
     facts: dict[str, Any]
     """What the stage found out and a later one needs: class names, latents' statistics, rejected samples."""

@@ -19,6 +19,8 @@ class StageResult:
     files: list[FileRecord] = field(default_factory=list)
     shards: list[ShardRecord] = field(default_factory=list)
     facts: dict[str, Any] = field(default_factory=dict)
+    base_uri: str | None = None
+    """Where the tars among the files lie, if not in the artifact itself."""
     headline: str = ""
     """What the last line says of it beside numbers of samples and bytes."""
     warnings: list[str] = field(default_factory=list)
@@ -49,6 +51,7 @@ def manifest_of(stage: StageContext, outcome: StageResult, started: float) -> Ma
         scale=stage.scale.model_dump(mode="json"),
         parents=stage.parents(),
         files=outcome.files + stage.artifact.records(METRICS),
+        base_uri=outcome.base_uri,
         shards=outcome.shards,
         facts=outcome.facts,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
