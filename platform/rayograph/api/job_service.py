@@ -112,6 +112,8 @@ class StoreJobService:
                     woken.append(begun.artifact)
             except RayographError as error:  # which is that one job's trouble
                 log.warning("%s", error)
+            except Exception:  # a defect of ours: told whole, and no other job's trouble either
+                log.exception("%s: not woken", begun.artifact.uri)
         return woken
 
     def _is_under_way(self, artifact: Artifact) -> bool:

@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Sequence
 
+from rayograph.conditioning.class_names import class_number
 from rayograph.config.filtering import FilterImages
 from rayograph.errors import ConfigError, DataError
 from rayograph.runs.digests import digest_of
@@ -11,7 +12,6 @@ from rayograph.runs.manifest import ShardRecord
 from rayograph.runs.reporter import Reporter
 from rayograph.runs.stage_context import StageContext
 from rayograph.runs.stage_result import StageResult
-from rayograph.sampling.classes import class_number
 from rayograph.shards.committed import Shards
 from rayograph.stages.foreseen import Foreseen
 from rayograph.stages.stage import CheckContext, Stage

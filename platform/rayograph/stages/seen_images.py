@@ -28,7 +28,8 @@ def seen_size(view: View, stage: StageContext) -> int:
     """Return the size, once the images are there. Raises ConfigError where they have none in common."""
     if view.image_size is not None:
         return view.image_size
-    packed = {manifest.facts["image_size"] for _, manifest, _ in stage.mixture("images")}
-    if len(packed) > 1 or None in packed:
+    packed: set[int | None] = {manifest.facts.get("image_size") for _, manifest, _ in stage.mixture("images")}
+    size = packed.pop()
+    if packed or size is None:
         raise ConfigError(f"{stage.name}.view.image_size: expected a size, as the images were not packed at one")
-    return int(packed.pop())
+    return size
