@@ -123,3 +123,20 @@ def test_the_feature_extractor_of_the_page_measures_in_its_own_space(folder, tmp
     }
     expected = frechet_distance(Moments.of(features), Moments.of(kept))
     assert figures["frechet_distance"] == pytest.approx(expected, abs=1e-12)
+
+
+def test_the_networks_of_the_page_are_trained_encoded_with_and_drawn_from(folder, tmp_path):
+    store = tmp_path / "store"
+    rayograph("run", "own_networks.py", "--on", SCALE, "--store", store, cwd=folder)
+    (first_stage,), (trained,), (drawn,) = (
+        list((store / "own-networks" / stage).iterdir()) for stage in ("train_autoencoder", "train_diffusion", "sample")
+    )
+    config = json.loads((trained / "model" / "unet" / "config.json").read_text())
+    assert (config["declared"]["kind"], config["spec"]["in_channels"], config["spec"]["size"]) == ("convolutions", 3, 8)
+    assert json.loads((trained / "model" / "vae" / "config.json").read_text())["declared"]["kind"] == "blocks"
+    for training, figure in ((first_stage, "reconstruction"), (trained, "loss")):
+        found = [json.loads(line)[figure] for line in (training / "metrics.jsonl").read_text().splitlines()]
+        assert found[-1] < 0.7 * found[0]
+    images = dict(images_of(str(drawn)))
+    assert len(images) == 50
+    assert all(pixels.shape == (16, 16, 3) for pixels in images.values())
