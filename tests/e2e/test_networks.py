@@ -30,7 +30,7 @@ def drawn(model):
 
 unet = Denoiser(num_classes=10, block_out_channels=(32, 64), layers_per_block=1, norm_num_groups=8,
                 mid_block_attention=False)
-dit = DiT(num_classes=10, patch_size=1, num_layers=4, num_attention_heads=4, attention_head_dim=16)
+dit = DiT(num_classes=10, patch_size=2, num_layers=4, num_attention_heads=4, attention_head_dim=16)
 job = Job(name="networks", stages={
     "pack": Pack(source=SklearnDigits(), image_size=8, held_out_fraction=0.2, samples_per_shard=512),
     "unet": trained(unet, 25_600),
