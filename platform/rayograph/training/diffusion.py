@@ -13,7 +13,7 @@ from rayograph.conditioning.trained import CONDITIONER, TrainedConditioner, cond
 from rayograph.config import DiffusionLoss, TrainDiffusion, TrainingScale
 from rayograph.losses.diffusion import ForwardProcess, diffusion_loss
 from rayograph.models.autoencoder import posterior_sample, to_images
-from rayograph.models.denoiser import DenoiserNetwork, build_denoiser, denoise
+from rayograph.models.denoiser import DenoiserNetwork, build_denoiser
 from rayograph.models.folder import DENOISER, SCHEDULE
 from rayograph.models.scaling import LatentScale
 from rayograph.models.schedule import build_schedule, noise_levels, prediction_type, timesteps_at
@@ -53,7 +53,7 @@ class DenoisingPass(nn.Module):
         """Of samples conditioned on what `columns` say, or on nothing where `keep` (b,) is false."""
         noisy_latents = self._process.noisy_latents(latents, noise, timesteps)
         conditioning = self.conditioner.embed(columns).where(keep, self.conditioner.null(len(latents)))
-        prediction = denoise(self.denoiser, noisy_latents, timesteps, conditioning)
+        prediction = self.denoiser(noisy_latents, timesteps, conditioning)
         gamma = self._loss.min_snr_gamma
         weights = None if gamma is None else self._process.min_snr_weights(timesteps, gamma)
         target = self._process.target(latents, noise, timesteps)
