@@ -23,7 +23,7 @@ class TrainAutoencoderStage(Stage[TrainAutoencoder]):
             return
         if size % factor:
             raise ConfigError(
-                f"{context.name}.network.block_out_channels: f = {factor} needs an image size divisible by it, got "
+                f"{context.name}.network.{declared.network.decides_factor}: f = {factor} needs an image size divisible by it, got "
                 f"{where} {size}"
             )
         if size < declared.discriminator.smallest_image:
