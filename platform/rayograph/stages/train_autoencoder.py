@@ -23,8 +23,8 @@ class TrainAutoencoderStage(Stage[TrainAutoencoder]):
             return
         if size % factor:
             raise ConfigError(
-                f"{context.name}.network.{declared.network.decides_factor}: f = {factor} needs an image size divisible by it, got "
-                f"{where} {size}"
+                f"{context.name}.network.{declared.network.decides_factor}: f = {factor} needs an image size divisible "
+                f"by it, got {where} {size}"
             )
         if size < declared.discriminator.smallest_image:
             raise ConfigError(
