@@ -9,7 +9,7 @@ from rayograph.ingest.decoders import Images
 from rayograph.ingest.held_out import held_out
 from rayograph.runs.stage_context import StageContext
 from rayograph.runs.stage_result import StageResult
-from rayograph.stages.reconstruction_quality import advice, headline
+from rayograph.stages.train_autoencoder import advice, headline
 from rayograph.trainer.dataset import planned_reader
 from rayograph.trainer.driver import run_training
 from rayograph.trainer.fidelity import measured

@@ -31,8 +31,8 @@ from rayograph.sampling.reproduce import keep_origin
 from rayograph.sampling.requests.plan import Plan
 from rayograph.sampling.work_unit import Landed, Origin
 from rayograph.shards.index import SUFFIX
-from rayograph.stages.prepare import plan_of
 from rayograph.stages.resources import require
+from rayograph.stages.sample import plan_of
 
 READERS = 16
 

@@ -14,9 +14,8 @@ from rayograph.runs.stage_result import StageResult
 from rayograph.shards.committed import Shards
 from rayograph.shards.index import ShardIndex
 from rayograph.shards.store import shard_files
-from rayograph.stages.foreseen import Foreseen
 from rayograph.stages.resources import require_pool
-from rayograph.stages.stage import CheckContext, Stage
+from rayograph.stages.stage import CheckContext, Foreseen, Stage
 
 
 class EncodeStage(Stage[Encode]):

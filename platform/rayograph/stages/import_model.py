@@ -26,8 +26,7 @@ from rayograph.runs.artifact import COPY_BYTES, Artifact
 from rayograph.runs.digests import digest_of
 from rayograph.runs.stage_context import StageContext
 from rayograph.runs.stage_result import StageResult, manifest_of
-from rayograph.stages.foreseen import Foreseen
-from rayograph.stages.stage import CheckContext, Stage
+from rayograph.stages.stage import CheckContext, Foreseen, Stage
 from rayograph.storage import Access, ObjectStore, open_store
 
 IMAGE_CHANNELS = 3
