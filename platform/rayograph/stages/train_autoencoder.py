@@ -112,7 +112,7 @@ def advice(declared: TrainAutoencoder, facts: Mapping[str, Any]) -> list[str]:
     said = (
         f"{psnr:.1f} dB PSNR is below {LOW_PSNR:g}, and no sample will be better than that: more "
         f"total_images ({declared.total_images:,}), another learning_rate ({declared.learning_rate:g}), more "
-        f"network.latent_channels ({network.latent_channels}), or fewer network.block_out_channels "
+        f"network.latent_channels ({network.latent_channels}), or a smaller factor "
         f"(f = {network.downsampling_factor})"
     )
     return [said]
