@@ -122,6 +122,15 @@ def test_a_declared_digest_gives_the_key_without_the_folder_and_refuses_another(
     assert stage.artifact.manifest() is None
 
 
+def test_a_folder_that_changes_after_its_key_is_known_is_refused(tmp_path, scale):
+    folder = foreign.save_autoencoder(tmp_path / "vae", "AutoencoderKL")
+    stage = resolved(scale, folder)
+    foreign.autoencoder("VQModel").save_pretrained(folder)
+    with pytest.raises(DataError, match="expected files of sha256"):
+        run_stage(stage)
+    assert stage.artifact.manifest() is None
+
+
 def test_weights_in_shards_and_of_one_variant_come_in(tmp_path, scale):
     sharded = foreign.save_autoencoder(tmp_path / "sharded", "AutoencoderKL", max_shard_size="30KB")
     assert len(list(sharded.glob("*.safetensors"))) > 1
