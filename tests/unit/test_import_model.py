@@ -16,13 +16,27 @@ from rayograph.commands.export import Wanted, export
 from rayograph.commands.model_import import import_folder
 from rayograph.commands.verify import verify
 from rayograph.conditioning.trained import CONDITIONER
-from rayograph.config import DiT, Identity, ImportModel, Job, NoiseSchedule, Sampler, Scale
+from rayograph.config import (
+    Denoiser,
+    DiT,
+    Encode,
+    Identity,
+    ImportModel,
+    Job,
+    NoiseSchedule,
+    Pack,
+    Sampler,
+    Scale,
+    SklearnDigits,
+    TrainDiffusion,
+)
 from rayograph.config.stage_base import ArtifactType
 from rayograph.errors import CheckpointError, ConfigError, DataError
 from rayograph.models.autoencoder import build_autoencoder, reconstruct
 from rayograph.models.denoiser import build_denoiser
 from rayograph.models.folder import AUTOENCODER, DENOISER, SCHEDULE, load_autoencoder, save_model
 from rayograph.models.schedule import build_schedule
+from rayograph.pipeline.preflight import check
 from rayograph.pipeline.resolve import resolve
 from rayograph.pipeline.runner import run_stage
 from rayograph.runs.artifact import Artifact
@@ -246,6 +260,31 @@ def test_a_model_that_is_not_in_diffusers_form_comes_in_too(tmp_path, scale):
     )
     drawn, _ = model.draw(0, torch.arange(2), {"class": torch.tensor([0, 2])}, Sampler(num_inference_steps=2))
     assert drawn.shape == (2, 8, 8, 3)
+
+
+@pytest.mark.parametrize(("size", "levels", "line"), [
+    (16, 3, None),  # a grid of 8, halved twice
+    (16, 5, "train_diffusion.network.block_out_channels: 5 levels need a latent grid divisible by 16, got 8"),
+    (None, 5, None),  # the autoencoder's own 32: a grid of 16
+    (17, 1, "encode.image_size: f = 2 needs an image size divisible by it, got 17"),
+])  # fmt: skip
+def test_a_denoiser_is_checked_on_the_grid_that_is_encoded_and_not_the_autoencoders_own(tmp_path, size, levels, line):
+    foreign.autoencoder("AutoencoderKL", sample_size=32).save_pretrained(tmp_path / "vae")
+    stages = {
+        "pack": Pack(source=SklearnDigits(), image_size=32),
+        "vae": ImportModel(uri=str(tmp_path / "vae")),
+        "encode": Encode(autoencoder="vae", image_size=size),
+        "train_diffusion": TrainDiffusion(
+            autoencoder="vae", network=Denoiser(block_out_channels=(32,) * levels), total_images=8, global_batch_size=8
+        ),
+    }
+    job = Job(name="grids", stages=stages)
+    if line is None:
+        check(job, Scale(), list(stages))
+        return
+    with pytest.raises(ConfigError) as caught:
+        check(job, Scale(), list(stages))
+    assert line in str(caught.value)
 
 
 def test_an_autoencoder_that_says_no_size_needs_one(tmp_path, scale):
