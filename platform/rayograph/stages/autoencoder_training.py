@@ -48,10 +48,11 @@ def run_train_autoencoder(stage: StageContext, declared: TrainAutoencoder) -> St
 def _image_size(stage: StageContext, declared: TrainAutoencoder) -> int:
     if declared.view.image_size is not None:
         return declared.view.image_size
-    packed = {manifest.facts["image_size"] for _, manifest, _ in stage.mixture("images")}
-    if len(packed) > 1 or None in packed:
+    packed: set[int | None] = {manifest.facts.get("image_size") for _, manifest, _ in stage.mixture("images")}
+    size = packed.pop()
+    if packed or size is None:
         raise ConfigError(f"{stage.name}.view.image_size: expected a size, as the images were not packed at one")
-    return int(packed.pop())
+    return size
 
 
 def _learner(declared: TrainAutoencoder, scale: TrainingScale, seed: int, image_size: int) -> Any:
