@@ -39,7 +39,26 @@ class Moments:
         with threadpool_limits(1):
             return Moments(len(exact), mean, centred.T @ centred)
 
-    def root(covariance: Float64[np.ndarray, "d d"]) -> Float64[np.ndarray, "r d"]:
+    def merged(self, other: "Moments") -> "Moments":
+        """Both parts together: S = Sa + Sb + δδᵀ·na·nb/n, with δ = μb − μa."""
+        if not other.count:
+            return self
+        if not self.count:
+            return other
+        count = self.count + other.count
+        apart = other.mean - self.mean
+        between = np.outer(apart, apart * (self.count * other.count / count))
+        return Moments(count, self.mean + apart * (other.count / count), self.scatter + other.scatter + between)
+
+    @property
+    def covariance(self) -> Float64[np.ndarray, "d d"]:
+        """Unbiased. Raises DataError for less than two images."""
+        if self.count < 2:
+            raise DataError(f"covariance: expected at least 2 images in each set, got {self.count}")
+        return self.scatter / (self.count - 1)
+
+
+def root(covariance: Float64[np.ndarray, "d d"]) -> Float64[np.ndarray, "r d"]:
     """R with RᵀR = S, as many rows as S has rank: what rounding leaves of nothing has no root of its own."""
     values, vectors = np.linalg.eigh(covariance)
     kept = values > max(0.0, float(values[-1])) * len(values) * np.finfo(np.float64).eps
