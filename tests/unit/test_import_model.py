@@ -8,17 +8,21 @@ import foreign
 import numpy as np
 import old_store
 import pytest
+import tiny
 import torch
 
 from rayograph.cli import main
 from rayograph.commands.export import Wanted, export
 from rayograph.commands.model_import import import_folder
 from rayograph.commands.verify import verify
-from rayograph.config import ImportModel, Job, Sampler, Scale
+from rayograph.conditioning.trained import CONDITIONER
+from rayograph.config import DiT, Identity, ImportModel, Job, NoiseSchedule, Sampler, Scale
 from rayograph.config.stage_base import ArtifactType
 from rayograph.errors import CheckpointError, ConfigError, DataError
-from rayograph.models.autoencoder import reconstruct
-from rayograph.models.folder import load_autoencoder
+from rayograph.models.autoencoder import build_autoencoder, reconstruct
+from rayograph.models.denoiser import build_denoiser
+from rayograph.models.folder import AUTOENCODER, DENOISER, SCHEDULE, load_autoencoder, save_model
+from rayograph.models.schedule import build_schedule
 from rayograph.pipeline.resolve import resolve
 from rayograph.pipeline.runner import run_stage
 from rayograph.runs.artifact import Artifact
@@ -202,6 +206,37 @@ def test_a_pipeline_of_another_kind_is_refused(tmp_path, scale):
         imported(scale, foreign.save_pipeline(tmp_path / "other", latent_channels=3), makes="diffusion_model")
     with pytest.raises(ConfigError, match=r"import_model\.class_names: expected 3, as the model has, got 2"):
         imported(scale, foreign.save_pipeline(tmp_path / "names"), makes="diffusion_model", class_names=("a", "b"))
+
+
+def test_a_denoiser_that_reads_text_is_refused_with_what_can_be_taken(tmp_path, scale):
+    folder = foreign.save_pipeline(tmp_path / "text")
+    config = json.loads((folder / "unet" / "config.json").read_text()) | {"_class_name": "UNet2DConditionModel"}
+    (folder / "unet" / "config.json").write_text(json.dumps(config))
+    with pytest.raises(DataError, match="expected a UNet2DModel, got 'UNet2DConditionModel': 'autoencoder' takes"):
+        imported(scale, folder, makes="diffusion_model")
+    assert imported(scale, folder).committed().type is ArtifactType.AUTOENCODER
+
+
+def test_a_model_that_is_not_in_diffusers_form_comes_in_too(tmp_path, scale):
+    declared = DiT(num_layers=1, num_attention_heads=2, attention_head_dim=8)
+    place = Artifact(open_store(str(tmp_path / "made")), "")
+    denoiser = build_denoiser(declared, 3, 8)
+    for name, part in {
+        AUTOENCODER: build_autoencoder(Identity()),
+        DENOISER: denoiser,
+        SCHEDULE: build_schedule(NoiseSchedule()),
+        CONDITIONER: tiny.conditioner(denoiser, 3),
+    }.items():
+        save_model(place, name, part)
+    folder = tmp_path / "made" / "model"
+    artifact = imported(scale, folder, makes="diffusion_model", image_size=8)
+    assert artifact.committed().facts["class_names"] == ["0", "1", "2"]
+    model = DiffusionModel.load(artifact, "cpu")
+    assert torch.equal(
+        model.denoiser.state_dict()["embed_patches.weight"], denoiser.state_dict()["embed_patches.weight"]
+    )
+    drawn, _ = model.draw(0, torch.arange(2), {"class": torch.tensor([0, 2])}, Sampler(num_inference_steps=2))
+    assert drawn.shape == (2, 8, 8, 3)
 
 
 def test_an_autoencoder_that_says_no_size_needs_one(tmp_path, scale):
