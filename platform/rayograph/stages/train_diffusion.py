@@ -38,7 +38,7 @@ class TrainDiffusionStage(Stage[TrainDiffusion]):
             return Foreseen(decided_by=context.name)
         conditioner = self._conditioner(declared, context, None if names is None else {"class_names": names})
         known = Foreseen(class_names=names if "class_names" in conditioner.facts else (), decided_by=context.name)
-        side, factor = first_stage.image_size, first_stage.downsampling_factor
+        side, factor = self._side(context), first_stage.downsampling_factor
         if side is None or factor is None:
             return known
         schedule = declared.noise_schedule
@@ -92,7 +92,10 @@ class TrainDiffusionStage(Stage[TrainDiffusion]):
 
     def _grid(self, context: CheckContext) -> int | None:
         """Side of the latents, in cells."""
-        first_stage = context.input("autoencoder")
-        if first_stage.image_size is None or first_stage.downsampling_factor is None:
-            return None
-        return first_stage.image_size // first_stage.downsampling_factor
+        side, factor = self._side(context), context.input("autoencoder").downsampling_factor
+        return None if side is None or factor is None else side // factor
+
+    def _side(self, context: CheckContext) -> int | None:
+        """Of the encoded images, in pixels: an autoencoder may have been trained at another."""
+        sides = [moments.image_size for moments in context.mixture("moments") if moments.image_size is not None]
+        return sides[0] if sides else context.input("autoencoder").image_size
