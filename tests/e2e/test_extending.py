@@ -19,6 +19,7 @@ from rayograph.evaluation.statistics import Moments
 from rayograph.runs.artifact import Artifact
 from rayograph.runs.manifest import HELD_OUT
 from rayograph.shards.committed import Shards
+from rayograph.shards.store import read_index, read_samples
 from rayograph.storage import open_store
 
 PAGE = command.ROOT / "docs" / "extending.md"
@@ -103,6 +104,31 @@ def test_an_installed_package_brings_its_kinds_by_entry_point(folder, tmp_path):
     assert_inverted(tmp_path / "store")
 
 
+def test_the_conditioner_and_the_networks_of_the_page_train_and_draw(folder, tmp_path):
+    store = tmp_path / "store"
+    rayograph("run", "odd.py", "--on", SCALE, "--store", store, cwd=folder)
+    (model,), (drawn,) = (list((store / "odd" / stage).iterdir()) for stage in ("train_diffusion", "sample"))
+    kinds = [
+        json.loads((model / "model" / part / "config.json").read_text()) for part in ("vae", "unet", "conditioner")
+    ]
+    assert [kinds[0]["declared"]["kind"], kinds[1]["declared"]["kind"], kinds[2]["kind"]] == [
+        "patches",
+        "plain",
+        "parity",
+    ]
+    artifact = Artifact(open_store(str(drawn)), "")
+    samples = [
+        one
+        for shard in artifact.committed().shards
+        for one in read_samples(artifact, shard.path, read_index(artifact, shard.path), range(shard.samples))
+    ]
+    assert [one.members["cls"] for one in samples] == [b"0", b"1"] * 8
+    assert json.loads(samples[1].members["json"])["odd"] in (1, True)
+    assert command.verified(store).count("whole") == 5
+    unknown = rayograph("export", model, "--to", tmp_path / "exported", cwd=tmp_path, fails=True)
+    assert "'parity'" in unknown.stderr or "'plain'" in unknown.stderr
+
+
 def test_the_feature_extractor_of_the_page_measures_in_its_own_space(folder, tmp_path):
     store = tmp_path / "store"
     rayograph("run", "coloured.py", "--on", SCALE, "--store", store, cwd=folder)
@@ -123,20 +149,3 @@ def test_the_feature_extractor_of_the_page_measures_in_its_own_space(folder, tmp
     }
     expected = frechet_distance(Moments.of(features), Moments.of(kept))
     assert figures["frechet_distance"] == pytest.approx(expected, abs=1e-12)
-
-
-def test_the_networks_of_the_page_are_trained_encoded_with_and_drawn_from(folder, tmp_path):
-    store = tmp_path / "store"
-    rayograph("run", "own_networks.py", "--on", SCALE, "--store", store, cwd=folder)
-    (first_stage,), (trained,), (drawn,) = (
-        list((store / "own-networks" / stage).iterdir()) for stage in ("train_autoencoder", "train_diffusion", "sample")
-    )
-    config = json.loads((trained / "model" / "unet" / "config.json").read_text())
-    assert (config["declared"]["kind"], config["spec"]["in_channels"], config["spec"]["size"]) == ("convolutions", 3, 8)
-    assert json.loads((trained / "model" / "vae" / "config.json").read_text())["declared"]["kind"] == "blocks"
-    for training, figure in ((first_stage, "reconstruction"), (trained, "loss")):
-        found = [json.loads(line)[figure] for line in (training / "metrics.jsonl").read_text().splitlines()]
-        assert found[-1] < 0.7 * found[0]
-    images = dict(images_of(str(drawn)))
-    assert len(images) == 50
-    assert all(pixels.shape == (16, 16, 3) for pixels in images.values())

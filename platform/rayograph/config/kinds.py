@@ -55,6 +55,7 @@ class Kinds:
 
     def names(self) -> list[str]:
         """All kinds by name, those of installed packages too."""
+        extensions.load()
         return sorted({*self._places, *self._known, *(point.name for point in self._installed())})
 
     def declaration(self, kind: str) -> type[Declaration]:

@@ -46,7 +46,7 @@ def resolve(job: Job, scale: Scale, store: ObjectStore) -> dict[str, StageContex
             made_of["source"] = source
         key = digest_of(made_of)[:16]
         artifact = Artifact(store, f"{job.name}/{name}/{key}")
-        resolved[name] = StageContext(job, scale, name, seed, key, artifact, inputs)
+        resolved[name] = StageContext(job, scale, name, seed, key, artifact, inputs, source)
     return resolved
 
 

@@ -10,8 +10,8 @@ from rayograph.ingest.held_out import held_out
 from rayograph.runs.artifact import Artifact
 from rayograph.runs.stage_context import StageContext
 from rayograph.runs.stage_result import StageResult
-from rayograph.stages.reconstruction_quality import advice, headline
 from rayograph.stages.seen_images import seen_size
+from rayograph.stages.train_autoencoder import advice, headline
 from rayograph.trainer.dataset import planned_reader
 from rayograph.trainer.driver import run_training
 from rayograph.trainer.fidelity import measured

@@ -13,8 +13,7 @@ from rayograph.runs.reporter import Reporter
 from rayograph.runs.stage_context import StageContext
 from rayograph.runs.stage_result import StageResult
 from rayograph.shards.committed import Shards
-from rayograph.stages.foreseen import Foreseen
-from rayograph.stages.stage import CheckContext, Stage
+from rayograph.stages.stage import CheckContext, Foreseen, Stage
 from rayograph.storage import Access
 
 FACTS = ("class_names", "classes", "image_size", "resize", "held_out")

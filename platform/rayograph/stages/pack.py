@@ -11,8 +11,7 @@ from rayograph.runs.manifest import HELD_OUT, TRAIN
 from rayograph.runs.reporter import Reporter
 from rayograph.runs.stage_context import StageContext
 from rayograph.runs.stage_result import StageResult
-from rayograph.stages.foreseen import Foreseen
-from rayograph.stages.stage import CheckContext, Stage
+from rayograph.stages.stage import CheckContext, Foreseen, Stage
 
 
 class PackStage(Stage[Pack]):

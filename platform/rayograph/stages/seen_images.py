@@ -3,8 +3,7 @@
 from rayograph.config import View
 from rayograph.errors import ConfigError
 from rayograph.runs.stage_context import StageContext
-from rayograph.stages.foreseen import Foreseen
-from rayograph.stages.stage import CheckContext
+from rayograph.stages.stage import CheckContext, Foreseen
 
 
 def foreseen_size(view: View, context: CheckContext) -> Foreseen:

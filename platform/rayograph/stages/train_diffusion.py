@@ -11,9 +11,8 @@ from rayograph.errors import ConfigError
 from rayograph.runs.stage_context import StageContext
 from rayograph.runs.stage_result import StageResult
 from rayograph.sampling.requests.model_spec import ModelSpec
-from rayograph.stages.foreseen import Foreseen
 from rayograph.stages.seen_images import foreseen_size
-from rayograph.stages.stage import CheckContext, Stage
+from rayograph.stages.stage import CheckContext, Foreseen, Stage
 from rayograph.training.cost import Cost
 
 
@@ -96,7 +95,10 @@ class TrainDiffusionStage(Stage[TrainDiffusion]):
     def _seen(self, declared: TrainDiffusion, context: CheckContext) -> Foreseen:
         """The size of images, and what the first stage, or none, makes of them."""
         if declared.images is None:
-            return context.input("autoencoder")
+            first_stage = context.input("autoencoder")
+            sides = [moments.image_size for moments in context.mixture("moments") if moments.image_size is not None]
+            # An autoencoder may have been trained at another size than images are encoded at.
+            return replace(first_stage, image_size=sides[0]) if sides else first_stage
         pixels = Identity()
         return replace(
             foreseen_size(declared.view, context),
