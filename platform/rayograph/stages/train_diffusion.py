@@ -32,7 +32,7 @@ class TrainDiffusionStage(Stage[TrainDiffusion]):
                 self._conditioner(declared, context, {"class_names": moments.class_names})
 
     def foresee(self, declared: TrainDiffusion, context: CheckContext) -> Foreseen:
-        """What the model can be asked for."""
+        """Return what the model can be asked for."""
         first_stage, names = context.input("autoencoder"), context.input("moments").class_names
         if names is None and declared.conditioning.needs_data:
             return Foreseen(decided_by=context.name)
@@ -68,7 +68,7 @@ class TrainDiffusionStage(Stage[TrainDiffusion]):
         return replace(diffusion_cost(counted, channels, grid), notes=(note,))
 
     def check_cluster(self, declared: TrainDiffusion, context: StageContext) -> None:
-        """Room for the fewest workers."""
+        """Require room for the fewest workers."""
         from rayograph.trainer.elastic import Room
 
         Room(context.scale, worker_counts(declared, context.scale.training)).require(context.name)
