@@ -217,6 +217,6 @@ class Job(Declaration):
         return self
 
     def seed_of(self, name: str) -> int:
-        """The seed a stage draws from: its own, or the job's."""
+        """Return the seed that a stage draws from: its own, or the job's."""
         own = self.stages[name].seed
         return self.seed if own is None else own

@@ -39,7 +39,7 @@ class EncodeStage(Stage[Encode]):
         )
 
     def check_cluster(self, declared: Encode, context: StageContext) -> None:
-        """Room for the pool of encoders."""
+        """Require room for the pool of encoders."""
         require_pool(context)
 
     def run(self, declared: Encode, context: StageContext) -> StageResult:

@@ -18,7 +18,7 @@ class PackStage(Stage[Pack]):
     """A source to images, as shards."""
 
     def foresee(self, declared: Pack, context: CheckContext) -> Foreseen:
-        """The images' size, where they get one, and whether some are held out."""
+        """Return the images' size, where they get one, and whether some are held out."""
         return Foreseen(
             image_size=declared.image_size,
             decided_by=f"{context.name}.image_size",

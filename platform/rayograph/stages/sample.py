@@ -27,11 +27,11 @@ class SampleStage(Stage[Sample]):
             glance(declared, context.name, model, context.scale.access)
 
     def foresee(self, declared: Sample, context: CheckContext) -> Foreseen:
-        """Classes, and no more: rows may ask for any size."""
+        """Return classes, and no more: rows may ask for any size."""
         return Foreseen(class_names=context.input("model").class_names, held_out=False, decided_by=context.name)
 
     def check_cluster(self, declared: Sample, context: StageContext) -> None:
-        """Room for the fewest replicas."""
+        """Require room for the fewest replicas."""
         from rayograph.stages.resources import require
 
         scale = context.scale

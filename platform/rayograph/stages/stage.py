@@ -42,7 +42,7 @@ class Foreseen:
     model: ModelSpec | None = None
 
     def settled(self, manifest: Manifest) -> "Foreseen":
-        """The same, once committed: what the manifest's facts say stands."""
+        """Return the same, once committed: what the manifest's facts say stands."""
         facts = manifest.facts
         names = facts.get("class_names")
         return replace(
@@ -64,11 +64,11 @@ class CheckContext:
     resolved: Mapping[str, StageContext] = field(default_factory=dict)
 
     def input(self, field: str) -> Foreseen:
-        """What is known of an input that is one artifact; nothing of one that is not said."""
+        """Return what is known of an input that is one artifact; nothing of one that is not said."""
         return next(iter(self.mixture(field)), Foreseen())
 
     def mixture(self, field: str) -> list[Foreseen]:
-        """What is known of each data set of an input, in the declared order."""
+        """Return what is known of each data set of an input, in the declared order."""
         return [
             self._known(place, ref)
             for place, _, ref in self.job.stages[self.name].references()
@@ -122,6 +122,6 @@ class Stage(Protocol[D]):
 
 
 def stage_of(declared: StageBase) -> Stage[StageBase]:
-    """What does the work of a declared stage, imported now."""
+    """Import what does the work of a declared stage."""
     made: Stage[StageBase] = implementation(declared)()
     return made

@@ -38,7 +38,7 @@ class TrainAutoencoderStage(Stage[TrainAutoencoder]):
             )
 
     def foresee(self, declared: TrainAutoencoder, context: CheckContext) -> Foreseen:
-        """What it is trained at, and the grid of its latents."""
+        """Return what it is trained at, and the grid of its latents."""
         seen, network = foreseen_size(declared.view, context), declared.network
         return Foreseen(
             image_size=seen.image_size,
@@ -59,7 +59,7 @@ class TrainAutoencoderStage(Stage[TrainAutoencoder]):
         return autoencoder_cost(declared, size)
 
     def check_cluster(self, declared: TrainAutoencoder, context: StageContext) -> None:
-        """Room for the fewest workers."""
+        """Require room for the fewest workers."""
         from rayograph.trainer.elastic import Room
 
         Room(context.scale, worker_counts(declared, context.scale.training)).require(context.name)
@@ -72,7 +72,7 @@ class TrainAutoencoderStage(Stage[TrainAutoencoder]):
 
 
 def headline(facts: Mapping[str, Any]) -> str:
-    """What the stage's last line says of it; nothing for a stage without such facts."""
+    """Return what the stage's last line says of it; nothing for a stage without such facts."""
     images = facts.get("held_out_images")
     if images is None:
         return ""
@@ -91,7 +91,7 @@ def headline(facts: Mapping[str, Any]) -> str:
 
 
 def advice(declared: TrainAutoencoder, facts: Mapping[str, Any]) -> list[str]:
-    """What to change where reconstructions are poor: no sample can be better than they are."""
+    """Return what to change where reconstructions are poor: no sample can be better than they are."""
     psnr = facts.get("held_out_psnr")
     if psnr is None or psnr >= LOW_PSNR:
         return []

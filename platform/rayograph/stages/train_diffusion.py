@@ -33,7 +33,7 @@ class TrainDiffusionStage(Stage[TrainDiffusion]):
                 self._conditioner(declared, context, {"class_names": learned.class_names})
 
     def foresee(self, declared: TrainDiffusion, context: CheckContext) -> Foreseen:
-        """What the model can be asked for."""
+        """Return what the model can be asked for."""
         names = context.input(_field(declared)).class_names
         if names is None and declared.conditioning.needs_data:
             return Foreseen(decided_by=context.name)
@@ -70,7 +70,7 @@ class TrainDiffusionStage(Stage[TrainDiffusion]):
         return replace(diffusion_cost(counted, channels, grid), notes=(note,))
 
     def check_cluster(self, declared: TrainDiffusion, context: StageContext) -> None:
-        """Room for the fewest workers."""
+        """Require room for the fewest workers."""
         from rayograph.trainer.elastic import Room
 
         Room(context.scale, worker_counts(declared, context.scale.training)).require(context.name)
@@ -93,7 +93,7 @@ class TrainDiffusionStage(Stage[TrainDiffusion]):
         return settled(context.name, declared, [facts])[1]
 
     def _seen(self, declared: TrainDiffusion, context: CheckContext) -> Foreseen:
-        """The size of images, and what the first stage, or none, makes of them."""
+        """Return the size of images, and what the first stage, or none, makes of them."""
         if declared.images is None:
             first_stage = context.input("autoencoder")
             sides = [moments.image_size for moments in context.mixture("moments") if moments.image_size is not None]
