@@ -19,6 +19,7 @@ from rayograph.evaluation.statistics import Moments
 from rayograph.runs.artifact import Artifact
 from rayograph.runs.manifest import HELD_OUT
 from rayograph.shards.committed import Shards
+from rayograph.shards.store import read_index, read_samples
 from rayograph.storage import open_store
 
 PAGE = command.ROOT / "docs" / "extending.md"
@@ -103,6 +104,31 @@ def test_an_installed_package_brings_its_kinds_by_entry_point(folder, tmp_path):
     assert_inverted(tmp_path / "store")
 
 
+def test_the_conditioner_and_the_networks_of_the_page_train_and_draw(folder, tmp_path):
+    store = tmp_path / "store"
+    rayograph("run", "odd.py", "--on", SCALE, "--store", store, cwd=folder)
+    (model,), (drawn,) = (list((store / "odd" / stage).iterdir()) for stage in ("train_diffusion", "sample"))
+    kinds = [
+        json.loads((model / "model" / part / "config.json").read_text()) for part in ("vae", "unet", "conditioner")
+    ]
+    assert [kinds[0]["declared"]["kind"], kinds[1]["declared"]["kind"], kinds[2]["kind"]] == [
+        "patches",
+        "plain",
+        "parity",
+    ]
+    artifact = Artifact(open_store(str(drawn)), "")
+    samples = [
+        one
+        for shard in artifact.committed().shards
+        for one in read_samples(artifact, shard.path, read_index(artifact, shard.path), range(shard.samples))
+    ]
+    assert [one.members["cls"] for one in samples] == [b"0", b"1"] * 8
+    assert json.loads(samples[1].members["json"])["odd"] in (1, True)
+    assert command.verified(store).count("whole") == 5
+    unknown = rayograph("export", model, "--to", tmp_path / "exported", cwd=tmp_path, fails=True)
+    assert "'parity'" in unknown.stderr or "'plain'" in unknown.stderr
+
+
 def test_the_feature_extractor_of_the_page_measures_in_its_own_space(folder, tmp_path):
     store = tmp_path / "store"
     rayograph("run", "coloured.py", "--on", SCALE, "--store", store, cwd=folder)
@@ -123,45 +149,3 @@ def test_the_feature_extractor_of_the_page_measures_in_its_own_space(folder, tmp
     }
     expected = frechet_distance(Moments.of(features), Moments.of(kept))
     assert figures["frechet_distance"] == pytest.approx(expected, abs=1e-12)
-
-
-def tinted_pictures(folder):
-    """Squares of red, green and blue to any degree, each picture with a row in a table that says so."""
-    draw = np.random.default_rng(0)
-    (folder / "pictures").mkdir()
-    rows = []
-    for number in range(256):
-        tint = draw.integers(0, 2, 3)
-        pixels = np.clip(tint * 200 + draw.integers(0, 50, (8, 8, 3)), 0, 255).astype(np.uint8)
-        Image.fromarray(pixels).save(folder / "pictures" / f"{number:03d}.png")
-        rows.append({"file_name": f"{number:03d}.png", "tint": tint.tolist()})
-    (folder / "pictures" / "metadata.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-
-
-def test_the_conditioner_of_the_page_goes_from_a_tables_column_to_a_requests_pictures(folder, tmp_path):
-    tinted_pictures(folder)
-    wanted = [[1, 0, 0], [0, 0, 1], [1, 1, 0]]
-    (folder / "wanted.jsonl").write_text("".join(json.dumps({"tint": tint, "count": 8}) + "\n" for tint in wanted))
-    store = tmp_path / "store"
-    rayograph("run", "tinted.py", "--on", SCALE, "--store", store, cwd=folder)
-    (drawn,) = (store / "tinted" / "sample").iterdir()
-    (model,) = (store / "tinted" / "train_diffusion").iterdir()
-    assert json.loads((model / "model" / "conditioner" / "config.json").read_text())["kind"] == "vector"
-    artifact = Artifact(open_store(str(drawn)), "")
-    manifest = artifact.committed()
-    shards, lit, dark = Shards.of(artifact, manifest, manifest.shards, None), [], []
-    for shard in manifest.shards:
-        index = shards.index(shard.path)
-        for sample in shards.rows(shard.path, index, range(len(index))).samples():
-            record = json.loads(sample.members["json"])
-            assert record["tint"] == wanted[record["number"] // 8]
-            pixels = np.asarray(Image.open(io.BytesIO(sample.members["png"])))
-            shades = pixels.mean(axis=(0, 1))
-            asked = np.array(record["tint"], bool)
-            lit.append(shades[asked].mean())
-            dark.append(shades[~asked].mean())
-    assert len(lit) == 24
-    assert np.mean(lit) > np.mean(dark) + 15  # pictures are of the colour that was asked for
-    (folder / "wanted.jsonl").write_text(json.dumps({"tint": [1, 0]}) + "\n")
-    refused = rayograph("run", "tinted.py", "--on", SCALE, "--store", tmp_path / "other", cwd=folder, fails=True)
-    assert "row 0: tint: expected a tint of 3 numbers, got [1, 0]" in refused.stderr

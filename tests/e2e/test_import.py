@@ -1,8 +1,10 @@
 """Autoencoders that others trained, imported within a job: encoded with, trained on, drawn from, decoded with."""
 
 import io
+import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import command
 import foreign
@@ -49,13 +51,18 @@ def store(tmp_path_factory):
     place = tmp_path_factory.mktemp("import")
     folders = {name: str(foreign.save_autoencoder(place / name, kind)) for name, kind in NAMES.items()}
     (place / "job.py").write_text(JOB.format(folders=folders))
-    words = [sys.executable, "-m", "rayograph", "run", str(place / "job.py"), "--on", "cluster/laptop/scale.yaml"]
+    said("run", str(place / "job.py"), "--on", "cluster/laptop/scale.yaml", "--store", str(place / "store"))
+    return open_store(str(place / "store"))
+
+
+def said(*words):
+    """What a command says, which must end well."""
     done = subprocess.run(
-        [*words, "--store", str(place / "store")],
+        [sys.executable, "-m", "rayograph", *words],
         cwd=command.ROOT, env=command.environment(), capture_output=True, text=True, timeout=600,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-4000:]
-    return open_store(str(place / "store"))
+    return done.stdout + done.stderr
 
 
 def committed(store, stage):
@@ -92,3 +99,27 @@ def test_a_denoiser_trained_on_its_latents_draws(store, name):
 def test_it_is_evaluated_like_one_of_our_own(store):
     _, report = committed(store, "evaluate")
     assert "reconstruction_psnr" in report.facts
+
+
+def test_the_store_works_on_from_another_place(store, tmp_path):
+    copy = str(tmp_path / "copy")
+    shutil.copytree(store.uri, copy)
+    away = shutil.move(store.uri, f"{store.uri}-away")
+    try:
+        job = str(Path(store.uri).parent / "job.py")
+        told = said("run", job, "--on", "cluster/laptop/scale.yaml", "--store", copy)
+        assert told.count("committed before") == 14
+        assert "done in" not in told
+        listed = said("ls", copy)
+        assert listed.count("committed 20") == 14
+        assert f"{store.uri}/" not in listed
+        whole = said("verify", copy, "--deep")
+        assert whole.count("  whole: ") == len(whole.splitlines()) == 14
+        drawn, _ = committed(open_store(copy), "sample_vqmodel")
+        shard = "shards/samples-000001.tar"
+        (sample,) = read_samples(drawn, shard, read_index(drawn, shard), [3])
+        (tmp_path / "image.png").write_bytes(sample.members["png"])
+        traced = said("trace", str(tmp_path / "image.png"), "--store", copy, "--again")
+        assert "the record's and the store's are the same" in traced
+    finally:
+        shutil.move(away, store.uri)

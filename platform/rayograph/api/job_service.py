@@ -17,6 +17,7 @@ from rayograph.api.schemas import Ancestor, Model, Parentage, Record
 from rayograph.api.submission import Row, Submission
 from rayograph.config import Job, Request, Sample, Scale
 from rayograph.config.explain import explain, suggestion
+from rayograph.config.stage_base import ArtifactType
 from rayograph.errors import ConfigError, DataError, RayographError, StorageError
 from rayograph.pipeline.resolve import resolve
 from rayograph.runs.artifact import RESOLVED, Artifact
@@ -68,7 +69,7 @@ class StoreJobService:
                 created=manifest.created,
                 class_names=_class_names(manifest),
             )
-            for begun, manifest in self._index.committed_of_kind("train_diffusion")
+            for begun, manifest in self._index.committed_of_type(ArtifactType.DIFFUSION_MODEL)
         ]
         return sorted(found, key=lambda model: model.created, reverse=True)
 
@@ -112,6 +113,8 @@ class StoreJobService:
                     woken.append(begun.artifact)
             except RayographError as error:  # which is that one job's trouble
                 log.warning("%s", error)
+            except Exception:  # a defect of ours: told whole, and no other job's trouble either
+                log.exception("%s: not woken", begun.artifact.uri)
         return woken
 
     def _is_under_way(self, artifact: Artifact) -> bool:

@@ -5,9 +5,8 @@ made from; and drawing the image again shows that the record is the truth.
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -16,14 +15,14 @@ from rayograph.errors import ConfigError, DataError
 from rayograph.runs.artifact import RESOLVED, Artifact
 from rayograph.runs.console import LABEL_CELLS, escaped, padded, plain
 from rayograph.runs.digests import sha256
-from rayograph.runs.lineage import LineageNode, ancestors
+from rayograph.runs.lineage import LineageNode, ancestors, data_sets
 from rayograph.runs.manifest import Manifest
 from rayograph.sampling.marking.c2pa import credentials_in
 from rayograph.sampling.marking.record import record_in
 from rayograph.shards.images import render
 from rayograph.storage import Access, ObjectStore, open_store
 
-PACK, PLAN = "pack", "request/plan.json"
+PLAN = "request/plan.json"
 ROUNDING, LOSSY_ROUNDING = 1, 8
 """Of 255: what another batch, or another machine, makes of an image; more is another image. JPEG and WebP turn one step
 of a pixel into several."""
@@ -70,12 +69,12 @@ def trace(uri: str, endpoint_url: Access, options: TraceOptions) -> Iterator[str
         raise DataError(f"{uri}: differs from what the store says: {'; '.join(problems)}")
 
 
-def _said_by(record: dict[str, Any]) -> Iterator[str]:
+def _said_by(record: Mapping[str, object]) -> Iterator[str]:
     between = sorted(key for key in record if key not in (*_FIRST, *_LAST))
     for key in (*_FIRST, *between, *_LAST):
         if key in record:
-            values = record[key] if key == "data" and isinstance(record[key], list) else [record[key]]
-            for value in values:
+            said = record[key]
+            for value in said if key == "data" and isinstance(said, list) else [said]:
                 yield _line(key, value)
 
 
@@ -94,7 +93,9 @@ def _credentials(data: bytes, uri: str) -> str:
     return f"{who}: valid, " + ("and trusted here" if found.trusted else "by an issuer that is in no trust list here")
 
 
-def _in_store(artifact: Artifact, record: dict[str, Any], endpoint_url: Access, problems: list[str]) -> Iterator[str]:
+def _in_store(
+    artifact: Artifact, record: Mapping[str, object], endpoint_url: Access, problems: list[str]
+) -> Iterator[str]:
     """Yield the artifact and everything it was made from; what differs from the record is added to `problems`."""
     manifest = artifact.manifest()
     if manifest is None:
@@ -111,12 +112,12 @@ def _in_store(artifact: Artifact, record: dict[str, Any], endpoint_url: Access, 
 
 
 def _differences(
-    record: dict[str, Any], artifact: Artifact, manifest: Manifest, found: list[LineageNode]
+    record: Mapping[str, object], artifact: Artifact, manifest: Manifest, found: list[LineageNode]
 ) -> Iterator[str]:
     """Yield what the store holds otherwise than the record says, and what changed since something was made from it."""
     held = {
         "model": {parent.digest for parent in manifest.parents if parent.input == "model"},
-        "data": {node.manifest.digest for node in found if node.manifest.kind == PACK},
+        "data": data_sets(found, but=artifact),
         "request": {sha256(artifact.read(PLAN))} if artifact.store.exists(artifact.key(PLAN)) else set(),
     }
     for key, digests in held.items():
@@ -132,7 +133,7 @@ def _differences(
 
 def _drawn_again(
     artifact: Artifact,
-    record: dict[str, Any],
+    record: Mapping[str, object],
     data: bytes,
     uri: str,
     endpoint_url: Access,
@@ -178,18 +179,18 @@ def _place(uri: str, endpoint_url: Access) -> tuple[ObjectStore, str]:
     return open_store(folder or ("/" if slash else "."), endpoint_url), name
 
 
-def _text(record: dict[str, Any], key: str, uri: str) -> str:
+def _text(record: Mapping[str, object], key: str, uri: str) -> str:
     value = record.get(key)
     if not isinstance(value, str) or not value:
         raise DataError(f"{uri}: expected its record to name its {key}, got {_shown(value)}")
     return value
 
 
-def _line(label: str, value: Any) -> str:
+def _line(label: str, value: object) -> str:
     """Return a label and a value, both from anywhere: quoted and escaped where a terminal should not see them."""
     shown = value if isinstance(value, str) and plain(value) else _shown(value)
     return f"{padded(escaped(label), LABEL_CELLS)} {shown}"
 
 
-def _shown(value: Any) -> str:
+def _shown(value: object) -> str:
     return escaped(json.dumps(value, ensure_ascii=False))
