@@ -12,7 +12,7 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +56,8 @@ def work(rank: int, workers: int, folder: str, out: str) -> None:
 
     class Learner:
         engine = Engine(Deep(), EngineSettings(1, 1, 1, (0.9, 0.99), 1e-8, 0.0, None, (ConstantDecay(0.9),)))
+
+        names_before: Mapping[str, str] = {}
 
         def engines(self) -> dict[str, Any]:
             return {"deep": self.engine}

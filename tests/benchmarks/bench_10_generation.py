@@ -162,7 +162,7 @@ def agree(case: Case, source: Artifact) -> None:
     model = DiffusionModel.load(source, case.device)
     numbers = torch.arange(CHECKED)
     noise, classes = model.noise(0, numbers), numbers % case.denoiser.num_classes
-    ours = model.walk(noise, classes, case.sampler)[0].numpy()
+    ours = model.walk(noise, {"class": classes}, case.sampler)[0].numpy()
     pipeline = Pipeline(source.uri, load_schedule(source), case.sampler, case.device, torch.float32)
     theirs = np.stack([np.asarray(image) for image in pipeline(classes.tolist(), latents=noise.first())])
     torch.backends.cudnn.allow_tf32 = True
@@ -176,7 +176,7 @@ def flops_an_image(case: Case, source: Artifact) -> float:
     model = DiffusionModel.load(source, case.device, case.precision)
     numbers = torch.arange(1)
     with FlopCounterMode(display=False) as counter:
-        model.walk(model.noise(0, numbers), numbers, case.sampler)
+        model.walk(model.noise(0, numbers), {"class": numbers}, case.sampler)
     return counter.get_total_flops()
 
 

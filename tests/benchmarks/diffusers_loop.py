@@ -11,7 +11,9 @@ import torch
 from diffusers import AutoencoderKL, DPMSolverMultistepScheduler, UNet2DModel
 from diffusers.image_processor import VaeImageProcessor
 from diffusers.utils.torch_utils import randn_tensor
+from safetensors.torch import load_file
 
+from rayograph.conditioning.trained import CONDITIONER, WEIGHTS
 from rayograph.config import Sampler
 from rayograph.models.folder import AUTOENCODER, DENOISER
 
@@ -25,6 +27,8 @@ class Pipeline:
     ) -> None:
         self.sampler, self.device = sampler, device
         options = {"torch_dtype": dtype, "low_cpu_mem_usage": False}
+        weights = load_file(f"{model}/{CONDITIONER}/{WEIGHTS}")
+        self.classes = torch.nn.Embedding.from_pretrained(weights["embedding.weight"]).to(device, dtype)
         self.unet = UNet2DModel.from_pretrained(f"{model}/{DENOISER}", **options).to(device).eval()
         self.vae = AutoencoderKL.from_pretrained(f"{model}/{AUTOENCODER}", **options).to(device).eval()
         self.scheduler = DPMSolverMultistepScheduler.from_config(
@@ -47,7 +51,7 @@ class Pipeline:
             generator = torch.Generator(self.device).manual_seed(seed)
             latents = randn_tensor(shape, generator=generator, device=torch.device(self.device), dtype=self.unet.dtype)
         given = torch.tensor(classes, device=self.device)
-        labels = torch.cat([given, torch.full_like(given, config.num_class_embeds - 1)])
+        labels = self.classes(torch.cat([given, torch.full_like(given, self.classes.num_embeddings - 1)]))
         self.scheduler.set_timesteps(self.sampler.num_inference_steps, device=self.device)
         for timestep in self.scheduler.timesteps:
             both = self.scheduler.scale_model_input(torch.cat([latents] * 2), timestep)

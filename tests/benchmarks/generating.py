@@ -11,7 +11,9 @@ from datetime import UTC, datetime
 
 import torch
 
+from rayograph.conditioning.trained import CONDITIONER, conditioned, conditioner_of
 from rayograph.config import Autoencoder, Denoiser, ImageFile, NoiseSchedule, Sample
+from rayograph.config.conditioning import ClassLabel, Unconditional
 from rayograph.models.autoencoder import build_autoencoder
 from rayograph.models.denoiser import build_denoiser
 from rayograph.models.folder import AUTOENCODER, DENOISER, SCHEDULE, save_model
@@ -21,7 +23,7 @@ from rayograph.runs.artifact import Artifact
 from rayograph.runs.environment import machine, versions
 from rayograph.runs.manifest import Manifest
 from rayograph.sampling.pipeline import DiffusionModel
-from rayograph.sampling.requests.model_spec import ModelTraits
+from rayograph.sampling.requests.model_spec import ModelSpec
 from rayograph.sampling.requests.plan import Plan, Unit
 from rayograph.sampling.requests.planner import freeze
 from rayograph.sampling.work_unit import Files, Origin, draw, keep
@@ -35,7 +37,10 @@ def commit_model(uri: str, first: Autoencoder, second: Denoiser, schedule: Noise
     autoencoder = build_autoencoder(first)
     LatentScale((0.0,) * first.latent_channels, (1.0,) * first.latent_channels).keep_in(autoencoder)
     denoiser = build_denoiser(second, first.latent_channels, side // first.downsampling_factor)
-    for name, part in ((AUTOENCODER, autoencoder), (DENOISER, denoiser), (SCHEDULE, build_schedule(schedule))):
+    declared = ClassLabel(num_classes=second.num_classes) if second.num_classes else Unconditional()
+    conditioner = conditioned(denoiser, conditioner_of(declared, None))
+    parts = (autoencoder, denoiser, conditioner, build_schedule(schedule))
+    for name, part in zip((AUTOENCODER, DENOISER, CONDITIONER, SCHEDULE), parts, strict=True):
         save_model(artifact, name, part)
     artifact.commit(
         Manifest(
@@ -61,7 +66,7 @@ def commit_model(uri: str, first: Autoencoder, second: Denoiser, schedule: Noise
 
 def planned(target: Artifact, model: Artifact, declared: Sample, seed: int) -> Plan:
     """The plan of a generation, as the stage freezes it."""
-    return freeze(target, declared, seed, ModelTraits.of(model, model.committed()), None)
+    return freeze(target, declared, seed, ModelSpec.of(model, model.committed()), None)
 
 
 def draw_units(
@@ -78,6 +83,7 @@ def draw_units(
     `whole_batches` fills up a short last batch, which compiled networks want.
     """
     origin, files = Origin(target.path, plan.digest, "0" * 64, ()), Files(ImageFile())
+    conditioner = model.conditioner.conditioner
     keeping: Future[object] | None = None
     with ThreadPoolExecutor(1) as keeper:
         for unit in units:
@@ -86,7 +92,7 @@ def draw_units(
             pixels = draw(model, padded, batch_size)[: len(draws)]
             if keeping is not None:
                 keeping.result()
-            keeping = keeper.submit(keep, target, unit, draws, pixels, origin, files, encoders)
+            keeping = keeper.submit(keep, target, unit, draws, pixels, origin, files, conditioner, encoders)
         if keeping is not None:
             keeping.result()
 

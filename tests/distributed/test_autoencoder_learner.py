@@ -23,7 +23,7 @@ from rayograph.config import (
 from rayograph.errors import ConfigError
 from rayograph.losses.adversarial import adaptive_weight, discriminator_loss, generator_loss
 from rayograph.losses.reconstruction import kl_loss, reconstruction_loss
-from rayograph.models.autoencoder import build_autoencoder, decode, encode, posterior_sample, to_images
+from rayograph.models.autoencoder import build_autoencoder, posterior_sample, to_images
 from rayograph.models.discriminator import PatchDiscriminator
 from rayograph.models.perceptual import build_perceptual
 from rayograph.runs.philox import Stream, normal
@@ -78,15 +78,15 @@ def plain_loop() -> tuple[dict[str, Tensor], list[float]]:
     for step in range(STEPS):
         images = to_images(torch.from_numpy(pixels(step)))
         positions = torch.arange(step * GLOBAL, (step + 1) * GLOBAL)
-        moments = encode(autoencoder, images)
+        moments = autoencoder.encode(images)
         raw_latents = posterior_sample(moments, normal(SEED, Stream.POSTERIOR, positions, (2, 4, 4)))
-        made = decode(autoencoder, raw_latents)
+        made = autoencoder.decode(raw_latents)
         reconstruction = reconstruction_loss(made, images, perceptual(made, images), RECIPE.loss.perceptual_weight)
         loss = reconstruction + RECIPE.loss.kl_weight * kl_loss(moments)
         adversarial = step >= 4
         if adversarial:
             fooling = generator_loss(critic(made))
-            last = autoencoder.decoder.conv_out.weight
+            last = autoencoder.last_decoder_layer()
             weight = adaptive_weight(
                 torch.autograd.grad(reconstruction, last, retain_graph=True)[0],
                 torch.autograd.grad(fooling, last, retain_graph=True)[0],
@@ -141,11 +141,11 @@ def test_compiled_it_trains_the_same(tmp_path: Path) -> None:
     torch.testing.assert_close(found["compiled"], found["plain"], rtol=1e-4, atol=0.0)
 
 
-def test_diffusers_has_no_activation_checkpointing_for_codebooks() -> None:
+def test_activation_checkpointing_is_refused_for_a_network_that_has_none() -> None:
     from rayograph.training.setup import prepared
 
     network = build_autoencoder(QUANTISED.network)
-    with pytest.raises(ConfigError, match=r"training.activation_checkpointing: diffusers has none for a VQModel"):
+    with pytest.raises(ConfigError, match="expected false, as VQAutoencoder has none"):
         prepared(network, TrainingScale(activation_checkpointing=True), [])
 
 
@@ -218,7 +218,7 @@ QUANTISED = RECIPE.model_copy(
 
 
 def learn_codes(rank: int, workers: int, folder: str) -> None:
-    from rayograph.models.autoencoder import is_quantised
+    from rayograph.models.autoencoder import Quantised
     from rayograph.training.autoencoder import AutoencoderLearner
 
     share = GLOBAL // workers
@@ -231,7 +231,7 @@ def learn_codes(rank: int, workers: int, folder: str) -> None:
             figures.append(learner.step(Batch(positions, {"pixels": pixels(0)[rows]}), step * GLOBAL))
         state = named_state(learner)
         exported = [model for _, model in learner.exports()]
-        assert [is_quantised(model) for model in exported] == ([True] if rank == 0 else [])
+        assert [isinstance(model, Quantised) for model in exported] == ([True] if rank == 0 else [])
         if rank == 0:
             losses = {name: torch.tensor([row[name] for row in figures]) for name in ("reconstruction", "codebook")}
             save_file(state | losses, f"{folder}/codes-{workers}-{stage}.safetensors")

@@ -3,7 +3,7 @@
 import json
 import logging
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,8 @@ def run_in(store: str) -> Artifact:
 
 class Learner:
     """Two engines, the second of which steps half as often."""
+
+    names_before: Mapping[str, str] = {}
 
     def __init__(self, zero_stage: int, **others: Any) -> None:
         self.often, self.seldom = (Engine(Line(), settings(2, zero_stage, **others)) for _ in range(2))

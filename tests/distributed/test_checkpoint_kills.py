@@ -9,7 +9,7 @@ import random
 import signal
 import time
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +34,8 @@ class Square(nn.Module):
 
 
 class Learner:
+    names_before: Mapping[str, str] = {}
+
     def __init__(self) -> None:
         from rayograph.training.engine import Engine
 

@@ -1,5 +1,6 @@
 """Diffusion training under ZeRO equals a plain loop: losses, weights and average, on any number of workers."""
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -9,17 +10,23 @@ import pytest
 import torch
 from engines import named_state
 from plain import PlainTraining
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load, load_file, save, save_file
 from torch import Tensor
 from workers import spawn
 
 from rayograph.config import Denoiser, DiffusionLoss, FlowSchedule, NoiseSchedule, TrainDiffusion, TrainingScale
 from rayograph.models.autoencoder import posterior_sample
-from rayograph.models.denoiser import build_denoiser, denoise
+from rayograph.models.denoiser import build_denoiser
 from rayograph.models.scaling import LatentScale
 from rayograph.models.schedule import build_schedule
+from rayograph.runs.artifact import Artifact
 from rayograph.runs.philox import Stream, integers, normal, uniform
 from rayograph.shards.batch import Batch
+from rayograph.storage import open_store
+from rayograph.training.checkpoint import COMMIT, Checkpoints, commit_of, folder_of
+from rayograph.training.diffusion import NAMES_BEFORE, diffusion_models
+from rayograph.training.piece_files import pieces_in
+from rayograph.training.retention import Retention
 from rayograph.training.setup import averages_of
 
 SEED, STEPS, GLOBAL, CLASSES = 5, 12, 8, 3
@@ -61,10 +68,13 @@ def classes(step: int) -> np.ndarray:
 
 
 def plain_loop() -> dict[str, Tensor]:
-    """Written out in plain PyTorch, in one process, without accumulation; noise and velocity by diffusers."""
+    """Written out in plain PyTorch, in one process, without accumulation; noise and velocity by diffusers.
+
+    The embedding of classes, the last of no class, is within the denoiser, as diffusers has it.
+    """
     torch.manual_seed(SEED)
     schedule = build_schedule(RECIPE.noise_schedule)
-    denoiser = build_denoiser(RECIPE.network, SHAPE[0], SHAPE[1])
+    denoiser = build_denoiser(RECIPE.network, SHAPE[0], SHAPE[1]).diffusers_model()
     training = PlainTraining(
         denoiser.named_parameters(),
         averages_of(RECIPE),
@@ -82,11 +92,16 @@ def plain_loop() -> dict[str, Tensor]:
         timesteps = integers(SEED, Stream.TIMESTEP, positions, 1000)
         dropped = uniform(SEED, Stream.CONDITION_DROP, positions, 1)[:, 0] < 0.3
         given = torch.where(dropped, CLASSES, torch.from_numpy(classes(step)))
-        prediction = denoise(denoiser, schedule.add_noise(latents, noise, timesteps), timesteps, given)
+        noisy_latents = schedule.add_noise(latents, noise, timesteps)
+        prediction = denoiser(noisy_latents, timesteps, class_labels=given).sample
         loss = (prediction - schedule.get_velocity(latents, noise, timesteps)).square().mean()
         training.step(loss, step)
         losses.append(loss.detach())
-    state = {f"denoiser/{name}": tensor for name, tensor in training.state("denoiser.").items() if "exp_" not in name}
+    state = {}
+    for name, tensor in training.state("denoiser.").items():
+        key, _, weight = name.partition("/")
+        if not key.startswith("exp_"):
+            state[f"denoiser/{key}/{NAMES_BEFORE.get(weight, weight)}"] = tensor
     return state | {"losses": torch.stack(losses)}
 
 
@@ -101,7 +116,7 @@ def learn(rank: int, workers: int, folder: str) -> None:
         losses = []
         for step in range(STEPS):
             positions = np.arange(step * GLOBAL, (step + 1) * GLOBAL)[rows]
-            batch = Batch(positions, {"moments": moments(step)[rows], "classes": classes(step)[rows]})
+            batch = Batch(positions, {"moments": moments(step)[rows], "class": classes(step)[rows]})
             losses.append(learner.step(batch, step * GLOBAL)["loss"])
         state = named_state(learner) | {"losses": torch.tensor(losses)}
         if rank == 0:
@@ -152,7 +167,7 @@ def learn_in_other_ways(rank: int, workers: int, folder: str) -> None:
         found = []
         for step in range(4):
             positions = np.arange(step * GLOBAL, (step + 1) * GLOBAL)
-            batch = Batch(positions, {"moments": moments(step), "classes": classes(step)})
+            batch = Batch(positions, {"moments": moments(step), "class": classes(step)})
             found.append(learner.step(batch, step * GLOBAL)["loss"])
         return torch.tensor(found)
 
@@ -188,7 +203,7 @@ def learn_otherwise(rank: int, workers: int, folder: str) -> None:
         loss = DiffusionLoss(norm="l1", timesteps="logit_normal", min_snr_gamma=gamma)
         recipe = RECIPE.model_copy(update={"noise_schedule": schedule, "loss": loss})
         learner = DiffusionLearner(recipe, TrainingScale(micro_batch_size=GLOBAL), SEED, SCALE, SHAPE[1])
-        batch = Batch(np.arange(GLOBAL), {"moments": moments(0), "classes": classes(0)})
+        batch = Batch(np.arange(GLOBAL), {"moments": moments(0), "class": classes(0)})
         losses = [learner.step(batch, step * GLOBAL)["loss"] for step in range(20)]
         save_file({"losses": torch.tensor(losses)}, f"{folder}/{name}.safetensors")
 
@@ -199,3 +214,55 @@ def test_every_objective_learns(tmp_path: Path) -> None:
         losses = load_file(tmp_path / f"{name}.safetensors")["losses"]
         assert losses.isfinite().all(), name
         assert losses[-5:].mean() < 0.9 * losses[0], name
+
+
+def resume(rank: int, workers: int, folder: str) -> None:
+    from rayograph.training.diffusion import DiffusionLearner
+
+    def learner() -> DiffusionLearner:
+        return DiffusionLearner(RECIPE, TrainingScale(micro_batch_size=GLOBAL), SEED, SCALE, SHAPE[1])
+
+    run, trained = Artifact(open_store(folder), "run"), learner()
+    trained.step(Batch(np.arange(GLOBAL), {"moments": moments(0), "class": classes(0)}), 0)
+    checkpoints = Checkpoints(run, trained, Retention(last=1))
+    checkpoints.save(GLOBAL, {})
+    checkpoints.finish()
+    make_old(run, commit_of(run, GLOBAL))
+    resumed = learner()
+    assert Checkpoints(run, resumed, Retention(last=1)).load_newest() == (GLOBAL, {})
+    expected, found = named_state(trained), named_state(resumed)
+    assert all(torch.equal(found[name], tensor) for name, tensor in expected.items())
+    old = _averaged(run, commit_of(run, GLOBAL))
+    assert "denoiser.class_embedding.weight" in old
+    _, told, _ = diffusion_models(RECIPE, old, SHAPE[0], SHAPE[1])
+    kept = found[f"denoiser/{averages_of(RECIPE)[0].key}/conditioner.embedding.weight"]
+    assert torch.equal(told[1].network.embedding.weight, kept)
+
+
+def make_old(run: Artifact, commit: dict[str, Any]) -> None:
+    """The same checkpoint as it was written when the embedding of classes was within the denoiser."""
+
+    def old(name: str) -> str:
+        for before, now in NAMES_BEFORE.items():
+            name = name.replace(now, before)
+        return name
+
+    for file in commit["files"]:
+        data = save({old(name): tensor for name, tensor in load(run.read(file["path"])).items()})
+        file |= run.write(file["path"], data).model_dump()
+    commit["shapes"] = {old(name): shape for name, shape in commit["shapes"].items()}
+    run.write(f"{folder_of(commit['images_seen'])}/{COMMIT}", json.dumps(commit).encode())
+
+
+def _averaged(run: Artifact, commit: dict[str, Any]) -> dict[str, Tensor]:
+    prefix = f"denoiser/{averages_of(RECIPE)[0].key}/"
+    pieces = [piece for file in commit["files"] for piece in pieces_in(run.read(file["path"]))]
+    return {
+        piece.name.removeprefix(prefix): piece.values.view(commit["shapes"][piece.name])
+        for piece in pieces
+        if piece.name.startswith(prefix)
+    }
+
+
+def test_a_checkpoint_with_the_class_embedding_within_the_denoiser_is_resumed_and_exported(tmp_path: Path) -> None:
+    spawn(resume, 1, str(tmp_path))

@@ -1,7 +1,7 @@
 """A training that diverges goes back to its newest checkpoint, and on behind the batch that broke it."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,8 @@ GLOBAL, STEPS, POISONED = 4, 8, 5
 
 
 class Learner:
+    names_before: Mapping[str, str] = {}
+
     def __init__(self, workers: int, zero_stage: int) -> None:
         torch.manual_seed(0)
         self.engine = Engine(Line(), settings(GLOBAL // workers, zero_stage))

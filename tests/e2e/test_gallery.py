@@ -10,7 +10,7 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 
 from rayograph.api.app import build_app
-from rayograph.api.backend import StoreDesk
+from rayograph.api.job_service import StoreJobService
 from rayograph.api.submission import Submission
 from rayograph.config import Scale
 from rayograph.runs.artifact import Artifact
@@ -33,7 +33,7 @@ class Gallery:
         self.browser = browser
         self.store = painted.new_store(folder)
         self.painter = painted.Painter(self.store, **options)
-        self.desk = StoreDesk(self.store, Scale(), self.painter.start, self.painter.draw_again)
+        self.desk = StoreJobService(self.store, Scale(), self.painter.start, self.painter.draw_again)
         self.app = build_app(self.store, self.desk, painted.open_plan, None if token is None else digest(token))
 
     def submit(self, wait=True, **more):
@@ -134,7 +134,7 @@ def test_a_job_is_submitted_watched_opened_traced_and_drawn_again(gallery, brows
         *("sample", "train_diffusion", "encode", "train_autoencoder", "pack")
     ]
     assert "a round thing" in page.text("#record")
-    assert page.text("#command").startswith("rayograph whence ")
+    assert page.text("#command").startswith("rayograph trace ")
     page.one("#again").click()
     until(lambda: page.text("#verdict") == "The same, byte for byte.")
     assert until(lambda: page.loaded("#drawn")) == 1

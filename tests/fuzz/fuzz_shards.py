@@ -19,7 +19,8 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
-from rayograph.commands.listing import list_artifacts, verify
+from rayograph.commands.listing import list_artifacts
+from rayograph.commands.verify import verify
 from rayograph.config import WebDatasetShards
 from rayograph.errors import RayographError
 from rayograph.ingest.sources import open_source

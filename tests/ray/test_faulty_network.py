@@ -8,6 +8,7 @@ import pytest
 from fault_proxy import Fault, FaultProxy, at_random, fault_proxy
 from s3_servers import S3Server
 
+from rayograph.conditioning.class_label import ClassLabelConditioner
 from rayograph.config import IngestScale
 from rayograph.errors import DataError
 from rayograph.ingest.columns import to_npy
@@ -68,7 +69,7 @@ def broken_reader(bucket: str, server: S3Server, corrupt: str | None) -> Iterato
     with fault_proxy(server.endpoint_url, script) as proxy:
         artifact = Artifact(open_store(bucket, proxy.url), "moments")
         plan = Plan((DataSet((ROWS,) * SHARDS, 19),), 0, BATCH, 4)
-        yield PlannedReader((Shards(artifact, NAMES),), plan, Moments(SHAPE)), proxy
+        yield PlannedReader((Shards(artifact, NAMES),), plan, Moments(SHAPE, ClassLabelConditioner(9, None))), proxy
 
 
 def read(reader: PlannedReader) -> list[Batch]:
@@ -83,7 +84,7 @@ def right(batch: Batch) -> None:
     """Every row is the sample that it says it is."""
     for row, key in enumerate(batch.keys):
         np.testing.assert_array_equal(batch.columns["moments"][row], moments(int(key)))
-        assert batch.columns["classes"][row] == int(key) % 9
+        assert batch.columns["class"][row] == int(key) % 9
 
 
 def test_ten_thousand_samples_arrive_exactly_once(bucket: str, ceph_s3: S3Server) -> None:

@@ -9,7 +9,8 @@ import pytest
 
 from rayograph.commands import index_shards as index
 from rayograph.commands.index_shards import index_folder, summary
-from rayograph.commands.listing import list_artifacts, verify
+from rayograph.commands.listing import list_artifacts
+from rayograph.commands.verify import verify
 from rayograph.config import IngestScale, Scale
 from rayograph.pipeline.resolve import _outside
 from rayograph.runs.manifest import HELD_OUT, TRAIN, Manifest

@@ -13,7 +13,7 @@ from command import ROOT, environment
 from test_config import DIGITS
 
 from rayograph import __version__
-from rayograph.cli import main
+from rayograph.cli import COMMANDS, main
 from rayograph.config import Job, Scale
 from rayograph.config.files import load_job, load_scale
 from rayograph.config.overrides import apply_overrides
@@ -128,7 +128,7 @@ def test_an_outside_input_that_is_missing_is_refused_before_any_work(capsys, tmp
     line = refused(
         capsys, "run", f"{DIGITS}:sample", "--store", str(tmp_path / "s"), "--set", f"sample.model={tmp_path}/model"
     )
-    assert "sample.model: expected a committed artifact of kind train_diffusion" in line
+    assert "sample.model: expected a committed artifact of diffusion_model" in line
 
 
 @pytest.mark.parametrize("command", ["ls", "verify"])
@@ -190,7 +190,8 @@ def commit_all(folder):
     """Every stage of the digits job, committed without having been run."""
     stages = resolve(load_job(DIGITS), Scale(), open_store(str(folder)))
     for stage in stages.values():
-        commit(stage, StageResult(files=[stage.artifact.write("report.html", b"<html>")]), 0.0)
+        name = "report.html" if stage.name == "evaluate" else "notes.txt"
+        commit(stage, StageResult(files=[stage.artifact.write(name, b"<html>")]), 0.0)
     return stages
 
 
@@ -224,12 +225,12 @@ def test_ls_and_verify_print_a_line_an_artifact_and_verify_fails_on_damage(capsy
         assert main([command, str(tmp_path)]) == 0
         out = capsys.readouterr().out
         assert all(stage.artifact.path in out for stage in stages.values())
-    stages["encode"].artifact.write("report.html", b"<hmtl>")
+    stages["encode"].artifact.write("notes.txt", b"<hmtl>")
     assert main(["verify", str(tmp_path)]) == 2
     out, err = capsys.readouterr()
     assert len(out.splitlines()) == len(stages) - 1
     assert err.count("\n") == 1
-    assert f"{stages['encode'].artifact.uri}/report.html: sha256 differs" in err
+    assert f"{stages['encode'].artifact.uri}/notes.txt: sha256 differs" in err
 
 
 @pytest.mark.parametrize("command", ["ls", "verify"])
@@ -253,6 +254,17 @@ def test_in_a_process_of_its_own_a_mistake_is_one_line_and_code_2():
     assert done.stderr == expected
 
 
+def test_every_file_of_a_command_is_on_the_command_line_with_its_own_arguments(capsys):
+    files = {path.stem for path in (ROOT / "platform" / "rayograph" / "cli").glob("*.py")} - {"__init__", "arguments"}
+    assert {command.__name__.rpartition(".")[2] for command in COMMANDS.values()} == files
+    for name, command in COMMANDS.items():
+        with pytest.raises(SystemExit) as ended:
+            main([name, "--help"])
+        assert ended.value.code == 0
+        assert capsys.readouterr().out.startswith(f"usage: rayograph {name} ")
+        assert command.HELP
+
+
 def test_the_version_is_the_packages():
     done = rayograph("--version")
     assert (done.returncode, done.stdout) == (0, f"rayograph {__version__}\n")
@@ -269,9 +281,9 @@ def test_an_interruption_is_code_130_and_says_how_to_go_on(tmp_path, kind):
 
 def test_a_defect_of_ours_shows_its_traceback_and_what_it_quotes_is_not_obeyed():
     program = (
-        "import sys, rayograph.cli as cli\n"
+        "import sys, rayograph.cli as cli, rayograph.cli.arguments as arguments\n"
         "def broken(path): raise RuntimeError('not foreseen\\x1b[31m\\nsecond line')\n"
-        "cli.load_job = broken\n"
+        "arguments.load_job = broken\n"
         "sys.exit(cli.main(['show', 'job.py']))"
     )
     done = subprocess.run(

@@ -145,7 +145,9 @@ def test_an_input_from_a_later_stage_is_refused():
 
 
 def test_an_input_of_the_wrong_kind_is_refused():
-    with pytest.raises(ValidationError, match=r"sample\.model: expected a stage of kind train_diffusion, got 'pack'"):
+    with pytest.raises(
+        ValidationError, match=r"sample\.model: expected a stage that makes diffusion_model, got 'pack'"
+    ):
         Job(name="j", stages={"pack": pack(), "sample": Sample(num_samples=1, model="pack")})
 
 
@@ -274,7 +276,7 @@ def test_profiles_are_yaml_1_2_and_say_every_field_once(tmp_path):
         ("sede=1", "sede", "did you mean 'seed'?"),
         ("nothing_like_it.x=1", "nothing_like_it.x", "known: encode, evaluate, pack, sample, scale, seed"),
         ("encode.images=pakc", "encode.images", "got 'pakc'"),
-        ("encode.images=train_autoencoder", "encode.images", "expected a stage of kind pack"),
+        ("encode.images=train_autoencoder", "encode.images", "expected a stage that makes images"),
         ("sample.num_samples=many", "sample.num_samples", "got 'many'"),
         ("sample.num_samples=0", "sample.num_samples", "expected a whole number above 0, up to 10,000,000,000, got 0"),
         ("train_diffusion.lanes=7", "train_diffusion", "lanes: expected a divisor of global_batch_size 64, got 7"),

@@ -36,7 +36,7 @@ def said(monkeypatch):
         yield SimpleNamespace(progress=SimpleNamespace(done=0, say=lines.append, advance_to=lambda *_: None))
 
     monkeypatch.setattr(encode, "Reporter", recorder)
-    monkeypatch.setattr(encode, "require", lambda *_, **__: None)
+    monkeypatch.setattr(encode, "require_pool", lambda _: None)
     monkeypatch.setattr(streams, "each", lambda items, work, scale: map(work, items))
     monkeypatch.setattr(streams, "each_with", lambda items, worker, **_: map(worker(), items))
     monkeypatch.setattr(index, "connect", lambda scale: None)

@@ -10,7 +10,7 @@ from columns_of import image_columns, moments_columns
 
 from rayograph.errors import DataError
 from rayograph.ingest.latent_encoder import ShardEncoder, first_position, latent_scale
-from rayograph.models.autoencoder import encode, posterior_sample, to_images
+from rayograph.models.autoencoder import posterior_sample, to_images
 from rayograph.models.folder import AUTOENCODER, save_model
 from rayograph.runs.artifact import Artifact
 from rayograph.runs.philox import Stream, normal
@@ -52,7 +52,7 @@ def true_moments(store):
     images = Artifact(store, "images")
     samples = read_samples(images, NAME, read_index(images, NAME), range(COUNT))
     with torch.inference_mode():
-        return encode(tiny.autoencoder(), to_images(torch.from_numpy(image_columns(samples)["pixels"])))
+        return tiny.autoencoder().encode(to_images(torch.from_numpy(image_columns(samples)["pixels"])))
 
 
 def test_moments_are_the_autoencoders_under_the_same_keys_and_classes(store):
@@ -61,6 +61,17 @@ def test_moments_are_the_autoencoders_under_the_same_keys_and_classes(store):
     columns = moments_columns(samples)
     np.testing.assert_allclose(columns["moments"], true_moments(store).numpy(), rtol=1e-3, atol=1e-4)
     assert columns["classes"].tolist() == [number % 4 for number in range(COUNT)]
+
+
+def test_all_that_stands_beside_an_image_stays_beside_its_moments(store):
+    beside = {"cls": b"3", "txt": b"a lamp", "json": b'{"x": 1}', "mask.png": to_png(np.zeros((8, 8, 3), np.uint8))}
+    image = to_png(np.zeros((8, 8, 3), np.uint8))
+    put_shard(
+        Artifact(store, "described"), NAME, [Sample("one", {"png": image} | beside), Sample("two", {"png": image})]
+    )
+    _, (one, two) = encoded(store, "described-moments", images="described")
+    assert {name: data for name, data in one.members.items() if name != "npy"} == beside
+    assert set(two.members) == {"npy"}
 
 
 def test_what_cannot_be_decoded_is_left_out_and_named_with_its_shard(store):
@@ -137,7 +148,7 @@ def test_a_channel_that_never_changes_has_a_deviation_one_can_divide_by():
 
 def test_a_shard_that_is_there_is_not_encoded_again(store, monkeypatch):
     first, _ = encoded(store, "e")
-    monkeypatch.setattr("rayograph.ingest.latent_encoder.encode", None)
+    monkeypatch.setattr("rayograph.models.autoencoders.kl.KLAutoencoder.encode", None)
     again, _ = encoded(store, "e")
     assert again.to_bytes() == first.to_bytes()
 
@@ -159,6 +170,30 @@ def test_moments_that_are_not_finite_name_their_sample_and_nothing_is_committed(
     encoder = ShardEncoder(images, Artifact(store, "autoencoder"), target, SIZE, 4, 0, "cpu")
     with torch.no_grad():
         next(encoder._autoencoder.encoder.parameters()).fill_(float("nan"))
-    with pytest.raises(DataError, match=rf"^{NAME} image-0, {NAME} image-1, .*: expected finite moments, got nan"):
+    with pytest.raises(DataError, match=rf"^{NAME} image-0: expected finite moments, got nan or infinity \(4 samples"):
         encoder(NAME)
     assert find_index(target, NAME) is None
+
+
+def test_samples_whose_moments_are_not_finite_are_left_out_by_name_and_no_other_changes(store, monkeypatch):
+    whole, same = encoded(store, "sound")
+    encoder = ShardEncoder(
+        *(Shards(Artifact(store, "images"), (NAME,)), Artifact(store, "autoencoder"), Artifact(store, "unsound")),
+        *(SIZE, 4, 0, "cpu", 1),
+    )
+    encode, batches = encoder._autoencoder.encode, []
+
+    def breaking(pixels):
+        batches.append(len(pixels))
+        moments = encode(pixels)
+        moments[1, 0, 0, 0] = float("inf") if len(batches) == 2 else moments[1, 0, 0, 0]
+        return moments
+
+    monkeypatch.setattr(encoder._autoencoder, "encode", breaking)
+    index = encoder(NAME)
+    assert index.facts["rejected"] == [
+        {"key": "image-5", "reason": f"{NAME} image-5: expected finite moments, got nan or infinity"}
+    ]
+    found = read_samples(Artifact(store, "unsound"), NAME, index, range(len(index)))
+    assert found == [sample for sample in same if sample.key != "image-5"]
+    assert index.facts["places"] == whole.facts["places"] * (COUNT - 1) // COUNT

@@ -6,11 +6,18 @@ from scipy.linalg import sqrtm
 
 from rayograph.errors import DataError
 from rayograph.evaluation.distances import (
-    frechet_distance,
+    frechet_distance as frechet_distance_of_moments,
+)
+from rayograph.evaluation.distances import (
     nearest_distances,
     precision_recall,
     within_class_variance,
 )
+from rayograph.evaluation.statistics import Moments
+
+
+def frechet_distance(a, b):
+    return frechet_distance_of_moments(Moments.of(a), Moments.of(b))
 
 
 def with_moments(mean, covariance, count, seed):

@@ -1,15 +1,61 @@
 import dataclasses
 import math
+from typing import NamedTuple
 
 import numpy as np
 import pytest
 from sklearn.datasets import load_digits
 
+from rayograph.config import PooledPixels
 from rayograph.errors import DataError
-from rayograph.evaluation.classifier import judge, train_judge
-from rayograph.evaluation.features import FeatureSpace
-from rayograph.evaluation.measures import ImageSet, MeasureSettings, measure, seeded_subset
-from rayograph.evaluation.reconstruction import fidelity, psnr, ssim
+from rayograph.evaluation.classifier import judge, thumbnails, train_judge
+from rayograph.evaluation.distances import (
+    frechet_distance,
+    nearest_distances,
+    precision_recall,
+    within_class_variance,
+)
+from rayograph.evaluation.extractors.pooled_pixels import PooledPixelExtractor, pooled_pixels
+from rayograph.evaluation.measures import measure
+from rayograph.evaluation.reconstruction import FidelitySums, psnr, ssim
+from rayograph.evaluation.selection import seeded_subset, select
+from rayograph.evaluation.statistics import Moments
+from rayograph.evaluation.summaries import Summariser, joined
+
+GREY = PooledPixelExtractor(PooledPixels())
+
+
+class ImageSet(NamedTuple):
+    pixels: np.ndarray
+    labels: np.ndarray | None = None
+
+
+def summary(images, extractor=GREY, *, stand_ins=0, judged=True, reconstructions=None, parts=3, compared=10_000):
+    """What actors make of a set of images in so many shards."""
+    rows = np.array_split(np.arange(len(images.pixels)), parts)
+    remade = iter([] if reconstructions is None else [reconstructions[part] for part in rows])
+    summarise = Summariser(extractor, judged, None if reconstructions is None else lambda *_: next(remade))
+    selections = select([len(part) for part in rows], 0, compared=compared, stand_ins=stand_ins)
+    return joined(
+        summarise(
+            selection,
+            np.arange(len(part)),
+            images.pixels[part],
+            None if images.labels is None else images.labels[part],
+            [],
+            [],
+        )
+        for part, selection in zip(rows, selections, strict=True)
+    )
+
+
+def measured(train, held_out, samples, reconstructions=None, **options):
+    return measure(
+        summary(train, stand_ins=len(samples.pixels), **options),
+        summary(held_out, reconstructions=reconstructions, **options),
+        summary(samples, **options),
+        3,
+    )
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +83,7 @@ def test_psnr_is_its_closed_form_averaged_over_images():
 
 
 def test_a_perfect_reconstruction_has_infinite_psnr_and_unit_ssim(random_pixels):
-    assert fidelity(random_pixels, random_pixels.copy()) == (math.inf, pytest.approx(1.0))
+    assert FidelitySums.of(random_pixels, random_pixels.copy()).means == (math.inf, pytest.approx(1.0))
 
 
 def test_ssim_of_constant_images_is_its_luminance_term():
@@ -62,7 +108,8 @@ def test_the_judge_reads_real_digits_and_notices_a_wrong_class(digits):
     train, held_out, samples = digits
     asked = samples.labels.copy()
     asked[samples.labels == 3] = 8
-    verdict = judge(train_judge(train.pixels, train.labels), held_out.pixels, held_out.labels, samples.pixels, asked)
+    seen, kept, drawn = (thumbnails(images.pixels) for images in digits)
+    verdict = judge(train_judge(seen, train.labels), kept, held_out.labels, drawn, asked)
     assert verdict.accuracy_real > 0.9
     assert verdict.agreement_by_class[0] > 0.9
     assert verdict.agreement_by_class[8] < 0.7
@@ -70,13 +117,13 @@ def test_the_judge_reads_real_digits_and_notices_a_wrong_class(digits):
 
 
 def test_a_judge_of_one_class_is_refused(digits):
-    pixels = digits[0].pixels[:5]
+    images = thumbnails(digits[0].pixels[:5])
     with pytest.raises(DataError, match="2 classes"):
-        train_judge(pixels, np.zeros(5, dtype=np.int64))
+        train_judge(images, np.zeros(5, dtype=np.int64))
 
 
 def test_real_images_in_the_samples_place_measure_like_the_floor(digits):
-    measures = measure(*digits, reconstructions=digits[1].pixels, seed=0, settings=MeasureSettings())
+    measures = measured(*digits, reconstructions=digits[1].pixels)
     assert measures.counts == {"train": 800, "held_out": 150, "samples": 200, "stand_ins": 200}
     assert measures.class_agreement > 0.9
     assert measures.precision == pytest.approx(measures.precision_real, abs=0.15)
@@ -90,7 +137,7 @@ def test_real_images_in_the_samples_place_measure_like_the_floor(digits):
 def test_copies_of_training_images_show_as_distance_zero(digits):
     train, held_out, _ = digits
     copies = ImageSet(train.pixels[:100])
-    measures = measure(train, held_out, copies, None, seed=0, settings=MeasureSettings())
+    measures = measured(train, held_out, copies)
     assert measures.nearest_train_distance == 0.0
     assert measures.nearest_train_distance_first_percentile == 0.0
     assert measures.nearest_train_distance_real > 0.0
@@ -99,8 +146,7 @@ def test_copies_of_training_images_show_as_distance_zero(digits):
 
 def test_without_labels_and_reconstructions_their_figures_are_none_and_the_others_stand(digits):
     bare = [ImageSet(images.pixels) for images in digits]
-    settings = MeasureSettings(space=FeatureSpace(size=4, grey=False))
-    measures = dataclasses.asdict(measure(*bare, reconstructions=None, seed=0, settings=settings))
+    measures = dataclasses.asdict(measured(*bare, extractor=PooledPixelExtractor(PooledPixels(size=4, grey=False))))
     assert measures["feature_space"] == "RGB pixels pooled to 4×4"
     assert {name for name, value in measures.items() if value is None} == {
         "class_agreement",
@@ -119,8 +165,8 @@ def test_samples_drawn_towards_their_classes_means_have_less_variance_within_the
     means = np.stack([train.pixels[train.labels == label].mean(axis=0) for label in range(10)])
     half = means[samples.labels] + (samples.pixels - means[samples.labels]) / 2
     narrow = ImageSet(np.clip(half.round(), 0, 255).astype(np.uint8), samples.labels)
-    found = measure(train, held_out, narrow, None, seed=0, settings=MeasureSettings())
-    full = measure(train, held_out, samples, None, seed=0, settings=MeasureSettings())
+    found = measured(train, held_out, narrow)
+    full = measured(train, held_out, samples)
     assert found.within_class_variance == pytest.approx(full.within_class_variance / 4, rel=0.02)
     assert found.within_class_variance_real == full.within_class_variance_real
 
@@ -129,30 +175,57 @@ def test_variance_within_classes_is_of_the_classes_that_both_sets_have(digits):
     train, held_out, samples = digits
     few = samples.labels < 3
     asked = ImageSet(samples.pixels[few], samples.labels[few])
-    found = measure(train, held_out, asked, None, seed=0, settings=MeasureSettings(classifier=False))
-    features = FeatureSpace()(train.pixels)
+    found = measured(train, held_out, asked, judged=False)
+    features = pooled_pixels(train.pixels, 8, grey=True)
     own = [features[train.labels == label].var(axis=0, ddof=1).sum() for label in range(3)]
     assert found.within_class_variance_real == pytest.approx(np.mean(own))
     rows = [int(np.argmax(samples.labels == label)) for label in range(4)]
     one_each = ImageSet(samples.pixels[rows], samples.labels[rows])
-    found = measure(train, held_out, one_each, None, seed=0, settings=MeasureSettings(classifier=False))
+    found = measured(train, held_out, one_each, judged=False)
     assert found.within_class_variance is found.within_class_variance_real is None
 
 
-def test_reconstructions_of_other_images_are_refused(digits):
-    with pytest.raises(DataError, match="one for each held-out image"):
-        measure(*digits, reconstructions=digits[1].pixels[:7], seed=0, settings=MeasureSettings())
+def test_every_figure_is_the_one_that_all_images_at_once_give(digits):
+    train, held_out, samples = digits
+    found = measured(train, held_out, samples, reconstructions=np.roll(held_out.pixels, 1, axis=1), parts=7)
+    features = [pooled_pixels(images.pixels, 8, grey=True) for images in digits]
+    stand_ins = features[0][seeded_subset(800, 200, seed=0)]
+    assert (found.precision, found.recall) == precision_recall(features[1], features[2], 3)
+    assert (found.precision_real, found.recall_real) == precision_recall(features[1], stand_ins, 3)
+    whole = [Moments.of(part) for part in (features[2], stand_ins, features[1])]
+    assert found.frechet_distance == pytest.approx(frechet_distance(whole[0], whole[2]), abs=1e-12)
+    assert found.frechet_distance_real == pytest.approx(frechet_distance(whole[1], whole[2]), abs=1e-12)
+    assert found.nearest_train_distance == np.median(nearest_distances(features[2], features[0]))
+    assert found.within_class_variance == within_class_variance(features[2], samples.labels)
+    rolled = np.roll(held_out.pixels, 1, axis=1)
+    assert found.reconstruction_psnr == pytest.approx(psnr(held_out.pixels, rolled), rel=1e-12)
+    assert found.reconstruction_ssim == pytest.approx(ssim(held_out.pixels, rolled), rel=1e-5)
+    assert found.compared == {"train": 800, "held_out": 150, "samples": 200}
 
 
-def test_the_stand_ins_follow_from_the_seed_and_are_all_images_when_few():
-    np.testing.assert_array_equal(seeded_subset(100, 10, seed=0), seeded_subset(100, 10, seed=0))
-    assert set(seeded_subset(100, 10, seed=0)) != set(seeded_subset(100, 10, seed=1))
-    assert len(set(seeded_subset(100, 10, seed=0))) == 10
-    np.testing.assert_array_equal(seeded_subset(5, 10, seed=0), np.arange(5))
+def test_figures_of_a_subset_are_near_those_of_all_and_moments_stay_those_of_all(digits):
+    whole, part = measured(*digits), measured(*digits, compared=120)
+    assert part.compared == {"train": 120, "held_out": 120, "samples": 120}
+    assert part.counts == whole.counts
+    assert part.frechet_distance == whole.frechet_distance
+    assert part.frechet_distance_real == whole.frechet_distance_real
+    assert part.precision == pytest.approx(whole.precision, abs=0.15)
+
+
+def test_without_held_out_images_samples_are_held_to_all_of_them_and_nothing_to_real_ones(digits):
+    train, _, samples = digits
+    found = measure(summary(train), None, summary(samples), 3)
+    assert found.counts == {"train": 800, "samples": 200}
+    features = [pooled_pixels(images.pixels, 8, grey=True) for images in (train, samples)]
+    assert (found.precision, found.recall) == precision_recall(*features, 3)
+    assert found.nearest_train_distance == np.median(nearest_distances(features[1], features[0]))
+    missing = {name for name, value in vars(found).items() if value is None}
+    assert {"frechet_distance_real", "precision_real", "class_agreement", "reconstruction_psnr"} <= missing
+    assert found.within_class_variance_real > 0
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 def test_a_figure_that_is_none_is_refused_by_name(monkeypatch, digits, value):
     monkeypatch.setattr("rayograph.evaluation.measures.frechet_distance", lambda *_: value)
     with pytest.raises(DataError, match=r"^frechet_distance: expected a finite figure, got (nan|inf)$"):
-        measure(*digits, None, seed=0, settings=MeasureSettings(classifier=False))
+        measured(*digits, judged=False)

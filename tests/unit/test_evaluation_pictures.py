@@ -8,9 +8,9 @@ import pytest
 from PIL import Image
 
 from rayograph.errors import DataError
-from rayograph.evaluation.axes import short, spanning
-from rayograph.evaluation.curves import line_chart
-from rayograph.evaluation.figures import data_uri, denoising_strip, reconstruction_pairs, samples_by_class, tile
+from rayograph.evaluation.report.axes import short, spanning
+from rayograph.evaluation.report.curves import line_chart
+from rayograph.evaluation.report.figures import data_uri, denoising_strip, reconstruction_pairs, samples_by_class, tile
 
 
 def shades(*values):

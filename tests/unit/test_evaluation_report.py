@@ -7,10 +7,10 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 
-from rayograph.evaluation.figures import denoising_strip, reconstruction_pairs, samples_by_class, tile
-from rayograph.evaluation.glossary import ENTRIES, decibels, duration, number, share
 from rayograph.evaluation.measures import Measures
-from rayograph.evaluation.report import Ancestor, Report, TrainingCurves, circumstances, render, summary
+from rayograph.evaluation.report.figures import denoising_strip, reconstruction_pairs, samples_by_class, tile
+from rayograph.evaluation.report.glossary import ENTRIES, decibels, duration, number, share
+from rayograph.evaluation.report.page import Ancestor, Report, TrainingCurves, circumstances, render, summary
 
 VOID = {"meta", "img", "br", "hr", "link", "input"}
 REFERENCES = {"src", "href", "srcset", "action", "data", "poster", "xlink:href"}

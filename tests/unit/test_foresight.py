@@ -8,11 +8,11 @@ from rayograph.config import Scale
 from rayograph.config.files import load_job
 from rayograph.config.overrides import apply_overrides
 from rayograph.errors import ConfigError
-from rayograph.pipeline.foresight import check_classes
+from rayograph.pipeline.preflight import check
 from rayograph.pipeline.resolve import resolve
 from rayograph.runs.artifact import MANIFEST, RESOLVED
 from rayograph.runs.stage_result import StageResult, commit
-from rayograph.stages.verdict import advice, headline
+from rayograph.stages.reconstruction_quality import advice, headline
 from rayograph.storage import open_store
 
 TEN = [str(number) for number in range(10)]
@@ -23,19 +23,25 @@ def packed(tmp_path, *assignments, classes=TEN):
     job, scale = apply_overrides(load_job(DIGITS), Scale(), assignments)
     stages = resolve(job, scale, open_store(str(tmp_path)))
     commit(stages["pack"], StageResult(facts={"class_names": list(classes)}), 0.0)
-    return stages, [stage for name, stage in stages.items() if name != "pack"]
+    return stages
+
+
+def check_classes(stages):
+    """As a run does once the images are packed."""
+    stage = stages["pack"]
+    check(stage.job, stage.scale, [name for name in stages if name != "pack"], stages)
 
 
 @pytest.mark.parametrize("said", ["10", "0", "auto"])
 def test_classes_that_are_the_datas_are_let_through(tmp_path, said):
-    check_classes(*packed(tmp_path, f"train_diffusion.network.num_classes={said}"))
+    check_classes(packed(tmp_path, f"train_diffusion.network.num_classes={said}"))
 
 
 def test_classes_that_are_not_are_refused_before_any_training(tmp_path):
     with pytest.raises(ConfigError, match=r"^train_diffusion.network.num_classes: expected 10, .* got 7$"):
-        check_classes(*packed(tmp_path / "a", "train_diffusion.network.num_classes=7"))
+        check_classes(packed(tmp_path / "a", "train_diffusion.network.num_classes=7"))
     with pytest.raises(ConfigError, match="expected 0, as the data has no classes, got 10"):
-        check_classes(*packed(tmp_path / "b", classes=[]))
+        check_classes(packed(tmp_path / "b", classes=[]))
 
 
 @pytest.mark.parametrize(("said", "every"), [("null", 1600), ("0", None), ("64", 64)])
@@ -48,15 +54,15 @@ def test_a_poor_first_stage_is_told_what_to_change():
     declared = load_job(DIGITS).stages["train_autoencoder"]
     facts = {"held_out_images": 256, "held_out_unreadable": [], "held_out_psnr": 14.25, "held_out_ssim": 0.4}
     assert headline(facts) == "PSNR 14.2 dB, SSIM 0.400 on 256 held-out images"
-    said = advice("train_autoencoder", declared, facts)
+    (said,) = advice(declared, facts)
     assert all(part in said for part in ("total_images (16,000)", "learning_rate (0.004)", "latent_channels (3)"))
-    assert advice("train_autoencoder", declared, facts | {"held_out_psnr": 20.0}) is None
+    assert advice(declared, facts | {"held_out_psnr": 20.0}) == []
     assert "no held-out images" in headline({"held_out_images": 0})
     assert headline({}) == ""
 
 
 def test_a_damaged_artifact_is_a_line_and_hides_no_other(tmp_path):
-    stages, _ = packed(tmp_path)
+    stages = packed(tmp_path)
     stages["encode"].artifact.write(MANIFEST, b'{"format": 99}')
     stages["sample"].artifact.write(RESOLVED, b"job: {stages: 3}\nstage: x\n")
     lines = list(list_artifacts(open_store(str(tmp_path))))

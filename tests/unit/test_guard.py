@@ -1,6 +1,7 @@
 """When a step is refused, and what the loop does then."""
 
 import math
+from collections.abc import Mapping
 
 import numpy as np
 import pytest
@@ -51,6 +52,8 @@ def test_a_guard_goes_on_from_its_state():
 
 class Learner:
     """Counts its steps; goes wrong at the given ones."""
+
+    names_before: Mapping[str, str] = {}
 
     headline = "loss"
 

@@ -3,7 +3,9 @@
 import hashlib
 import io
 import json
+import mimetypes
 import shlex
+import shutil
 import time
 from datetime import UTC, datetime, timedelta
 
@@ -14,13 +16,14 @@ from PIL import Image
 from watched_store import WatchedFolder
 
 from rayograph.api.app import build_app
-from rayograph.api.backend import StoreDesk
+from rayograph.api.job_service import StoreJobService
 from rayograph.api.rate_limits import Limits, Rate
-from rayograph.api.static_files import FILES
+from rayograph.api.static_files import page_paths
 from rayograph.config import Scale
 from rayograph.errors import DataError, ResourceError, StorageError
 from rayograph.runs.artifact import Artifact
 from rayograph.sampling.job_state import read_state, write_state
+from rayograph.storage import open_store
 from rayograph.storage.base import ObjectStore
 
 TOKEN = "a-long-enough-token-0123456789"
@@ -33,7 +36,7 @@ class Place:
     def __init__(self, folder, **options):
         self.store = painted.new_store(folder)
         self.painter = painted.Painter(self.store, **options)
-        self.desk = StoreDesk(self.store, Scale(), self.painter.start, self.painter.draw_again)
+        self.desk = StoreJobService(self.store, Scale(), self.painter.start, self.painter.draw_again)
         self.model = painted.model_name(self.store)
         self.client = self.serve()
 
@@ -194,14 +197,14 @@ def test_a_key_that_stands_twice_is_refused_not_taken_by_its_last_value(idle, bo
 
 def test_a_model_that_is_no_model_is_named_with_what_was_found(idle):
     packed = idle.store.uri_of(idle.store.folders("digits/pack")[0].join(["digits/pack/", ""]))
-    assert "expected a committed artifact of kind train_diffusion" in refusal(idle.submit(model=packed), 422)
+    assert "expected a committed artifact of diffusion_model" in refusal(idle.submit(model=packed), 422)
 
 
 def test_a_request_that_does_not_fit_its_model_is_refused_before_anything_is_written(idle):
     def refuse(stage):
         raise DataError(f"{stage.declared.request.uri} row 0: class: expected 0 to 3, got 9")
 
-    idle.desk = StoreDesk(idle.store, Scale(), idle.painter.start, idle.painter.draw_again, prepare=refuse)
+    idle.desk = StoreJobService(idle.store, Scale(), idle.painter.start, idle.painter.draw_again, prepare=refuse)
     told = refusal(idle.serve().post("/v1/jobs", json=idle.body()), 422)
     assert told == "rows.0: class: expected 0 to 3, got 9"  # the client knows no file
     assert idle.painter.started == []
@@ -313,10 +316,26 @@ def test_a_new_app_wakes_what_was_submitted_and_nothing_else(place):
     state = read_state(place.artifact(place.done(num_samples=4)))
     write_state(place.artifact(failed), state.model_copy(update={"phase": "failed", "error": "no GPU"}))
     place.painter.started.clear()
-    desk = StoreDesk(place.store, Scale(), place.painter.start, place.painter.draw_again)
+    desk = StoreJobService(place.store, Scale(), place.painter.start, place.painter.draw_again)
     assert [artifact.path for artifact in desk.wake_all()] == [under_way.replace("~", "/")]
     assert place.painter.started == [under_way.replace("~", "/")]
     assert place.serve().get(f"/v1/jobs/{failed}").json()["error"] == "no GPU"
+
+
+def test_jobs_of_a_store_that_was_moved_are_woken_and_shown_with_their_lineage(idle, tmp_path):
+    by_name = idle.submit(rows=[{"class": "one", "count": 3}]).json()["job"]["id"]
+    by_uri = idle.submit(model=idle.store.uri_of(idle.model), num_samples=4, seed=3).json()["job"]["id"]
+    shutil.move(idle.store.uri, tmp_path / "elsewhere")
+    store = open_store(str(tmp_path / "elsewhere"))
+    painter = painted.Painter(store, idle=True)
+    service = StoreJobService(store, Scale(), painter.start, painter.draw_again)
+    woken = {artifact.path for artifact in service.wake_all()}
+    assert woken == {job.replace("~", "/") for job in (by_name, by_uri)} == set(painter.started)
+    for path in woken:
+        found = service.lineage(Artifact(store, path))
+        assert [entry.stage for entry in found[:2]] == ["sample", "train_diffusion"]
+        assert all(entry.uri.startswith(f"{store.uri}/") for entry in found)
+        assert service.class_names(Artifact(store, path)) == painted.CLASSES
 
 
 def test_a_job_that_nobody_speaks_for_is_silent(place):
@@ -343,7 +362,7 @@ def test_one_spoilt_job_hides_no_other(idle, caplog):
     client = idle.serve()
     assert [job["id"] for job in client.get("/v1/jobs").json()["jobs"]] == [good]
     assert "state.json" in refusal(client.get(f"/v1/jobs/{spoilt}"), 422)
-    desk = StoreDesk(idle.store, Scale(), idle.painter.start, idle.painter.draw_again)
+    desk = StoreJobService(idle.store, Scale(), idle.painter.start, idle.painter.draw_again)
     assert [artifact.path for artifact in desk.wake_all()] == [good.replace("~", "/")]
 
 
@@ -473,7 +492,7 @@ def test_lineage_leads_back_to_the_data_before_and_after_the_commit(idle):
     assert (before["ancestors"][0]["digest"], before["record"]["number"], after["record"]["number"]) == (None, 5, 5)
     assert all(len(one["digest"]) == 64 for one in after["ancestors"])
     file = f"{job.replace('~', '-')}-000000005.png"
-    assert after["command"] == f"rayograph whence {file} --store {shlex.quote(idle.store.uri)} --again"
+    assert after["command"] == f"rayograph trace {file} --store {shlex.quote(idle.store.uri)} --again"
     assert file in idle.client.get(f"/v1/jobs/{job}/images/5").headers["content-disposition"]
 
 
@@ -488,7 +507,7 @@ def test_drawing_again_says_whether_it_is_the_same(place):
     assert same["record"]["number"] == 1
 
 
-# The gate
+# Security
 
 
 def test_a_token_is_asked_for_where_there_is_one(place):
@@ -566,7 +585,7 @@ def test_submissions_are_fewer_than_looks(idle):
 
 
 def test_the_page_needs_nothing_from_elsewhere(idle):
-    for path in FILES:
+    for path in page_paths():
         answer = idle.client.get(path)
         assert answer.status_code == 200
         policy = answer.headers["content-security-policy"]
@@ -577,6 +596,31 @@ def test_the_page_needs_nothing_from_elsewhere(idle):
         assert "://" not in foreign
         assert "innerHTML" not in foreign
     assert idle.client.get("/").headers["content-type"].startswith("text/html")
+
+
+def test_browsers_ask_before_every_use_whether_the_pages_files_are_still_the_same(idle):
+    javascript = mimetypes.guess_type("page.js")[0]  # either of two names, by the machine
+    kinds = {"html": "text/html", "css": "text/css", "svg": "image/svg+xml", "js": javascript}
+    for path in page_paths():
+        answer = idle.client.get(path)
+        assert answer.headers["cache-control"] == "no-cache"
+        assert answer.headers["content-type"].partition(";")[0] == kinds[path.partition(".")[2] or "html"]
+        again = idle.client.get(path, headers={"if-none-match": answer.headers["etag"]})
+        assert (again.status_code, again.content, again.headers["cache-control"]) == (304, b"", "no-cache")
+
+
+def test_beside_the_page_no_file_is_served(idle):
+    assert len(page_paths()) > 5
+    for path in (
+        "/index.html",
+        "/app.py",
+        "/..%2fapp.py",
+        "/%2e%2e/app.py",
+        "/gallery/page.js",
+        "/page.js/",
+    ):
+        assert idle.client.get(path, follow_redirects=False).status_code in (307, 404)
+    refusal(idle.client.post("/page.js"), 405)
 
 
 def test_every_endpoint_is_described(idle):

@@ -13,7 +13,7 @@ from PIL import Image
 
 from rayograph.errors import DataError
 from rayograph.shards import pictures
-from rayograph.shards.frames import middle_square
+from rayograph.shards.frames import Frame, middle_square
 from rayograph.shards.images import open_image, render, resample, to_jpeg, to_png
 
 # Red to the left, green above, so that every turn and flip shows.
@@ -116,6 +116,22 @@ def test_an_image_comes_upright_whichever_way_the_camera_was_held(orientation, s
     exif[0x0112] = orientation
     data = encoded(Image.fromarray(np.ascontiguousarray(stored)), "PNG", exif=exif)
     assert np.array_equal(render(data, "a"), SCENE)
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG"])
+@pytest.mark.parametrize("orientation", range(2, 9))
+def test_an_image_is_turned_when_it_is_small_and_has_the_pixels_of_one_that_was_turned_before(orientation, kind):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    coarse = Image.fromarray(np.random.default_rng(0).integers(0, 256, (9, 12, 3), np.uint8))
+    data = encoded(coarse.resize((241, 162), Image.Resampling.BICUBIC), kind, exif=exif)
+    whole = render(data, "a")
+    assert whole.shape == ((241, 162, 3) if orientation >= 5 else (162, 241, 3))
+    for flip in (False, True):
+        frame = Frame(31, 17, 97, 111, (80, 64), flip)
+        found = render(data, "a", lambda *_, frame=frame: frame)
+        assert np.abs(found.astype(int) - resample(whole, frame)).max() <= 2
+        assert found.flags.c_contiguous
 
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP", "GIF"])

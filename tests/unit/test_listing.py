@@ -4,7 +4,8 @@ import pytest
 import yaml
 from test_config import DIGITS
 
-from rayograph.commands.listing import list_artifacts, verify
+from rayograph.commands.listing import list_artifacts
+from rayograph.commands.verify import verify
 from rayograph.config import Scale
 from rayograph.config.files import load_job
 from rayograph.errors import DataError

@@ -15,15 +15,13 @@ from rayograph.config import Autoencoder, Denoiser, Discriminator, FlowSchedule,
 from rayograph.errors import CheckpointError, ConfigError, DataError
 from rayograph.models.autoencoder import (
     build_autoencoder,
-    decode,
-    encode,
-    nearest_codes,
     posterior_sample,
     reconstruct,
     to_images,
     to_pixels,
 )
-from rayograph.models.denoiser import build_denoiser, denoise, null_class
+from rayograph.models.conditioning import Conditioning
+from rayograph.models.denoiser import build_denoiser, denoise, take_class_embedding
 from rayograph.models.discriminator import PatchDiscriminator
 from rayograph.models.folder import (
     AUTOENCODER,
@@ -74,10 +72,10 @@ def test_an_autoencoder_divides_the_grid_by_its_factor_and_gives_it_back(levels)
     network = build_autoencoder(declared)
     side = 16 // declared.downsampling_factor
     with torch.inference_mode():
-        moments = encode(network, random(2, 3, 16, 16))
+        moments = network.encode(random(2, 3, 16, 16))
         assert moments.shape == (2, 8, side, side)
-        assert decode(network, moments[:, :4]).shape == (2, 3, 16, 16)
-    assert network.config.scaling_factor == 1.0
+        assert network.decode(moments[:, :4]).shape == (2, 3, 16, 16)
+    assert network.diffusers_model().config.scaling_factor == 1.0
 
 
 def test_a_posterior_sample_is_mean_plus_std_times_noise():
@@ -150,7 +148,7 @@ def test_a_saved_autoencoder_comes_back_with_the_same_answers(artifact):
     again = load_autoencoder(artifact)
     images = random(2, 3, 8, 8)
     with torch.inference_mode():
-        assert torch.equal(encode(again, images), encode(network, images))
+        assert torch.equal(again.encode(images), network.encode(images))
     assert not again.training
 
 
@@ -160,28 +158,29 @@ def test_a_first_stage_with_a_codebook_decodes_the_nearest_codes_and_comes_back_
     tiny.SCALE.keep_in(network)
     images = random(2, 3, 8, 8)
     with torch.inference_mode():
-        moments = encode(network, images)
+        moments = network.encode(images)
         mean = posterior_sample(moments, torch.randn(2, 2, 4, 4))
         torch.testing.assert_close(mean, moments.chunk(2, dim=1)[0], atol=1e-5, rtol=0)  # no chance in it
-        codes = nearest_codes(network, mean)
+        codes = network.nearest_codes(mean)
         distances = torch.cdist(mean.permute(0, 2, 3, 1).reshape(-1, 2), network.quantize.embedding.weight)
         nearest = network.quantize.embedding.weight[distances.argmin(dim=1)].reshape(2, 4, 4, 2).permute(0, 3, 1, 2)
         assert torch.equal(codes, nearest)
-        torch.testing.assert_close(decode(network, mean), decode(network, codes))
+        torch.testing.assert_close(network.decode(mean), network.decode(codes))
         save_model(artifact, AUTOENCODER, network)
         tiny.commit(artifact)
         again = load_autoencoder(artifact)
-        assert torch.equal(decode(again, mean), decode(network, mean))
+        assert torch.equal(again.decode(mean), network.decode(mean))
     assert LatentScale.kept_in(again) == tiny.SCALE
 
 
 def test_a_saved_denoiser_and_schedule_come_back_the_same(artifact):
     network = tiny.denoiser()
+    vector = take_class_embedding(network)["weight"][:2]
     schedule = build_schedule(NoiseSchedule(beta_start=0.002, prediction_type="v_prediction"))
     save_model(artifact, DENOISER, network)
     save_model(artifact, SCHEDULE, schedule)
     tiny.commit(artifact)
-    arguments = random(2, 2, 4, 4), torch.tensor([3, 999]), torch.tensor([0, 3])
+    arguments = random(2, 2, 4, 4), torch.tensor([3, 999]), Conditioning(vector=vector)
     with torch.inference_mode():
         assert torch.equal(denoise(load_denoiser(artifact), *arguments), denoise(network, *arguments))
     again = load_schedule(artifact)
@@ -334,22 +333,9 @@ def test_a_grid_that_cannot_be_halved_often_enough_is_refused():
         build_denoiser(Denoiser(block_out_channels=(32, 32, 32)), 3, 6)
 
 
-def test_the_null_class_is_the_one_after_the_last():
-    assert null_class(tiny.denoiser(num_classes=3)) == 3
-
-
-def test_the_class_and_the_null_class_each_change_the_prediction():
-    network = tiny.denoiser(num_classes=3)
-    latents, timesteps = random(1, 2, 4, 4).repeat(4, 1, 1, 1), torch.full((4,), 500)
-    with torch.inference_mode():
-        found = denoise(network, latents, timesteps, torch.arange(4))
-    assert found.shape == latents.shape
-    assert all(not torch.allclose(found[i], found[j]) for i in range(4) for j in range(i))
-
-
 def test_a_denoiser_without_classes_needs_none():
     with torch.inference_mode():
-        found = denoise(tiny.denoiser(num_classes=0), random(2, 2, 4, 4), torch.tensor([1, 2]), None)
+        found = denoise(tiny.denoiser(num_classes=0), random(2, 2, 4, 4), torch.tensor([1, 2]), Conditioning())
     assert found.shape == (2, 2, 4, 4)
 
 
@@ -413,7 +399,12 @@ def test_what_a_declaration_lets_through_can_be_built(widths, groups, head, atte
         return
     network = build_denoiser(declared, 2, side)
     with torch.inference_mode():
-        assert denoise(network, torch.zeros(1, 2, side, side), torch.zeros(1), None).shape == (1, 2, side, side)
+        assert denoise(network, torch.zeros(1, 2, side, side), torch.zeros(1), Conditioning()).shape == (
+            1,
+            2,
+            side,
+            side,
+        )
 
 
 @given(width=st.integers(1, 40), layers=st.integers(1, 4))

@@ -180,15 +180,13 @@ def test_the_key_follows_an_outside_artifacts_content_not_its_place(tmp_path):
 
 
 def test_an_outside_artifact_that_is_not_committed_is_refused_with_the_field(store):
-    with pytest.raises(
-        DataError, match=r"sample\.model: expected a committed artifact of kind train_diffusion at .*none"
-    ):
+    with pytest.raises(DataError, match=r"sample\.model: expected a committed artifact of diffusion_model at .*none"):
         resolve(job_from(f"{store.uri}/nowhere"), Scale(), store)
 
 
-def test_an_outside_artifact_of_another_kind_is_refused_with_the_field(store):
+def test_an_outside_artifact_of_another_type_is_refused_with_the_field(store):
     place = committed(store, "encode").artifact.uri
-    with pytest.raises(DataError, match=r"sample\.model: .* found one of kind encode"):
+    with pytest.raises(DataError, match=r"sample\.model: .* found one of latents"):
         resolve(job_from(place), Scale(), store)
 
 

@@ -6,11 +6,15 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import numpy as np
+import pyarrow as pa
 import pytest
 import tiny
 import torch
 
+from rayograph.conditioning.class_label import ClassLabelConditioner
+from rayograph.conditioning.trained import CONDITIONER
 from rayograph.config import ImageFile, Marking, Sample, Sampler
+from rayograph.config.conditioning import ClassLabel
 from rayograph.errors import DataError
 from rayograph.models.denoiser import denoise
 from rayograph.models.folder import AUTOENCODER, DENOISER, SCHEDULE, save_model
@@ -19,9 +23,9 @@ from rayograph.sampling.batch_size import agreed_batch_size
 from rayograph.sampling.marking.record import record_in
 from rayograph.sampling.pipeline import DiffusionModel
 from rayograph.sampling.reproduce import draw_again, keep_origin
-from rayograph.sampling.requests.model_spec import ModelTraits
+from rayograph.sampling.requests.model_spec import ModelSpec
 from rayograph.sampling.requests.planner import freeze
-from rayograph.sampling.requests.sample_batch import Draws, Group
+from rayograph.sampling.requests.sample_batch import KEEP, Group, SampleBatch
 from rayograph.sampling.work_unit import Files, Landed, Origin, keep
 from rayograph.sampling.work_unit import draw as draw_unit
 from rayograph.shards.images import render
@@ -43,7 +47,8 @@ def artifact(tmp_path):
 
 
 def draw(model, numbers=NUMBERS, classes=CLASSES, seed=0, **options):
-    pixels, _ = model.draw(seed, numbers, classes, Sampler(**{"num_inference_steps": 4} | options))
+    columns = {} if classes is None else {"class": classes}
+    pixels, _ = model.draw(seed, numbers, columns, Sampler(**{"num_inference_steps": 4} | options))
     return pixels.int()
 
 
@@ -115,13 +120,15 @@ def test_guidance_of_one_is_no_guidance_by_either_path(model):
 
 def test_guidance_walks_from_the_unconditional_prediction_through_the_conditional_one(model):
     latents, timestep = torch.randn(2, 2, 4, 4, generator=torch.Generator().manual_seed(0)), torch.tensor(500)
-    classes, nulls, timesteps = torch.tensor([0, 2]), torch.tensor([3, 3]), torch.tensor([500, 500])
+    timesteps, network = torch.tensor([500, 500]), model.conditioner.network
     with torch.inference_mode():
-        conditional = denoise(model.denoiser, latents, timesteps, classes)
-        unconditional = denoise(model.denoiser, latents, timesteps, nulls)
+        told, nothing = network.embed({"class": torch.tensor([0, 2])}), network.null(2)
+        conditional = denoise(model.denoiser, latents, timesteps, told)
+        unconditional = denoise(model.denoiser, latents, timesteps, nothing)
         for scale in (0.0, 1.0, 3.0):
             expected = unconditional + scale * (conditional - unconditional)
-            torch.testing.assert_close(model._guided(latents, timestep, classes, scale), expected, rtol=1e-3, atol=1e-5)
+            found = model._predicted(latents, timestep, told.beside(nothing), scale)
+            torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-5)
 
 
 def test_guidance_changes_the_samples(model):
@@ -130,26 +137,30 @@ def test_guidance_changes_the_samples(model):
 
 def test_a_model_without_classes_draws_without_them():
     model = tiny.model(num_classes=0)
-    assert model.num_classes == 0
+    assert list(model.conditioner.network.parameters()) == []
+    assert model.examples(NUMBERS) == {}
     assert draw(model, classes=None).shape == (7, 8, 8, 3)
 
 
 def test_the_first_kept_step_is_the_noise_whatever_it_will_become(model):
-    _, kept = model.draw(0, NUMBERS, CLASSES, Sampler(scheduler="ddim", num_inference_steps=4), [0, 3])
-    _, others = model.draw(0, NUMBERS, (CLASSES + 1) % 3, Sampler(num_inference_steps=4, guidance_scale=4.0), [0, 3])
+    _, kept = model.draw(0, NUMBERS, {"class": CLASSES}, Sampler(scheduler="ddim", num_inference_steps=4), [0, 3])
+    _, others = model.draw(
+        0, NUMBERS, {"class": (CLASSES + 1) % 3}, Sampler(num_inference_steps=4, guidance_scale=4.0), [0, 3]
+    )
     assert torch.equal(kept[0], others[0])
     assert not torch.equal(kept[1], others[1])
 
 
 def test_keeping_steps_does_not_change_the_sample(model):
     sampler = Sampler(num_inference_steps=4)
-    pixels, kept = model.draw(0, NUMBERS, CLASSES, sampler, range(4))
+    pixels, kept = model.draw(0, NUMBERS, {"class": CLASSES}, sampler, range(4))
     assert len(kept) == 4
-    assert torch.equal(pixels, model.draw(0, NUMBERS, CLASSES, sampler)[0])
+    assert torch.equal(pixels, model.draw(0, NUMBERS, {"class": CLASSES}, sampler)[0])
 
 
 def save(model, artifact):
-    for name, part in ((AUTOENCODER, model.autoencoder), (DENOISER, model.denoiser), (SCHEDULE, model.schedule)):
+    parts = (model.autoencoder, model.denoiser, model.conditioner, model.schedule)
+    for name, part in zip((AUTOENCODER, DENOISER, CONDITIONER, SCHEDULE), parts, strict=True):
         save_model(artifact, name, part)
     return tiny.commit(artifact)
 
@@ -157,11 +168,36 @@ def save(model, artifact):
 def test_a_loaded_model_draws_what_the_saved_one_drew(model, artifact):
     save(model, artifact)
     loaded = DiffusionModel.load(artifact, "cpu")
-    assert loaded.num_classes == 3
+    assert loaded.conditioner.conditioner.declared == ClassLabel(num_classes=3)
     assert torch.equal(draw(loaded), draw(model))
 
 
-@pytest.mark.parametrize("missing", [AUTOENCODER, DENOISER, SCHEDULE])
+@pytest.mark.parametrize("num_classes", [3, 0])
+def test_a_model_with_its_class_embedding_within_the_denoiser_draws_the_same_pictures(artifact, num_classes):
+    """Folders had no conditioner once."""
+    model = tiny.model(num_classes)
+    parts = (model.autoencoder, tiny.denoiser(num_classes), model.schedule)
+    for name, part in zip((AUTOENCODER, DENOISER, SCHEDULE), parts, strict=True):
+        save_model(artifact, name, part)
+    tiny.commit(artifact)
+    loaded, columns = DiffusionModel.load(artifact, "cpu"), model.examples(NUMBERS)
+    for scale in (1.0, 2.0):
+        sampler = Sampler(num_inference_steps=4, guidance_scale=scale)
+        assert torch.equal(loaded.draw(0, NUMBERS, columns, sampler)[0], model.draw(0, NUMBERS, columns, sampler)[0])
+
+
+def test_a_vector_from_outside_is_to_the_last_bit_what_an_embedding_within_the_unet_was():
+    within, network = tiny.denoiser(), tiny.denoiser()
+    told = tiny.conditioner(network).network
+    latents, timesteps = torch.randn(4, 2, 4, 4, generator=torch.Generator().manual_seed(0)), torch.full((4,), 500)
+    with torch.inference_mode():
+        expected = within.diffusers_model()(latents, timesteps, class_labels=torch.arange(4)).sample
+        conditioning = told.embed({"class": torch.arange(3)}).beside(told.null(1))
+        assert torch.equal(denoise(network, latents, timesteps, conditioning), expected)
+    assert all(not torch.allclose(expected[i], expected[j]) for i in range(4) for j in range(i))
+
+
+@pytest.mark.parametrize("missing", [AUTOENCODER, DENOISER, CONDITIONER, SCHEDULE])
 def test_a_model_folder_without_one_of_its_parts_is_refused_by_that_part(model, artifact, missing):
     save(model, artifact)
     for name in artifact.names(f"{missing}/"):
@@ -170,7 +206,7 @@ def test_a_model_folder_without_one_of_its_parts_is_refused_by_that_part(model, 
         DiffusionModel.load(artifact, "cpu")
 
 
-TRAITS = ModelTraits(num_classes=3, class_names=("a", "b", "c"), side=8, multiple=4, num_train_timesteps=1000)
+SPEC = ModelSpec(ClassLabelConditioner(3, ("a", "b", "c")), side=8, multiple=4, num_train_timesteps=1000)
 
 
 PNG = ImageFile()
@@ -179,14 +215,16 @@ PNG = ImageFile()
 def drawn(model, artifact, unit_size, seed=5, batch_size=4, image=PNG, digest="digest-of-model"):
     """Every sample of a counted plan, as its shards hold it."""
     sampler = Sampler(num_inference_steps=3, guidance_scale=2.0)
-    plan = freeze(artifact, Sample(num_samples=10, unit_size=unit_size, sampler=sampler), seed, TRAITS, None)
+    plan = freeze(artifact, Sample(num_samples=10, unit_size=unit_size, sampler=sampler), seed, SPEC, None)
     origin, files = Origin(artifact.path, plan.digest, digest, ("digest-of-data",)), Files(image)
     samples = []
     with ThreadPoolExecutor(2) as pool:
         for number in range(plan.total_units):
             unit = plan.unit(number)
             draws = plan.draws(unit)
-            index = keep(artifact, unit, draws, draw_unit(model, draws, batch_size), origin, files, pool)
+            index = keep(
+                artifact, unit, draws, draw_unit(model, draws, batch_size), origin, files, SPEC.conditioner, pool
+            )
             assert Landed.found(artifact, unit) == Landed.of(artifact, unit, index)
             samples += read_samples(artifact, unit.shard, index, range(len(index)))
     return samples
@@ -221,14 +259,16 @@ def test_every_sample_says_beside_itself_and_within_what_drew_it_and_classes_tak
 
 def rows_of(numbers, seeds, counters, guidance=2.0, classes=(0,), width=8, height=8):
     count = len(numbers)
-    return Draws(
-        Group(width, height, "ddim", 4, guided=bool(np.any(np.asarray(guidance) != 1.0))),
-        np.array(numbers),
-        np.array(seeds, np.uint64).astype(np.int64),
-        np.array(counters),
-        np.broadcast_to(np.asarray(guidance, np.float64), count).copy(),
-        np.resize(np.array(classes), count),
-    )
+    columns = {
+        "number": np.array(numbers),
+        "seed": np.array(seeds, np.uint64),
+        "counter": np.array(counters),
+        "guidance_scale": np.broadcast_to(np.asarray(guidance, np.float64), count).copy(),
+        "class": np.resize(np.array(classes), count),
+    }
+    guided = bool(np.any(np.asarray(guidance) != 1.0))
+    group = Group(width, height, guided, {"scheduler": "ddim", "num_inference_steps": 4})
+    return SampleBatch(group, pa.table(columns))
 
 
 def test_a_row_with_its_own_seed_is_what_that_seed_draws(model):
@@ -268,11 +308,12 @@ def test_a_padded_batch_draws_what_it_drew_without(model):
 
 
 def test_batches_are_all_of_it_in_order():
-    draws = replace(rows_of(range(7), [5] * 7, range(7)), kept={"prompt": [None, *"abcdef"]})
+    plain = rows_of(range(7), [5] * 7, range(7))
+    draws = replace(plain, rows=plain.rows.append_column(f"{KEEP}prompt", [[None, *"abcdef"]]))
     parts = list(draws.batches(3))
     assert [len(part) for part in parts] == [3, 3, 1]
     assert [n for part in parts for n in part.numbers.tolist()] == list(range(7))
-    assert [p for part in parts for p in part.kept["prompt"]] == [None, *"abcdef"]
+    assert [p for part in parts for p in part.rows[f"{KEEP}prompt"].to_pylist()] == [None, *"abcdef"]
     assert "prompt" not in draws.record(0)
     assert draws.record(6)["prompt"] == "f"
 
@@ -301,9 +342,9 @@ def test_an_image_drawn_again_is_the_one_in_the_shard(model, tmp_path, batch_siz
     trained = save(model, place)
     image = ImageFile(kind=kind)
     samples = drawn(model, artifact, 4, batch_size=batch_size, image=image, digest=trained.digest)
-    plan = freeze(artifact, Sample(num_samples=10), 5, TRAITS, None)
+    plan = freeze(artifact, Sample(num_samples=10), 5, SPEC, None)
     origin = Origin(artifact.path, plan.digest, trained.digest, ("digest-of-data",))
-    keep_origin(artifact, origin, place.uri, image, Marking())
+    keep_origin(artifact, origin, place, image, Marking())
     for number in (0, 5, 9):
         pixels, encoded, record = draw_again(artifact, number, None)
         member = samples[number].members[image.extension]
@@ -326,19 +367,19 @@ def test_records_hold_the_whole_sampler_and_draw_again_by_it(model, tmp_path, op
     artifact, place = Artifact(store, "job/sample/key"), Artifact(store, "model")
     trained = save(model, place)
     sampler = Sampler(num_inference_steps=3, guidance_scale=2.0, **options)
-    plan = freeze(artifact, Sample(num_samples=4, sampler=sampler), 5, TRAITS, None)
-    keep_origin(artifact, Origin("job/sample/key", plan.digest, trained.digest, ()), place.uri, PNG, Marking())
+    plan = freeze(artifact, Sample(num_samples=4, sampler=sampler), 5, SPEC, None)
+    keep_origin(artifact, Origin("job/sample/key", plan.digest, trained.digest, ()), place, PNG, Marking())
     pixels, _, record = draw_again(artifact, 2, None)
     assert record["spacing"] == sampler.spacing_on(flow=False)
     assert record.get("eta") == (sampler.eta if sampler.scheduler == "ddim" else None)
     given = {name: record[name] for name in ("scheduler", "num_inference_steps", "guidance_scale", "spacing")}
     said = Sampler(**given, eta=record.get("eta", 0.0))
-    drawn, _ = model.draw(record["seed"], torch.tensor([2]), torch.tensor([record["class"]]), said)
+    drawn, _ = model.draw(record["seed"], torch.tensor([2]), {"class": torch.tensor([record["class"]])}, said)
     assert np.abs(pixels.astype(int) - drawn[0].numpy()).max() <= 1
 
 
 def test_plans_from_before_spacings_are_drawn_and_recorded_as_they_were(model):
-    old = Group(8, 8, "dpmsolver++", 4, True)
+    old = Group.read({"width": 8, "height": 8, "scheduler": "dpmsolver++", "num_inference_steps": 4, "guided": True})
     draws = replace(rows_of(range(3), [5] * 3, range(3), classes=(0, 1, 2)), group=old)
     assert not {"spacing", "eta"} & draws.record(0).keys()
     assert draws.sampler == Sampler(num_inference_steps=4, guidance_scale=2.0, spacing="trailing")
@@ -351,12 +392,12 @@ def test_what_is_no_generation_cannot_be_drawn_again(artifact):
 
 def poisoned(model, number, value):
     """The same model with a denoiser whose prediction is `value` for samples of one class."""
-    denoiser = copy.deepcopy(model.denoiser)
+    denoiser, vector = copy.deepcopy(model.denoiser), model.conditioner.network.embedding.weight[number]
 
-    def spoil(_network, _given, options, made):
-        made.sample[options["class_labels"] == number] = value
+    def spoil(_network, given, made):
+        made[(given[2].vector == vector).all(dim=1)] = value
 
-    denoiser.register_forward_hook(spoil, with_kwargs=True)
+    denoiser.register_forward_hook(spoil)
     return replace(model, denoiser=denoiser)
 
 

@@ -79,6 +79,38 @@ def test_identical_samples_make_identical_bytes_whatever_the_order_of_their_memb
     assert index_again.to_bytes() == index.to_bytes()
 
 
+def written_before(samples):
+    """A shard as stores that exist hold it: what plain tarfile makes of the same members."""
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w", format=tarfile.PAX_FORMAT) as tar:
+        for sample in samples:
+            for extension, data in sorted(sample.members.items()):
+                header = tarfile.TarInfo(f"{sample.key}.{extension}")
+                header.size, header.mode = len(data), 0o644
+                tar.addfile(header, io.BytesIO(data))
+    return buffer.getvalue()
+
+
+MEMBERS = st.dictionaries(
+    st.sampled_from(["png", "cls", "txt", "json", "mask.png", "_kept", "größe"]), st.binary(max_size=2000), max_size=4
+)
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.dictionaries(KEYS | st.sampled_from(AWKWARD_KEYS), MEMBERS, max_size=8))
+def test_shards_have_the_bytes_that_they_always_had(drawn):
+    samples = [Sample(key, members) for key, members in drawn.items()]
+    assert write_shard(samples)[0] == written_before(samples)
+
+
+def test_a_shards_bytes_are_pinned():
+    """Another Python or webdataset that writes others would make artifacts of another digest."""
+    keys = [*AWKWARD_KEYS, *("a" * n for n in (95, 96, 97, 155, 156, 300, 5000))]
+    data, _ = write_shard([Sample(key, {"png": key.encode() * 7, "txt": b""}) for key in keys])
+    digest = "e8be5a03605b0297e09d35fae854c1ef0ac85552e1470cde92ae9bb19dacb6f3"
+    assert (len(data), sha256(data)) == (102_400, digest)
+
+
 def test_headers_say_nothing_of_who_wrote_them_and_when():
     data, _ = write_shard(samples_of(AWKWARD_KEYS))
     with tarfile.open(fileobj=io.BytesIO(data)) as tar:

@@ -10,9 +10,10 @@ from sources import encoded, packed, picture, rejected_of, samples_of
 
 from rayograph.config import Columns, ImageFolder, ParquetTable
 from rayograph.errors import DataError
-from rayograph.ingest.sources import Rejected, open_source
+from rayograph.ingest.sources import Rejected, csv_blocks, csv_tables, json_lines, open_source
 from rayograph.ingest.sources.labels import class_order, labels_of_texts
 from rayograph.runs.manifest import HELD_OUT, TRAIN
+from rayograph.storage import open_store
 
 AS_IS = {"resize": "none", "image_size": None, "held_out_fraction": 0}
 
@@ -451,3 +452,101 @@ def test_classes_of_folders_may_stand_beside_a_table_of_captions(tmp_path):
         "two": (1, TRAIN),
         "three": (0, HELD_OUT),
     }
+
+
+CELLS = ["a.jpg", "b", "", " ", "é", '"x"', '"x, y"', '"a ""b"" c"', '""', '"', 'x"y', '"x"y', "\0", "\udce9"]
+ENDS = ["\n", "\n", "\n", "\r\n", "\r", "\n\n", '"\n']
+
+
+def made_up_csv(seed):
+    random = np.random.default_rng(seed)
+    odd = seed % 3  # none, few, many
+    cells, ends = (CELLS[:9], ENDS[:4]) if not odd else (CELLS, ENDS)
+    plain = [0.97, 0.03] if odd == 1 else [0.5, 0.5]
+
+    def row():
+        width = 2 if random.random() < 0.98 or not odd else int(random.integers(0, 5))
+        chosen = [
+            cells[random.integers(len(cells))] if n and random.choice(2, p=plain) else "c.jpg" for n in range(width)
+        ]
+        return ",".join(chosen) + (ends[random.integers(len(ends))] if random.choice(2, p=plain) else "\n")
+
+    return ("file_name,caption\n" + "".join(row() for _ in range(60))).encode("utf-8", "surrogateescape")
+
+
+@pytest.mark.parametrize("block_bytes", [64, 1 << 18])
+def test_rows_that_are_cut_at_once_are_those_of_pythons_reader(folder, monkeypatch, block_bytes):
+    monkeypatch.setattr(csv_blocks, "_FIRST_BYTES", 32)
+    monkeypatch.setattr(csv_blocks, "_BLOCK_BYTES", block_bytes)
+    store, at_once = open_store(str(folder), None), []
+
+    def read(data, cut):
+        (folder / "m.csv").write_bytes(data)
+        monkeypatch.setattr(csv_tables, "cut_plainly", cut)
+        try:
+            found, faults = csv_tables.read_csv(store, "m.csv")
+        except DataError as error:
+            return str(error)
+        return [column.cast(pa.large_binary()).to_pylist() for column in found.columns], dict(faults)
+
+    def counted(*block):
+        found = csv_blocks.cut_plainly(*block)
+        at_once.append(found is not None)
+        return found
+
+    for seed in range(300):
+        data = made_up_csv(seed)
+        assert read(data, counted) == read(data, lambda *_: None), data
+    assert 0.1 < np.mean(at_once) < 0.95
+
+
+LINES = [
+    *(b'{"file_name": "a.jpg"}', b'{"file_name": "a.jpg", "n": 1}', b' {"key": 7, "label": "cat"} ', b'{"label": 3}'),
+    *(b'{"label": 2.5}', b'{"label": true}', b'{"label": null}', b'{"label": [1]}', b'{"key": "\\u00e9"}', b"{}"),
+    *(
+        b'{"file_name": "|"}',
+        b'{"key": "\\ud800"}',
+        b'{"x": NaN}',
+        b'{"x": Infinity}',
+        b'{"x": 1, "x": 1}',
+        b"[]",
+        b"1",
+    ),
+    *(
+        b'{"a": [{}',
+        b"{}]}",
+        b"{}, {}",
+        b'{}, "|", {}',
+        b'{}, "\\u007c", {}',
+        b'{"x": "\xff"}',
+        b"[" * 5000,
+        b'{"x":1e999}',
+    ),
+]
+
+
+def test_lines_that_are_parsed_together_are_those_that_are_parsed_alone(folder, monkeypatch):
+    monkeypatch.setattr(json_lines, "_CHUNK_ROWS", 4)
+    store, together = open_store(str(folder), None), []
+
+    def read(parse):
+        monkeypatch.setattr(json_lines, "_parse_together", parse)
+        try:
+            found = json_lines.JsonLines(store, "m.jsonl", ["file_name", "key"], ["label"])
+        except DataError as error:
+            return str(error)
+        labels = sorted(map(repr, found._values["label"].items()))
+        texts = {name: found.text(name).to_pylist() for name in ("file_name", "key")}
+        return found.names, texts, labels, dict(found.faults), list(found.cells(range(len(found))))
+
+    def counted(lines, parse=json_lines._parse_together):
+        found = parse(lines)
+        together.append(found is not None)
+        return found
+
+    for seed in range(400):
+        random = np.random.default_rng(seed)
+        many = [LINES[int(random.integers(len(LINES) if random.random() < 0.3 else 10))] for _ in range(12)]
+        (folder / "m.jsonl").write_bytes(b"\n".join(many))
+        assert repr(read(counted)) == repr(read(lambda _: None)), many
+    assert 0.1 < np.mean(together) < 0.95

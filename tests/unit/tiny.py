@@ -2,7 +2,9 @@
 
 import torch
 
+from rayograph.conditioning.trained import TrainedConditioner, conditioned, conditioner_of
 from rayograph.config import Autoencoder, Denoiser, NoiseSchedule
+from rayograph.config.conditioning import ClassLabel, Unconditional
 from rayograph.models.autoencoder import build_autoencoder
 from rayograph.models.denoiser import build_denoiser
 from rayograph.models.scaling import LatentScale
@@ -24,6 +26,7 @@ def autoencoder(seed=0):
 
 
 def denoiser(num_classes=3, seed=0):
+    """With its embedding of classes within, as models once were."""
     torch.manual_seed(seed)
     declared = Denoiser(
         num_classes=num_classes,
@@ -36,12 +39,19 @@ def denoiser(num_classes=3, seed=0):
     return build_denoiser(declared, AUTOENCODER.latent_channels, LATENT_SIZE).eval()
 
 
+def conditioner(denoiser, num_classes=3, facts=None) -> TrainedConditioner:
+    """Of a denoiser of as many classes, whose embedding it takes over."""
+    declared = ClassLabel(num_classes=num_classes) if num_classes else Unconditional()
+    return conditioned(denoiser, conditioner_of(declared, facts))
+
+
 def model(num_classes=3, prediction="v_prediction"):
     """Draws 8×8 images. Its autoencoder keeps the scale of its latents."""
-    first_stage = autoencoder()
+    first_stage, network = autoencoder(), denoiser(num_classes)
     SCALE.keep_in(first_stage)
     schedule = build_schedule(NoiseSchedule(prediction_type=prediction))
-    return DiffusionModel(denoiser(num_classes), first_stage, schedule, SCALE, torch.device("cpu"))
+    told = conditioner(network, num_classes)
+    return DiffusionModel(network, told, first_stage, schedule, SCALE, torch.device("cpu"))
 
 
 def commit(artifact: Artifact) -> Manifest:

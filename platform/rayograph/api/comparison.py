@@ -2,16 +2,15 @@
 
 import base64
 import io
-from typing import Any
 
 import numpy as np
 from PIL import Image
 
-from rayograph.api.images import Picture
-from rayograph.api.schemas import Answer
+from rayograph.api.images import StoredImage
+from rayograph.api.schemas import Answer, Record
 
 
-class Again(Answer):
+class Reproduction(Answer):
     """`image` is the new file, base64. Signed files hold the time, so that only their pixels are the same."""
 
     number: int
@@ -22,18 +21,18 @@ class Again(Answer):
     """Of 255, over all channels."""
     media_type: str
     image: str
-    record: dict[str, Any]
+    record: Record
 
 
-def compare(number: int, kept: Picture, drawn: bytes, record: dict[str, Any]) -> Again:
-    """Both files as a viewer decodes them, pixel by pixel."""
+def compare(number: int, kept: StoredImage, drawn: bytes, record: Record) -> Reproduction:
+    """Compare both files as a viewer decodes them, pixel by pixel."""
     one, other = _pixels(kept.data), _pixels(drawn)
     if one.shape == other.shape:
         difference = np.abs(one - other).max(axis=2)
         differing, largest = int((difference > 0).sum()), int(difference.max())
     else:
         differing, largest = one.shape[0] * one.shape[1], 255
-    return Again(
+    return Reproduction(
         number=number,
         same_pixels=differing == 0,
         same_file=kept.data == drawn,

@@ -6,16 +6,18 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from typing import Any, Literal, Protocol, runtime_checkable
+from operator import attrgetter
+from threading import Lock
+from typing import Literal, Protocol, runtime_checkable
 
+from cachetools import LRUCache, TTLCache, cachedmethod
 from PIL import Image
 
-from rayograph.api.lru_cache import Recent
-from rayograph.api.schemas import Answer
-from rayograph.errors import MissingObjectError
+from rayograph.api.schemas import Answer, Record
+from rayograph.errors import MissingObjectError, ResourceError
 from rayograph.runs.artifact import Artifact
 from rayograph.shards.index import ShardIndex
-from rayograph.shards.store import fetch_rows, find_index, shard_name
+from rayograph.shards.store import fetch_rows, read_index, shard_name
 
 SPLIT = "samples"  # sampling.units says so too; importing it costs this process torch
 MEDIA_TYPES = {"png": "image/png", "jpg": "image/jpeg", "webp": "image/webp"}
@@ -67,28 +69,35 @@ class Page(Answer):
 
 
 @dataclass(frozen=True)
-class Picture:
+class StoredImage:
     """An image's file, as it lies in its shard, its record, and a tag that changes when its bytes do."""
 
     data: bytes
     extension: str
     tag: str
-    record: dict[str, Any]
+    record: Record
 
     @property
     def media_type(self) -> str:
         return MEDIA_TYPES[self.extension]
 
 
-class Pictures:
-    """Reads plans and indices once; what is committed cannot change."""
+class _NotYet(Exception):
+    """A plan or a shard that is not there yet."""
+
+
+_LOCK = attrgetter("_lock")
+
+
+class Images:
+    """Reads plans and indices once; what is committed cannot change. What raises is not remembered."""
 
     def __init__(self, open_plan: OpenPlan, clock: Callable[[], float] = time.monotonic) -> None:
-        self._open_plan, self._clock = open_plan, clock
-        self._plans: Recent[str, Plan] = Recent(16)
-        self._indices: Recent[tuple[str, int], ShardIndex] = Recent(2048)
-        self._missed: Recent[tuple[str, int], float] = Recent(4096)
-        self._thumbnails: Recent[tuple[str, int], tuple[bytes, str]] = Recent(4096)
+        self._open_plan, self._lock = open_plan, Lock()
+        self._plans: LRUCache[str, Plan] = LRUCache(16)
+        self._indices: LRUCache[tuple[str, int], ShardIndex] = LRUCache(2048)
+        self._missed: TTLCache[tuple[str, int], bool] = TTLCache(4096, MISSED_SECONDS, timer=clock)
+        self._thumbnails: LRUCache[tuple[str, int], tuple[bytes, str]] = LRUCache(4096)
 
     def page(
         self,
@@ -102,8 +111,9 @@ class Pictures:
         limit: int,
     ) -> Page:
         """Matching images from number `start` on; an empty page while there is no plan. `dead` are shards' names."""
-        plan = self._plan(artifact)
-        if plan is None:
+        try:
+            plan = self._plan(artifact)
+        except _NotYet:
             return Page(images=[], next=None, total=0)
         if prompt is None and class_number is None and seed is None:
             numbers = list(range(start, min(start + limit, plan.total_samples)))
@@ -116,57 +126,56 @@ class Pictures:
         after = numbers[-1] + 1 if len(numbers) == limit else plan.total_samples
         return Page(images=frames, next=after if after < plan.total_samples else None, total=plan.total_samples)
 
-    def picture(self, artifact: Artifact, number: int) -> Picture | None:
-        """None until it is drawn. Raises MissingObjectError for a number that the plan does not have."""
-        plan = self._plan(artifact)
-        if plan is None:
-            return None
-        if not 0 <= number < plan.total_samples:
-            raise MissingObjectError(f"image {number}: expected 0 to {plan.total_samples - 1}")
-        unit, row = plan.place(number)
-        index = self._index(artifact, unit)
-        if index is None:
-            return None
+    def image(self, artifact: Artifact, number: int) -> StoredImage:
+        """Read one. Raises ResourceError until it is drawn, MissingObjectError for a number that the plan lacks."""
+        try:
+            plan = self._plan(artifact)
+            if not 0 <= number < plan.total_samples:
+                raise MissingObjectError(f"image {number}: expected 0 to {plan.total_samples - 1}")
+            unit, row = plan.place(number)
+            index = self._index(artifact, unit)
+        except _NotYet:
+            raise ResourceError(f"image {number}: not drawn yet") from None
         extension = next(name for name in MEDIA_TYPES if name in index.members)
         wanted = replace(index, members={name: index.members[name] for name in (extension, "json")})
         rows = fetch_rows(artifact, _shard(unit), wanted, [row])
         image, record = rows.member(0, extension), rows.member(0, "json")
         if image is None or record is None:
             raise MissingObjectError(f"image {number}: its shard holds no {extension} and record of it")
-        return Picture(image, extension, f"{int(index.members[extension].checksums[row]):016x}", json.loads(record))
+        tag = f"{int(index.members[extension].checksums[row]):016x}"
+        return StoredImage(image, extension, tag, json.loads(record))
 
-    def thumbnail(self, artifact: Artifact, number: int) -> tuple[bytes, str] | None:
+    @cachedmethod(attrgetter("_thumbnails"), key=lambda _, artifact, number: (artifact.path, number), lock=_LOCK)
+    def thumbnail(self, artifact: Artifact, number: int) -> tuple[bytes, str]:
         """Bytes and media type of at most `THUMBNAIL_SIDE` pixels a side: the file itself where it is no larger."""
-        found = self._thumbnails.get((artifact.path, number))
-        if found is None:
-            picture = self.picture(artifact, number)
-            if picture is None:
-                return None
-            found = self._thumbnails.put((artifact.path, number), _small(picture))
-        return found
+        return _small(self.image(artifact, number))
 
     def _state(self, artifact: Artifact, unit: int, dead: Sequence[str]) -> FrameState:
-        if self._index(artifact, unit) is not None:
-            return "drawn"
-        return "failed" if _stem(_shard(unit)) in map(_stem, dead) else "waiting"
+        try:
+            self._index(artifact, unit)
+        except _NotYet:
+            return "failed" if _stem(_shard(unit)) in map(_stem, dead) else "waiting"
+        return "drawn"
 
-    def _plan(self, artifact: Artifact) -> Plan | None:
-        found = self._plans.get(artifact.path) or self._open_plan(artifact)
-        return None if found is None else self._plans.put(artifact.path, found)
+    @cachedmethod(attrgetter("_plans"), key=lambda _, artifact: artifact.path, lock=_LOCK)
+    def _plan(self, artifact: Artifact) -> Plan:
+        plan = self._open_plan(artifact)
+        if plan is None:
+            raise _NotYet
+        return plan
 
-    def _index(self, artifact: Artifact, unit: int) -> ShardIndex | None:
+    @cachedmethod(attrgetter("_indices"), key=lambda _, artifact, unit: (artifact.path, unit), lock=_LOCK)
+    def _index(self, artifact: Artifact, unit: int) -> ShardIndex:
         key = (artifact.path, unit)
-        found = self._indices.get(key)
-        if found is None:
-            missed = self._missed.get(key)
-            if missed is not None and self._clock() - missed < MISSED_SECONDS:
-                return None
-            found = find_index(artifact, _shard(unit))
-            if found is None:
-                self._missed.put(key, self._clock())
-            else:
-                self._indices.put(key, found)
-        return found
+        with self._lock:
+            if key in self._missed:
+                raise _NotYet
+        try:
+            return read_index(artifact, _shard(unit))
+        except MissingObjectError:
+            with self._lock:
+                self._missed[key] = True
+            raise _NotYet from None
 
 
 def _shard(unit: int) -> str:
@@ -178,13 +187,13 @@ def _stem(shard: str) -> str:
     return shard.rpartition("/")[2].partition(".")[0]
 
 
-def _small(picture: Picture) -> tuple[bytes, str]:
-    file = Image.open(io.BytesIO(picture.data))
+def _small(image: StoredImage) -> tuple[bytes, str]:
+    file = Image.open(io.BytesIO(image.data))
     if max(file.size) <= THUMBNAIL_SIDE:
-        return picture.data, picture.media_type
+        return image.data, image.media_type
     file.draft("RGB", (THUMBNAIL_SIDE, THUMBNAIL_SIDE))  # a JPEG is decoded no larger than need be
-    image = file.convert("RGB")
-    image.thumbnail((THUMBNAIL_SIDE, THUMBNAIL_SIDE), Image.Resampling.LANCZOS)
+    small = file.convert("RGB")
+    small.thumbnail((THUMBNAIL_SIDE, THUMBNAIL_SIDE), Image.Resampling.LANCZOS)
     buffer = io.BytesIO()
-    image.save(buffer, "JPEG", quality=85)
+    small.save(buffer, "JPEG", quality=85)
     return buffer.getvalue(), MEDIA_TYPES["jpg"]

@@ -5,12 +5,16 @@ import logging
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
+from operator import attrgetter
+from threading import Lock
 from typing import Literal
 
-from rayograph.api.catalogue import Begun, Catalogue
+from cachetools import TLRUCache, cachedmethod
+
+from rayograph.api.artifact_index import ArtifactIndex, Begun
 from rayograph.api.schemas import Answer
 from rayograph.config import Sample
-from rayograph.errors import DataError, MissingObjectError
+from rayograph.errors import DataError, MissingObjectError, StorageError
 from rayograph.runs.artifact import Artifact
 from rayograph.sampling.job_state import JobState, Wanted, read_state, wanted
 
@@ -23,6 +27,7 @@ ENDED = ("interrupted", "cancelled", "failed")
 SILENT_SECONDS = 60.0
 FRESH_SECONDS, SETTLED_SECONDS = 1.0, 10.0
 """For how long an answer is given again: while a job moves, and once it has ended or fallen silent."""
+MOST_VIEWS = 10_000
 
 
 class JobView(Answer):
@@ -68,23 +73,23 @@ class Jobs:
 
     def __init__(
         self,
-        catalogue: Catalogue,
+        index: ArtifactIndex,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._catalogue, self._now, self._clock = catalogue, now, clock
-        self._views: dict[str, tuple[float, JobView]] = {}
+        self._index, self._now, self._lock = index, now, Lock()
+        self._views: TLRUCache[str, JobView] = TLRUCache(MOST_VIEWS, _stale_at, timer=clock)
 
     def all(self) -> list[JobView]:
         """Those under way first, then by when they were last heard of, newest first."""
         views = []
-        for begun in self._catalogue.of_kind("sample"):
+        for begun in self._index.of_kind("sample"):
             try:
                 views.append(self._view(begun))
-            except DataError as error:  # a state of another version must not hide the other jobs
+            except (DataError, StorageError) as error:  # one that cannot be read must not hide the other jobs
                 log.warning("%s", error)
         views.sort(key=lambda view: view.updated or "9", reverse=True)
-        return sorted(views, key=lambda view: _ended(view) or view.silent_since is not None)
+        return sorted(views, key=_is_settled)
 
     def one(self, job_id: str) -> JobView:
         """Raises MissingObjectError for an unknown id."""
@@ -93,7 +98,7 @@ class Jobs:
     def begun(self, job_id: str) -> Begun:
         """Raises MissingObjectError for an unknown id."""
         try:
-            found = self._catalogue.at(job_id.replace("~", "/"))
+            found = self._index.at(job_id.replace("~", "/"))
         except MissingObjectError:
             found = None
         if found is None or found.kind != "sample" or "/" in job_id:
@@ -102,25 +107,17 @@ class Jobs:
 
     def forget(self, job_id: str) -> None:
         """Looks anew at the next question: something has just been asked of the job."""
-        self._views.pop(job_id, None)
-        self._catalogue.refresh()
+        with self._lock:
+            self._views.pop(job_id, None)
+        self._index.refresh()
 
+    @cachedmethod(attrgetter("_views"), key=lambda _, begun: id_of(begun.artifact.path), lock=attrgetter("_lock"))
     def _view(self, begun: Begun) -> JobView:
-        job_id = id_of(begun.artifact.path)
-        known = self._views.get(job_id)
-        if known is not None and self._clock() < known[0]:
-            return known[1]
-        view = self._look(job_id, begun)
-        settled = _ended(view) or view.silent_since is not None
-        self._views[job_id] = (self._clock() + (SETTLED_SECONDS if settled else FRESH_SECONDS), view)
-        return view
-
-    def _look(self, job_id: str, begun: Begun) -> JobView:
         artifact, job, declared = begun.artifact, begun.record.job, _generation(begun)
         state = read_state(artifact)
         updated = _submitted(artifact) if state is None else state.updated
         moving = state is not None and state.phase in ("running", "paused")
-        manifest = None if moving and not self._is_silent(updated) else self._catalogue.manifest(artifact)
+        manifest = None if moving and not self._is_silent(artifact, updated) else self._index.manifest(artifact)
         if manifest is not None:
             updated = updated or manifest.created
             spoken = state or _unspoken(manifest.created, manifest.samples)
@@ -132,13 +129,13 @@ class Jobs:
         told = state or _unspoken(updated or "", declared.num_samples or 0)
         return JobView(
             **told.model_dump(exclude={"format", "phase", "started", "updated"}),
-            id=job_id,
+            id=id_of(artifact.path),
             job=job.name,
             uri=artifact.uri,
             phase="waiting" if state is None else state.phase,
             wanted="running" if manifest is not None else wanted(artifact),
             committed=manifest is not None,
-            silent_since=updated if not ended and self._is_silent(updated) else None,
+            silent_since=updated if not ended and self._is_silent(artifact, updated) else None,
             started=told.started or None,
             updated=updated,
             model=declared.model,
@@ -148,8 +145,13 @@ class Jobs:
             seed=job.seed_of(begun.record.stage),
         )
 
-    def _is_silent(self, updated: str | None) -> bool:
-        return updated is not None and (self._now() - datetime.fromisoformat(updated)).total_seconds() > SILENT_SECONDS
+    def _is_silent(self, artifact: Artifact, updated: str | None) -> bool:
+        if updated is None:
+            return False
+        try:
+            return (self._now() - datetime.fromisoformat(updated)).total_seconds() > SILENT_SECONDS
+        except (ValueError, TypeError) as error:  # a time without its zone is compared with none
+            raise DataError(f"{artifact.uri}: expected a time in ISO 8601 and UTC, got {updated[:80]!r}") from error
 
 
 def _generation(begun: Begun) -> Sample:
@@ -159,8 +161,12 @@ def _generation(begun: Begun) -> Sample:
     return declared
 
 
-def _ended(view: JobView) -> bool:
-    return view.phase in ENDED or view.committed
+def _is_settled(view: JobView) -> bool:
+    return view.phase in ENDED or view.committed or view.silent_since is not None
+
+
+def _stale_at(_: str, view: JobView, now: float) -> float:
+    return now + (SETTLED_SECONDS if _is_settled(view) else FRESH_SECONDS)
 
 
 def _unspoken(since: str, total: int) -> JobState:
@@ -175,3 +181,5 @@ def _submitted(artifact: Artifact) -> str | None:
         return str(json.loads(artifact.read(SUBMITTED))["submitted"])
     except MissingObjectError:
         return None
+    except (ValueError, KeyError, TypeError) as error:
+        raise DataError(f"{artifact.uri}/{SUBMITTED}: expected when it was submitted, got {error}") from error

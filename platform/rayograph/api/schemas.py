@@ -1,13 +1,11 @@
-"""What the HTTP app needs done that it cannot do itself: the stages' part, behind one seam."""
+"""What the HTTP app says of models and of where artifacts come from."""
 
-from collections.abc import Sequence
-from typing import Any, Protocol, runtime_checkable
+from collections.abc import Mapping
 
-import numpy as np
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, JsonValue
 
-from rayograph.api.submission import Submission
-from rayograph.runs.artifact import Artifact
+Record = Mapping[str, JsonValue]
+"""What an image says of itself."""
 
 
 class Answer(BaseModel):
@@ -48,28 +46,5 @@ class Ancestor(Answer):
     created: str | None
     samples: int
     parents: list[Parentage]
-    declared: dict[str, Any]
+    declared: Mapping[str, JsonValue]
     """The stage as it was declared."""
-
-
-@runtime_checkable
-class Desk(Protocol):
-    """Raises RayographError, one line, for what a client can mend."""
-
-    def models(self) -> Sequence[Model]:
-        """Newest first."""
-
-    def submit(self, submission: Submission) -> tuple[Artifact, bool]:
-        """Checks all of it, then starts it; where it goes, and whether that is new. Nothing is started before."""
-
-    def wake(self, artifact: Artifact) -> None:
-        """Makes sure that a submitted artifact has somebody who draws it; nothing where it was not submitted here."""
-
-    def class_names(self, artifact: Artifact) -> Sequence[str]:
-        """Of the artifact's model, by number."""
-
-    def lineage(self, artifact: Artifact) -> Sequence[Ancestor]:
-        """The artifact and all that it was made from, itself first."""
-
-    def draw_again(self, artifact: Artifact, number: int) -> tuple[np.ndarray, bytes, dict[str, Any]]:
-        """One image from its record alone: pixels (h, w, 3) uint8, the file's bytes, the record."""

@@ -13,12 +13,10 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from rayograph.api.rate_limits import Buckets, Limits
-from rayograph.api.static_files import FILES
+from rayograph.api.static_files import page_paths
 
 COOKIE = "rayograph_session"
 SESSION = "/v1/session"
-OPEN = {SESSION, *FILES}
-"""What anybody may have: the empty page, and the way to show a token."""
 LOOPBACK = {"localhost", "127.0.0.1", "::1"}
 HEADERS = {
     "content-security-policy": (
@@ -45,7 +43,7 @@ def is_token(token: str, token_sha256: str | None) -> bool:
     return token_sha256 is not None and hmac.compare_digest(hashlib.sha256(token.encode()).hexdigest(), token_sha256)
 
 
-class Gate:
+class Security:
     """ASGI middleware. Without a token only this machine's own names are answered to: a foreign site that points its
     name here (DNS rebinding) is refused, as is one whose pages send requests (CSRF)."""
 
@@ -100,8 +98,8 @@ class Gate:
             raise Refused(429, f"too many requests: the next one in {seconds} s", **{"retry-after": str(seconds)})
 
     def _token(self, scope: Scope, headers: Headers) -> None:
-        if self._token_sha256 is None or scope["path"] in OPEN:
-            return
+        if self._token_sha256 is None or scope["path"] == SESSION or scope["path"] in page_paths():
+            return  # anybody may have the empty page, and the way to show a token
         kind, _, token = headers.get("authorization", "").partition(" ")
         given = token.strip() if kind.lower() == "bearer" else _cookie(headers)
         if given is None or not is_token(given, self._token_sha256):

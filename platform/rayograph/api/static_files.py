@@ -1,29 +1,37 @@
 """The gallery's page: a handful of files that need nothing from elsewhere."""
 
-from collections.abc import Callable
+import os
 from functools import cache
 from importlib import resources
 
 from fastapi import FastAPI, Response
+from starlette.routing import Route
+from starlette.staticfiles import StaticFiles
+from starlette.types import Scope
 
-SCRIPTS = ("dom", "images", "jobs", "page", "submit", "view")
-FILES = {"/": "index.html", "/page.css": "page.css", "/icon.svg": "icon.svg"} | {f"/{s}.js": f"{s}.js" for s in SCRIPTS}
-_TYPES = {"html": "text/html", "css": "text/css", "js": "text/javascript", "svg": "image/svg+xml"}
-
-
-def add_page(app: FastAPI) -> None:
-    """Its files, each under a path of its own, for browsers to ask after before every use."""
-    for path, name in FILES.items():
-        app.add_api_route(path, _route(name), methods=["GET"], include_in_schema=False, response_class=Response)
-
-
-def _route(name: str) -> Callable[[], Response]:
-    def serve() -> Response:
-        return Response(_read(name), media_type=_TYPES[name.rpartition(".")[2]], headers={"cache-control": "no-cache"})
-
-    return serve
+PACKAGE, FOLDER = "rayograph.api", "gallery"
 
 
 @cache
-def _read(name: str) -> bytes:
-    return resources.files("rayograph.api").joinpath("gallery", name).read_bytes()
+def page_paths() -> frozenset[str]:
+    """Where its files are found: the page itself at /, the others by their names."""
+    names = {file.name for file in resources.files(PACKAGE).joinpath(FOLDER).iterdir()} - {"index.html"}
+    return frozenset({"/"} | {f"/{name}" for name in names})
+
+
+def add_page(app: FastAPI) -> None:
+    """Serve its files, each under a path of its own, so that other paths stay as they are."""
+    files = _Revalidated(packages=[(PACKAGE, FOLDER)], html=True)
+    app.router.routes += [Route(path, files, include_in_schema=False) for path in sorted(page_paths())]
+
+
+class _Revalidated(StaticFiles):
+    """Browsers ask before every use whether a file is still the same: an upgrade's page never meets old scripts."""
+
+    def file_response(
+        self, full_path: str | os.PathLike[str], stat_result: os.stat_result, scope: Scope, status_code: int = 200
+    ) -> Response:
+        """As Starlette's, with that header."""
+        response = super().file_response(full_path, stat_result, scope, status_code)
+        response.headers["cache-control"] = "no-cache"
+        return response

@@ -1,16 +1,14 @@
-"""rayograph doctor: what the trainings of a job need and cost, before anything starts."""
+"""rayograph doctor: what the stages of a job need and cost, before anything starts."""
 
 from collections.abc import Iterator
 
-from rayograph.config import Job, Scale, TrainAutoencoder, TrainDiffusion
+from rayograph.config import Job, Scale
 from rayograph.config.batches import micro_batch_and_accumulation, worker_counts
 from rayograph.config.training import Training
-from rayograph.errors import ConfigError
-from rayograph.pipeline.preflight import image_size_of
 from rayograph.runs.progress import duration, memory
 from rayograph.runs.wandb_access import wandb_access
-from rayograph.stages.known_classes import with_known_classes
-from rayograph.training.estimate import Cost, autoencoder_cost, diffusion_cost
+from rayograph.stages.stage import CheckContext, stage_of
+from rayograph.training.cost import Cost
 
 
 def examine(
@@ -22,17 +20,14 @@ def examine(
     """
     for name in names:
         stage = job.stages[name]
-        if isinstance(stage, TrainAutoencoder):
-            cost = autoencoder_cost(stage, _image_size(job, name, stage))
-        elif isinstance(stage, TrainDiffusion):
-            counted = with_known_classes(name, stage, ()) if stage.network.num_classes == "auto" else stage
-            cost = diffusion_cost(counted, *_latents(job, name, stage))
-        else:
+        cost = stage_of(stage).estimate(stage, CheckContext(job, scale, name))
+        if cost is None:
             continue
-        yield from _described(name, stage, scale, cost)
-        if isinstance(stage, TrainDiffusion) and stage.network.num_classes == "auto":
-            yield "  num_classes auto: counted without classes; the data tells how many, once it is packed"
-        if tflops is not None:
+        yield f"{name}: {_counted(cost)}"
+        if isinstance(stage, Training):
+            yield from _described(stage, scale, cost)
+        yield from (f"  {note}" for note in cost.notes)
+        if isinstance(stage, Training) and tflops is not None:
             yield from _duration(stage, scale, cost, tflops * 1e12 * utilisation, utilisation, price)
     access = wandb_access()
     yield f"tracking: metrics.jsonl in each artifact, W&B {access.mode}"
@@ -40,12 +35,15 @@ def examine(
         yield f"  {access.warning}"
 
 
-def _described(name: str, stage: Training, scale: Scale, cost: Cost) -> Iterator[str]:
-    training, most = scale.training, worker_counts(stage, scale.training)[0]
-    micro, accumulation = micro_batch_and_accumulation(stage, training, most)
+def _counted(cost: Cost) -> str:
     networks = ", ".join(f"{network} {_count(count)}" for network, count in cost.parameters.items())
     frozen = f", frozen {_count(cost.frozen)}" if cost.frozen else ""
-    yield f"{name}: {networks}{frozen}; {cost.flops / 1e9:,.1f} GFLOP an image, forward and backward"
+    return f"{networks}{frozen}; {cost.flops / 1e9:,.1f} GFLOP an image, forward and backward"
+
+
+def _described(stage: Training, scale: Scale, cost: Cost) -> Iterator[str]:
+    training, most = scale.training, worker_counts(stage, scale.training)[0]
+    micro, accumulation = micro_batch_and_accumulation(stage, training, most)
     yield f"  {stage.total_steps:,} steps of {stage.global_batch_size}: {most} workers × {micro} × {accumulation}"
     stages = (
         f"ZeRO {zero} {memory(cost.memory_bytes(zero, most, micro, training))}"
@@ -64,24 +62,6 @@ def _duration(
         seconds = stage.total_steps * step
         bill = f", {workers * price * seconds / 3600:,.2f} at {price:g} a worker's hour" if price is not None else ""
         yield f"  {workers} workers at {utilisation:.0%}: {1 / step:,.3g} steps/s, {duration(seconds)}{bill}"
-
-
-def _image_size(job: Job, name: str, stage: TrainAutoencoder) -> int:
-    _, size = image_size_of(job, name, stage)
-    if size is None:
-        raise ConfigError(f"{name}.view.image_size: expected a size, as the job does not say that of its images")
-    return size
-
-
-def _latents(job: Job, name: str, stage: TrainDiffusion) -> tuple[int, int]:
-    """Channels and side of the grid."""
-    autoencoder = job.stages.get(stage.autoencoder)
-    if not isinstance(autoencoder, TrainAutoencoder):
-        raise ConfigError(
-            f"{name}.autoencoder: expected a stage of this job to tell its latents by, got {stage.autoencoder}"
-        )
-    size = _image_size(job, stage.autoencoder, autoencoder)
-    return autoencoder.network.latent_channels, size // autoencoder.network.downsampling_factor
 
 
 def _count(parameters: int) -> str:

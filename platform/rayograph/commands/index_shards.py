@@ -15,6 +15,7 @@ from functools import partial
 from typing import Any
 
 from rayograph.config import Scale
+from rayograph.config.stage_base import ArtifactType
 from rayograph.errors import ConfigError, DataError, StorageError
 from rayograph.ingest.indexing import Folder, Shard, index_shard
 from rayograph.pipeline.ray_cluster import connect
@@ -199,6 +200,7 @@ def _manifest(
         job=folder.tars.uri.rstrip("/").rpartition("/")[2],
         stage=INDEXED,
         kind="pack",
+        type=ArtifactType.IMAGES,
         key=digest_of(contents)[:16],
         seed=0,
         config={},

@@ -1,5 +1,6 @@
-"""`rayograph ls` and `rayograph verify`: what a store holds, how far it is, whether it is whole."""
+"""`rayograph ls`: what a store holds, and how far it is."""
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -7,9 +8,13 @@ from rayograph.config.training import Training
 from rayograph.errors import DataError, StorageError
 from rayograph.runs.artifact import MANIFEST, RESOLVED, Artifact
 from rayograph.runs.job_record import read_job
-from rayograph.runs.manifest import Manifest
+from rayograph.runs.lineage import find
+from rayograph.runs.manifest import Manifest, Parent
 from rayograph.shards.index import SUFFIX
 from rayograph.storage import Access, ObjectStore
+
+_KEYED = re.compile(r"((?:.*?/)?[0-9a-f]{16})/")
+"""A key's folder is an artifact's even where neither of its files that say so is left."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +39,8 @@ def artifacts_below(store: ObjectStore) -> Iterator[Listed]:
         folder, _, name = key.rpartition("/")
         if name in (MANIFEST, RESOLVED):
             files.setdefault(folder, [])
+        elif (keyed := _KEYED.match(key)) is not None:
+            files.setdefault(keyed[1], [])
     for key in keys:
         owner = next((folder for folder in _folders_above(key) if folder in files), None)
         if owner is not None:
@@ -46,7 +53,7 @@ def artifacts_below(store: ObjectStore) -> Iterator[Listed]:
             yield Listed(artifact, names, problem=str(error))
 
 
-def list_artifacts(store: ObjectStore) -> Iterator[str]:
+def list_artifacts(store: ObjectStore, access: Access = None) -> Iterator[str]:
     """Yield an artifact a line, committed or how far, then its parents. Raises DataError for nothing at all."""
     found = False
     for listed in artifacts_below(store):
@@ -63,33 +70,17 @@ def list_artifacts(store: ObjectStore) -> Iterator[str]:
                 f"digest {manifest.digest[:12]}"
             )
             for parent in manifest.parents:
-                yield f"    {parent.input:12} ← {parent.uri}  digest {parent.digest[:12]}"
+                yield f"    {parent.input:12} ← {_place(listed.artifact, parent, access)}  digest {parent.digest[:12]}"
     if not found:
         raise DataError(f"{store.uri}: expected artifacts, found none")
 
 
-def verify(store: ObjectStore, access: Access = None) -> Iterator[str]:
-    """Yield a line for each committed artifact below that is whole. Raises DataError with every problem found."""
-    problems: list[str] = []
-    found = False
-    for listed in artifacts_below(store):
-        artifact, manifest = listed.artifact, listed.manifest
-        if listed.problem is not None:
-            problems.append(listed.problem)
-        if manifest is None:
-            continue
-        found = True
-        wrong = list(artifact.problems(manifest, access))
-        problems += wrong
-        if not wrong:
-            yield (
-                f"{listed.label}  whole: {len(manifest.files)} files, {manifest.total_bytes:,} bytes, "
-                f"{manifest.samples:,} samples"
-            )
-    if not found and not problems:
-        raise DataError(f"{store.uri}: expected a committed artifact, found none")
-    if problems:
-        raise DataError("; ".join(problems))
+def _place(child: Artifact, parent: Parent, access: Access) -> str:
+    """Where a parent lies now; what the manifest says, where that is no place."""
+    try:
+        return find(child, parent.uri, parent.digest, access).uri
+    except (DataError, StorageError):
+        return parent.uri
 
 
 def _folders_above(key: str) -> Iterator[str]:

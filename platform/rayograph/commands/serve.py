@@ -17,19 +17,20 @@ from typing import Any
 
 import numpy as np
 
-from rayograph.api.backend import StoreDesk
 from rayograph.api.images import Plan
+from rayograph.api.job_service import StoreJobService
 from rayograph.api.job_supervisor import ensure
 from rayograph.api.security import LOOPBACK
-from rayograph.config import Job, Sample, Scale
+from rayograph.config import Job, Scale
 from rayograph.config.address import LOCAL, starts_a_cluster
 from rayograph.errors import ConfigError, RayographError, ResourceError
-from rayograph.pipeline.foresight import check_machine
+from rayograph.pipeline.preflight import check_machine
 from rayograph.pipeline.ray_cluster import connect
 from rayograph.ray_compat import serve_address
 from rayograph.runs.artifact import Artifact
 from rayograph.runs.console import OutputError, put, say
 from rayograph.runs.stage_context import StageContext
+from rayograph.stages.stage import stage_of
 from rayograph.storage import Access, open_store
 
 log = logging.getLogger(__name__)
@@ -85,7 +86,7 @@ class Front:
     def __init__(self, scale: Scale, token_sha256: str | None, allowed: Sequence[str]) -> None:
         self._scale, self._token_sha256 = scale, token_sha256
         self._store = open_store(scale.store, scale.access)
-        self._desk = StoreDesk(
+        self._service = StoreJobService(
             self._store, scale, partial(_start, scale), partial(_draw_again_elsewhere, scale), allowed, prepare
         )
         threading.Thread(target=self._watch, daemon=True).start()
@@ -93,15 +94,17 @@ class Front:
     def _watch(self) -> None:
         while True:
             try:
-                self._desk.wake_all()
+                self._service.wake_all()
             except RayographError as error:  # a store that is away for a while
                 log.warning("%s", error)
+            except Exception:  # a defect of ours: told whole, and looked after again all the same
+                log.exception("the jobs of %s", self._store.uri)
             time.sleep(WATCHED_EVERY_SECONDS)
 
     def __serve_build_asgi_app__(self) -> Any:
         from rayograph.api.app import build_app
 
-        return build_app(self._store, self._desk, open_plan, self._token_sha256)
+        return build_app(self._store, self._service, open_plan, self._token_sha256)
 
 
 def open_plan(artifact: Artifact) -> Plan | None:
@@ -114,10 +117,7 @@ def open_plan(artifact: Artifact) -> Plan | None:
 
 def prepare(stage: StageContext) -> None:
     """Checks a request whole and fixes it: a missing column, an unknown class or a broken file is one line, now."""
-    from rayograph.stages.prepare import plan_of
-
-    if isinstance(stage.declared, Sample):
-        plan_of(stage, stage.declared)
+    stage_of(stage.declared).prepare(stage.declared, stage)
 
 
 def _start(scale: Scale, artifact: Artifact, job: Job, target: str) -> None:

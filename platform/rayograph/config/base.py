@@ -80,22 +80,3 @@ def _takes_truth(declaration: type[Declaration], name: str) -> bool:
             return True
         waiting += get_args(annotation)
     return False
-
-
-class StageBase(Declaration):
-    """What every stage has. `inputs` maps each input field to the kind of stage whose artifact it takes."""
-
-    inputs: ClassVar[dict[str, str]] = {}
-    seed: Annotated[Seed | None, NOT_IN_KEY] = None
-    """None takes the job's seed; in a key it counts as what it comes to."""
-
-    def references(self) -> list[tuple[str, str, str]]:
-        """(field, kind, reference) of every input; a mixture's are numbered: images.0, images.1."""
-        found = []
-        for field, kind in self.inputs.items():
-            given = getattr(self, field)
-            if isinstance(given, str):
-                found.append((field, kind, given))
-            else:
-                found += [(f"{field}.{number}", kind, ref) for number, ref in enumerate(given)]
-        return found

@@ -5,7 +5,9 @@ from collections.abc import Iterable, Sequence
 from typing import Annotated, Any, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
+from pydantic.fields import FieldInfo
 
+from rayograph.config.kinds import UNKNOWN_KIND, Kinds
 from rayograph.errors import ConfigError
 
 MOST_FINDINGS, MOST_CHARACTERS = 8, 120
@@ -28,7 +30,7 @@ def field_paths(model: Any) -> list[str]:
         return [path for member in model for path in field_paths(member)]
     paths = []
     for name, field in model.model_fields.items():
-        name, inner = field.alias or name, _model_within(field.annotation)
+        name, inner = field.alias or name, _models_of(field)
         paths += [name] + [f"{name}.{deeper}" for deeper in (field_paths(inner) if inner else [])]
     return paths
 
@@ -55,7 +57,7 @@ def _finding(details: Any, model: type[BaseModel] | None, where: str) -> str:
         if member is None:
             names.append(str(part))
         key_follows = known is not None and get_origin(known.annotation) is dict
-        owner = member or (_model_within(known.annotation) if known else owner)
+        owner = member or (_models_of(known) if known else owner)
         field = known or field
     path = ".".join([where, *names] if where else names)
     match details["type"]:
@@ -67,8 +69,10 @@ def _finding(details: Any, model: type[BaseModel] | None, where: str) -> str:
             return f"{path}: {details['ctx']['error']}" if path else str(details["ctx"]["error"])
         case "union_tag_invalid":
             return f"{path}.kind: expected one of {details['ctx']['expected_tags']}, got {details['ctx']['tag']!r}"
+        case found if found == UNKNOWN_KIND:
+            return f"{path}.kind: {details['ctx']['said']}"
         case "union_tag_not_found":
-            kinds = ", ".join(repr(member.model_fields["kind"].default) for member in declarations_in(field.annotation))
+            kinds = ", ".join(repr(member.model_fields["kind"].default) for member in declarations_of(field))
             return f"{path}.kind: expected one of {kinds}, got none"
         case "finite_number" | "greater_than" | "greater_than_equal" | "less_than" | "less_than_equal":
             expected = _range(field) or details["msg"].replace("Input should be", "expected a number,")
@@ -119,10 +123,19 @@ def _limits(annotation: Any, metadata: Iterable[Any]) -> list[tuple[Any, dict[st
     return [found for part in get_args(annotation) for found in _limits(part, metadata)]
 
 
-def declarations_in(annotation: Any) -> list[type[Any]]:
-    """Every declaration that may stand where `annotation` does."""
-    found = _model_within(annotation)
+def declarations_of(field: FieldInfo) -> list[type[Any]]:
+    """Every declaration that a field may hold; of a seam, those that are loaded."""
+    found = _models_of(field)
     return [] if found is None else _flat(found)
+
+
+def _models_of(field: FieldInfo) -> Any:
+    """As `_model_within`, of a field, whose own marks stand beside its annotation."""
+    return _of_seam(field.metadata) or _model_within(field.annotation)
+
+
+def _of_seam(marks: Iterable[Any]) -> tuple[type[Any], ...] | None:
+    return next((tuple(mark.loaded()) for mark in marks if isinstance(mark, Kinds)), None)
 
 
 def _flat(found: Any) -> list[Any]:
@@ -130,9 +143,11 @@ def _flat(found: Any) -> list[Any]:
 
 
 def _model_within(annotation: Any) -> Any:
-    """The declaration inside `X`, `X | None` or `Annotated[X, …]`; a union of several stays as its members."""
+    """The declaration inside `X`, `X | None` or `Annotated[X, …]`; a union or a seam stays as its members."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return annotation
+    if get_origin(annotation) is Annotated and (kinds := _of_seam(get_args(annotation)[1:])):
+        return kinds
     members = [_model_within(member) for member in get_args(annotation)]
     members = [member for member in members if member is not None]
     if not members:

@@ -1,12 +1,12 @@
 """Declarations of the networks, in diffusers' own words. What no network can be built of is refused here."""
 
 from collections.abc import Iterable
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
-from pydantic import BeforeValidator, Field, PositiveInt, model_validator
+from pydantic import Field, PositiveInt, SerializeAsAny, model_validator
 
-from rayograph.config.base import Channels, Declaration, Seed
-from rayograph.errors import ConfigError
+from rayograph.config.base import NOT_IN_KEY, Channels, Declaration, Seed
+from rayograph.config.kinds import Kind, Kinds
 
 Widths = Annotated[tuple[Channels, ...], Field(min_length=1, max_length=16)]
 """One a level; every level but the first halves the grid."""
@@ -17,15 +17,29 @@ NORM_GROUPS = 8
 Layers = Annotated[int, Field(gt=0, le=64)]
 
 
-class Autoencoder(Declaration):
+class AutoencoderKind(Kind):
+    """What can be known of a first stage before it is built. What is `implemented_by` is called with the declaration,
+    and returns a `rayograph.models.autoencoder.AutoencoderNetwork`."""
+
+    image_channels: Channels = 3
+    latent_channels: Channels = 3
+
+    @property
+    def downsampling_factor(self) -> int:
+        """Pixels a side of one latent cell: the paper's f."""
+        raise NotImplementedError(f"{type(self).__name__}: expected a downsampling_factor")
+
+
+class Autoencoder(AutoencoderKind):
     """diffusers' `AutoencoderKL`, or with a codebook its `VQModel`: the first stage (Rombach et al. 2022, sec. 3.1).
 
     Every entry of `block_out_channels` but the first halves the grid: three entries are f = 4. `codebook_size` makes
     the decoder begin with the nearest of so many codes (van den Oord et al. 2017) in the place of a posterior's draw.
     """
 
-    image_channels: Channels = 3
-    latent_channels: Channels = 3
+    implemented_by: ClassVar[str | type] = "rayograph.models.autoencoders.convolutional:build"
+
+    kind: Annotated[Literal["convolutional"], NOT_IN_KEY] = "convolutional"  # older than kinds: no key says it
     codebook_size: Annotated[int, Field(gt=0, le=2**24)] | None = None
     block_out_channels: Widths = (128, 256, 512)
     layers_per_block: Layers = 2
@@ -34,13 +48,41 @@ class Autoencoder(Declaration):
 
     @model_validator(mode="after")
     def _norms_fit(self) -> "Autoencoder":
-        _groups_divide(self.block_out_channels, self.norm_num_groups)
+        groups_divide(self.block_out_channels, self.norm_num_groups)
         return self
 
     @property
     def downsampling_factor(self) -> int:
-        """Pixels a side of one latent cell: the paper's f."""
         return 2 ** (len(self.block_out_channels) - 1)
+
+
+class Identity(AutoencoderKind):
+    """Pixels as they are: latents are images in [-1, 1], for diffusion in pixel space (the paper's LDM-1)."""
+
+    implemented_by: ClassVar[str | type] = "rayograph.models.autoencoders.identity:IdentityAutoencoder"
+
+    kind: Literal["identity"] = "identity"
+
+    @model_validator(mode="after")
+    def _latents_are_images(self) -> "Identity":
+        if self.latent_channels != self.image_channels:
+            raise ValueError(
+                f"latent_channels: expected image_channels {self.image_channels}, got {self.latent_channels}"
+            )
+        return self
+
+    @property
+    def downsampling_factor(self) -> int:
+        return 1
+
+
+AUTOENCODERS = Kinds(
+    "autoencoders",
+    {"convolutional": "rayograph.config.networks:Autoencoder", "identity": "rayograph.config.networks:Identity"},
+    default="convolutional",
+)
+
+AnyAutoencoder = Annotated[SerializeAsAny[AutoencoderKind], AUTOENCODERS]
 
 
 class Discriminator(Declaration):
@@ -78,70 +120,14 @@ class PerceptualNetwork(Declaration):
     """
 
     weights_uri: str | None = None
+    weights_sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")] | None = None
+    """Of the file, refused where it differs. With None what was found stands in the record alone."""
     channels: Annotated[tuple[Channels, ...], Field(min_length=1)] = (16, 32, 64)
     seed: Seed = 0
 
 
-def _as_classes(given: Any) -> Any:
-    if given == "auto" or (isinstance(given, int) and not isinstance(given, bool) and given >= 0):
-        return given
-    raise ValueError(f"expected a number from 0 on, or 'auto', got {given!r}")
-
-
-Classes = Annotated[int | Literal["auto"], BeforeValidator(_as_classes)]
-
-
-class Denoiser(Declaration):
-    """diffusers' `UNet2DModel`, conditioned on a class through its time embedding.
-
-    `attention_levels` counts from the finest level, 0. The condition `num_classes` itself is the null condition.
-    """
-
-    version: ClassVar[int] = 2  # the middle attention's norm under scale_shift
-
-    num_classes: Classes = 0
-    """Of the data; "auto" is as many as it has, known once it is packed. 0 makes the model unconditional."""
-    block_out_channels: Widths = (224, 448, 672, 896)
-    layers_per_block: Layers = 2
-    attention_levels: tuple[int, ...] = ()
-    mid_block_attention: bool = True
-    attention_head_dim: PositiveInt = 32
-    """Channels of a head: a divisor of every level's that attends, and of the last one's with `mid_block_attention`."""
-    norm_num_groups: PositiveInt = 32
-    resnet_time_scale_shift: Literal["default", "scale_shift"] = "default"
-
-    @property
-    def known_classes(self) -> int:
-        """The number of classes. Raises ConfigError while it is "auto": a training takes it from its data."""
-        if self.num_classes == "auto":
-            raise ConfigError("num_classes: expected a number by now, got 'auto'")
-        return self.num_classes
-
-    @model_validator(mode="after")
-    def _levels_exist(self) -> "Denoiser":
-        for level in self.attention_levels:
-            if not 0 <= level < len(self.block_out_channels):
-                raise ValueError(f"attention_levels: expected 0 to {len(self.block_out_channels) - 1}, got {level}")
-        if len(set(self.attention_levels)) < len(self.attention_levels):
-            raise ValueError(f"attention_levels: expected each once, got {self.attention_levels}")
-        return self
-
-    @model_validator(mode="after")
-    def _norms_and_heads_fit(self) -> "Denoiser":
-        _groups_divide(self.block_out_channels, self.norm_num_groups)
-        attending = [self.block_out_channels[level] for level in self.attention_levels]
-        if self.mid_block_attention:
-            attending.append(self.block_out_channels[-1])
-        for width in attending:
-            if width % self.attention_head_dim:
-                raise ValueError(
-                    f"attention_head_dim: expected a divisor of {width}, the channels of a level that attends, got "
-                    f"{self.attention_head_dim}"
-                )
-        return self
-
-
-def _groups_divide(widths: Iterable[int], groups: int) -> None:
+def groups_divide(widths: Iterable[int], groups: int) -> None:
+    """Raise ValueError where a level cannot be normalised by group."""
     for width in widths:
         if width % groups:
             raise ValueError(f"norm_num_groups: expected a divisor of every one of {widths}, got {groups}")

@@ -13,7 +13,7 @@ from pydantic import ValidationError
 
 from rayograph.config import core_yaml
 from rayograph.config.base import Declaration
-from rayograph.config.explain import declarations_in, explain, field_paths, shown, suggestion, tagged
+from rayograph.config.explain import declarations_of, explain, field_paths, shown, suggestion, tagged
 from rayograph.config.scale import Scale
 from rayograph.config.stages import Job
 from rayograph.errors import ConfigError
@@ -88,7 +88,7 @@ class _Changes:
             return
         inner = self.said.get(name, getattr(self.base, name, None))
         if not isinstance(inner, _Changes):
-            kinds = [kind for found in fields for kind in declarations_in(found.annotation)]
+            kinds = [kind for found in fields for kind in declarations_of(found)]
             if not kinds or not isinstance(inner, dict | Declaration | None):
                 raise ConfigError(f"{where}.{name}: has no field {rest[0]!r}; it is {shown(inner)}")
             inner = _Changes(None, kinds, dict(inner)) if isinstance(inner, dict) else _Changes(inner, kinds)

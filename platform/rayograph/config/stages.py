@@ -1,21 +1,27 @@
-"""The six kinds of stage. A stage names its inputs: another stage of the job, or the URI of a committed artifact."""
+"""The stages that come with the package. A stage names its inputs: others of the job, or artifacts' URIs."""
 
 import re
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import Field, PositiveInt, field_validator, model_validator
+from pydantic import Field, PositiveInt, SerializeAsAny, field_validator, model_validator
 
-from rayograph.config.base import NOT_IN_KEY, Declaration, LearningRate, Seed, Share, StageBase, Weight
+from rayograph.config.base import NOT_IN_KEY, Declaration, LearningRate, Seed, Weight
+from rayograph.config.conditioning import AnyConditioner, ClassLabel, ConditionerKind, Unconditional
+from rayograph.config.denoisers import AnyDenoiser
 from rayograph.config.diffusion import DiffusionLoss, FlowSchedule, NoiseSchedule, Sampler, Schedule
-from rayograph.config.networks import Autoencoder, Denoiser, Discriminator, PerceptualNetwork
+from rayograph.config.kinds import Kinds
+from rayograph.config.networks import (
+    AnyAutoencoder,
+    AutoencoderKind,
+    Discriminator,
+    Identity,
+    PerceptualNetwork,
+)
 from rayograph.config.sampling import ImageFile, Marking, Request
 from rayograph.config.sources import Source
+from rayograph.config.stage_base import ArtifactRef, ArtifactType, Mixture, StageBase
 from rayograph.config.training import Training
 from rayograph.config.views import View
-
-ArtifactRef = str
-Mixture = ArtifactRef | dict[ArtifactRef, Share]
-"""One data set, or several by weight: the share of each among the samples seen."""
 
 
 def background_colour(name: str) -> tuple[int, int, int]:
@@ -32,6 +38,8 @@ def background_colour(name: str) -> tuple[int, int, int]:
 class Pack(StageBase):
     """Checks and decodes a source once, and writes it as WebDataset shards, with captions, classes, boxes and masks."""
 
+    output: ClassVar[ArtifactType] = ArtifactType.IMAGES
+    implemented_by: ClassVar[str | type] = "rayograph.stages.pack:PackStage"
     version: ClassVar[int] = 2  # colours, transparency, 16 bits, damage
 
     kind: Literal["pack"] = "pack"
@@ -83,18 +91,27 @@ class AutoencoderLoss(Declaration):
 class TrainAutoencoder(Training):
     """Trains the first stage; commits it as a diffusers folder."""
 
-    inputs: ClassVar[dict[str, str]] = {"images": "pack"}
+    inputs: ClassVar[dict[str, ArtifactType]] = {"images": ArtifactType.IMAGES}
+    output: ClassVar[ArtifactType] = ArtifactType.AUTOENCODER
+    implemented_by: ClassVar[str | type] = "rayograph.stages.train_autoencoder:TrainAutoencoderStage"
     version: ClassVar[int] = 2  # the averages' warm-up; colours and transparency of shards that others made
 
     kind: Literal["train_autoencoder"] = "train_autoencoder"
     images: Mixture = "pack"
     view: View = View()
-    network: Autoencoder
+    network: AnyAutoencoder
     discriminator: Discriminator = Discriminator()
     perceptual: PerceptualNetwork = PerceptualNetwork()
     loss: AutoencoderLoss = AutoencoderLoss()
     discriminator_learning_rate: LearningRate | None = None
     """None is the autoencoder's own."""
+
+    @field_validator("network")
+    @classmethod
+    def _network_has_weights(cls, value: AutoencoderKind) -> AutoencoderKind:
+        if isinstance(value, Identity):
+            raise ValueError("expected an autoencoder with weights, got identity: pixels need no first stage")
+        return value
 
     @model_validator(mode="after")
     def _discriminator_rate_falls_too(self) -> "TrainAutoencoder":
@@ -109,7 +126,9 @@ class TrainAutoencoder(Training):
 class Encode(StageBase):
     """Encodes packed images: one shard in, one shard of moments out, under the same keys."""
 
-    inputs: ClassVar[dict[str, str]] = {"images": "pack", "autoencoder": "train_autoencoder"}
+    inputs: ClassVar[dict[str, ArtifactType]] = {"images": ArtifactType.IMAGES, "autoencoder": ArtifactType.AUTOENCODER}
+    output: ClassVar[ArtifactType] = ArtifactType.LATENTS
+    implemented_by: ClassVar[str | type] = "rayograph.stages.encode:EncodeStage"
     version: ClassVar[int] = 2  # as of TrainAutoencoder
 
     kind: Literal["encode"] = "encode"
@@ -125,16 +144,40 @@ class Encode(StageBase):
 class TrainDiffusion(Training):
     """Trains the second stage on moments; commits EMA weights, scheduler and first stage as one diffusers folder."""
 
-    inputs: ClassVar[dict[str, str]] = {"moments": "encode", "autoencoder": "train_autoencoder"}
+    inputs: ClassVar[dict[str, ArtifactType]] = {
+        "moments": ArtifactType.LATENTS,
+        "autoencoder": ArtifactType.AUTOENCODER,
+    }
+    output: ClassVar[ArtifactType] = ArtifactType.DIFFUSION_MODEL
+    implemented_by: ClassVar[str | type] = "rayograph.stages.train_diffusion:TrainDiffusionStage"
     version: ClassVar[int] = 2  # the averages' warm-up
 
     kind: Literal["train_diffusion"] = "train_diffusion"
     moments: Mixture = "encode"
     autoencoder: ArtifactRef = "train_autoencoder"
-    network: Denoiser
+    network: AnyDenoiser
+    conditioner: AnyConditioner | None = None
+    """What the denoiser is told of a sample; None is the class, where `network.num_classes` says of how many."""
     noise_schedule: Schedule = NoiseSchedule()
     loss: DiffusionLoss = DiffusionLoss()
     condition_drop_probability: float = Field(0.1, ge=0, lt=1)
+
+    @model_validator(mode="after")
+    def _conditions_are_said_once(self) -> "TrainDiffusion":
+        if self.conditioner is not None and self.network.num_classes:
+            raise ValueError(
+                f"conditioner: expected none beside network.num_classes, got {self.conditioner.kind!r} and "
+                f"{self.network.num_classes!r}"
+            )
+        return self
+
+    @property
+    def conditioning(self) -> ConditionerKind:
+        """What the denoiser is told of a sample, by whichever field says it."""
+        if self.conditioner is not None:
+            return self.conditioner
+        classes = self.network.num_classes
+        return ClassLabel(num_classes=classes) if classes else Unconditional()
 
     @model_validator(mode="after")
     def _weights_suit_the_schedule(self) -> "TrainDiffusion":
@@ -158,7 +201,10 @@ class Sample(StageBase):
     on replicas nor on what was drawn before. Without rows its class is i mod `num_classes`.
     """
 
-    inputs: ClassVar[dict[str, str]] = {"model": "train_diffusion"}
+    inputs: ClassVar[dict[str, ArtifactType]] = {"model": ArtifactType.DIFFUSION_MODEL}
+    output: ClassVar[ArtifactType] = ArtifactType.IMAGES
+    implemented_by: ClassVar[str | type] = "rayograph.stages.sample:SampleStage"
+
     kind: Literal["sample"] = "sample"
     model: ArtifactRef = "train_diffusion"
     num_samples: Annotated[int, Field(gt=0, le=10**10)] | None = None
@@ -180,30 +226,19 @@ class Sample(StageBase):
         return self
 
 
-class Evaluate(StageBase):
-    """Compares samples and reconstructions with held-out images; commits report.json and report.html.
-
-    The feature space is the grey image averaged down to `feature_size` × `feature_size` pixels.
-    """
-
-    inputs: ClassVar[dict[str, str]] = {
-        "images": "pack",
-        "autoencoder": "train_autoencoder",
-        "model": "train_diffusion",
-        "samples": "sample",
-    }
-    kind: Literal["evaluate"] = "evaluate"
-    images: ArtifactRef = "pack"
-    autoencoder: ArtifactRef = "train_autoencoder"
-    model: ArtifactRef = "train_diffusion"
-    samples: ArtifactRef = "sample"
-    feature_size: PositiveInt = 8
-    neighbours: PositiveInt = 3
-    bad_sample_limit: Annotated[int, NOT_IN_KEY] = Field(0, ge=0)
-    """Images that cannot be decoded are left out and named in the manifest; one more than this fails the stage."""
-
-
-Stage = Pack | TrainAutoencoder | Encode | TrainDiffusion | Sample | Evaluate
+STAGES = Kinds(
+    "stages",
+    {
+        "pack": "rayograph.config.stages:Pack",
+        "train_autoencoder": "rayograph.config.stages:TrainAutoencoder",
+        "import_model": "rayograph.config.foreign:ImportModel",
+        "encode": "rayograph.config.stages:Encode",
+        "train_diffusion": "rayograph.config.stages:TrainDiffusion",
+        "sample": "rayograph.config.stages:Sample",
+        "evaluate": "rayograph.config.evaluation:Evaluate",
+        "filter_images": "rayograph.config.filtering:FilterImages",
+    },
+)
 
 
 class Job(Declaration):
@@ -211,16 +246,16 @@ class Job(Declaration):
 
     name: str
     seed: Seed = 0
-    stages: dict[str, Annotated[Stage, Field(discriminator="kind")]]
+    stages: dict[str, Annotated[SerializeAsAny[StageBase], STAGES]]
 
     @model_validator(mode="after")
     def _names_and_inputs_hold(self) -> "Job":
-        earlier: dict[str, str] = {}
+        earlier: dict[str, StageBase] = {}
         for label in (self.name, *self.stages):
             if not re.fullmatch(r"[a-z0-9][a-z0-9_-]*", label):
                 raise ValueError(f"name {label!r}: expected lower-case letters, digits, '-' and '_'")
         for name, stage in self.stages.items():
-            for field, kind, ref in stage.references():
+            for field, wanted, ref in stage.references():
                 if "/" in ref:
                     continue
                 if ref not in earlier:
@@ -228,9 +263,12 @@ class Job(Declaration):
                     raise ValueError(
                         f"{name}.{field}: expected an earlier stage ({known}) or an artifact's URI, got {ref!r}"
                     )
-                if earlier[ref] != kind:
-                    raise ValueError(f"{name}.{field}: expected a stage of kind {kind}, got {ref!r}, a {earlier[ref]}")
-            earlier[name] = stage.kind
+                if earlier[ref].output != wanted:
+                    raise ValueError(
+                        f"{name}.{field}: expected a stage that makes {wanted}, got {ref!r}, which makes "
+                        f"{earlier[ref].output}"
+                    )
+            earlier[name] = stage
         return self
 
     def seed_of(self, name: str) -> int:

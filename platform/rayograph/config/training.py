@@ -4,7 +4,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field, PositiveInt, model_validator
 
-from rayograph.config.base import NOT_IN_KEY, LearningRate, StageBase
+from rayograph.config.base import NOT_IN_KEY, LearningRate
+from rayograph.config.stage_base import StageBase
 
 Momentum = Annotated[float, Field(ge=0, lt=1)]
 

@@ -9,16 +9,19 @@ Shapes: n images, h w pixels; labels are class numbers, one an image.
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Bool, Int, UInt8
+from jaxtyping import Bool, Float64, Int, UInt8
 from sklearn.svm import SVC
 
 from rayograph.errors import DataError
-from rayograph.evaluation.features import pooled_pixels
+from rayograph.evaluation.extractors.pooled_pixels import pooled_pixels
 
 # Where this kernel is known to read digits well: 8×8 grey values of 0 … 16, as scikit-learn's own set comes.
 SIZE = 8
 BRIGHTEST = 16.0
 GAMMA = 0.001
+
+Thumbnails = Float64[np.ndarray, "_ 64"]
+"""Grey images at that size, a row each."""
 
 
 @dataclass(frozen=True)
@@ -37,23 +40,28 @@ class Judge:
 
     machine: SVC
 
-    def right(self, pixels: UInt8[np.ndarray, "n h w 3"], labels: Int[np.ndarray, " n"]) -> Bool[np.ndarray, " n"]:
+    def right(self, images: Thumbnails, labels: Int[np.ndarray, " n"]) -> Bool[np.ndarray, " n"]:
         """Whether each image is read as its label."""
-        return self.machine.predict(_vectors(pixels)) == labels
+        return self.machine.predict(images) == labels
 
 
-def train_judge(pixels: UInt8[np.ndarray, "n h w 3"], labels: Int[np.ndarray, " n"]) -> Judge:
+def thumbnails(pixels: UInt8[np.ndarray, "n h w 3"]) -> Thumbnails:
+    """Images as the judge looks at them. Raises DataError for a side that is no multiple of `SIZE`."""
+    return pooled_pixels(pixels, SIZE, grey=True) * BRIGHTEST
+
+
+def train_judge(images: Thumbnails, labels: Int[np.ndarray, " n"]) -> Judge:
     """Fit on real training images; the fit is convex, so no seed is needed."""
     if len(np.unique(labels)) < 2:
         raise DataError(f"classifier: expected at least 2 classes among {len(labels)} training images")
-    return Judge(SVC(gamma=GAMMA).fit(_vectors(pixels), labels))
+    return Judge(SVC(gamma=GAMMA).fit(images, labels))
 
 
 def judge(
     classifier: Judge,
-    held_out: UInt8[np.ndarray, "n h w 3"],
+    held_out: Thumbnails,
     held_out_labels: Int[np.ndarray, " n"],
-    samples: UInt8[np.ndarray, "m h w 3"],
+    samples: Thumbnails,
     sample_labels: Int[np.ndarray, " m"],
 ) -> Verdict:
     """How often the classifier reads held-out real images rightly, and samples as the class asked for."""
@@ -67,10 +75,6 @@ def judge(
         agreement=float(generated.mean()),
         agreement_by_class=_by_class(generated, sample_labels),
     )
-
-
-def _vectors(pixels: np.ndarray) -> np.ndarray:
-    return pooled_pixels(pixels, SIZE, grey=True) * BRIGHTEST
 
 
 def _by_class(right: np.ndarray, labels: np.ndarray) -> dict[int, float]:

@@ -12,8 +12,10 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float64, Int
 from scipy.spatial.distance import cdist
+from threadpoolctl import threadpool_limits
 
 from rayograph.errors import DataError
+from rayograph.evaluation.statistics import Moments, root
 
 BLOCK_BYTES = 64 * 2**20
 
@@ -25,20 +27,20 @@ class PrecisionRecall(NamedTuple):
     recall: float
 
 
-def frechet_distance(a: Float64[np.ndarray, "n d"], b: Float64[np.ndarray, "m d"]) -> float:
+def frechet_distance(a: Moments, b: Moments) -> float:
     """Squared Fréchet distance of the Gaussians fitted to two sets (Heusel et al. 2017, eq. 6).
 
     |μa − μb|² + tr(Sa + Sb − 2 (Sa Sb)^½). With S = RᵀR, the eigenvalues of Sa Sb are the squared singular values of
     Ra Rbᵀ, so the last trace is a sum of singular values: symmetric in a and b, never complex, and sound when a
     covariance is singular (pixels that are always black), where a matrix square root is not.
     """
-    for features in (a, b):
-        if len(features) < 2:
-            raise DataError(f"Fréchet distance: expected at least 2 images in each set, got {len(features)}")
-    mean_a, root_a = _mean_and_root(a)
-    mean_b, root_b = _mean_and_root(b)
-    cross = np.linalg.svd(root_a @ root_b.T, compute_uv=False).sum()
-    squared = np.square(mean_a - mean_b).sum() + np.square(root_a).sum() + np.square(root_b).sum() - 2.0 * cross
+    for moments in (a, b):
+        if moments.count < 2:
+            raise DataError(f"Fréchet distance: expected at least 2 images in each set, got {moments.count}")
+    with threadpool_limits(1):
+        root_a, root_b = root(a.covariance), root(b.covariance)
+        cross = np.linalg.svd(root_a @ root_b.T, compute_uv=False).sum()
+    squared = np.square(a.mean - b.mean).sum() + np.square(root_a).sum() + np.square(root_b).sum() - 2.0 * cross
     return max(0.0, float(squared))  # rounding may leave two equal sets at −1e-16
 
 
@@ -83,12 +85,6 @@ def within_class_variance(features: Float64[np.ndarray, "n d"], labels: Int[np.n
     if not variances:
         raise DataError(f"variance within classes: expected a class of 2 images, got {len(features)} images, 1 each")
     return float(np.mean(variances))
-
-
-def _mean_and_root(features: Float64[np.ndarray, "n d"]) -> tuple[np.ndarray, np.ndarray]:
-    """Mean (d,) and a root R of the unbiased covariance, RᵀR = S, without ever squaring its condition number."""
-    mean = features.mean(axis=0)
-    return mean, np.linalg.qr((features - mean) / np.sqrt(len(features) - 1)).R
 
 
 def _radii(features: Float64[np.ndarray, "n d"], k: int, block_bytes: int) -> Float64[np.ndarray, " n"]:

@@ -1,9 +1,9 @@
-"""Every figure of a report, from arrays of pixels.
+"""Every figure of a report, from summaries of sets of images.
 
 A figure for samples stands beside the same figure for real images, under the same name with `_real` behind it: what a
 perfect generator would reach with as many images. Without it a Fréchet distance is a number without a scale.
 
-Shapes: n images, h w pixels; labels are class numbers, one an image.
+Shapes: n images, d features; labels are class numbers, one an image.
 """
 
 import math
@@ -11,7 +11,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 import numpy as np
-from jaxtyping import Int, UInt8
 
 from rayograph.errors import DataError
 from rayograph.evaluation.classifier import judge, train_judge
@@ -21,25 +20,7 @@ from rayograph.evaluation.distances import (
     precision_recall,
     within_class_variance,
 )
-from rayograph.evaluation.features import FeatureSpace
-from rayograph.evaluation.reconstruction import fidelity
-
-
-@dataclass(frozen=True)
-class ImageSet:
-    """Images and, where there are classes, the class of each."""
-
-    pixels: UInt8[np.ndarray, "n h w 3"]
-    labels: Int[np.ndarray, " n"] | None = None
-
-
-@dataclass(frozen=True)
-class MeasureSettings:
-    """What may be chosen; figures taken under different settings cannot be compared."""
-
-    space: FeatureSpace = field(default_factory=FeatureSpace)
-    neighbours: int = 3  # k = 3, as Kynkäänniemi et al. 2019
-    classifier: bool = True  # false spares a judge that cannot read the images, whatever labels they carry
+from rayograph.evaluation.summaries import Summary
 
 
 @dataclass(frozen=True)
@@ -51,6 +32,8 @@ class Measures:
 
     feature_space: str
     counts: Mapping[str, int]
+    compared: Mapping[str, int] = field(default_factory=dict)
+    """Of each set, how many were compared one by one: for precision and recall, nearest images, classes."""
     class_agreement: float | None = None
     classifier_accuracy_real: float | None = None
     class_agreement_by_class: Mapping[int, float] | None = None
@@ -71,54 +54,63 @@ class Measures:
     nearest_train_distance_first_percentile_real: float | None = None
 
 
-def measure(
-    train: ImageSet,
-    held_out: ImageSet,
-    samples: ImageSet,
-    reconstructions: UInt8[np.ndarray, "n h w 3"] | None,
-    seed: int,
-    settings: MeasureSettings,
-) -> Measures:
-    """All figures that apply. `reconstructions` are of `held_out`, in its order; None without an autoencoder."""
-    if reconstructions is not None and reconstructions.shape != held_out.pixels.shape:
-        raise DataError(
-            f"reconstructions: expected one for each held-out image, {held_out.pixels.shape}, "
-            f"got {reconstructions.shape}"
-        )
-    space = settings.space
-    train_features, held_out_features, sample_features = (space(images.pixels) for images in (train, held_out, samples))
-    # the floor: real images in place of the samples, and as many of them, since every figure depends on the number
-    stand_ins = train_features[seeded_subset(len(train_features), len(sample_features), seed)]
-    overlap = precision_recall(held_out_features, sample_features, settings.neighbours)
-    overlap_real = precision_recall(held_out_features, stand_ins, settings.neighbours)
-    nearest = nearest_distances(sample_features, train_features)
-    nearest_real = nearest_distances(held_out_features, train_features)
+def measure(train: Summary | None, held_out: Summary | None, samples: Summary, neighbours: int) -> Measures:
+    """All figures that apply. Without held-out images the training images are the reference that samples are held to.
+
+    `neighbours` is k of precision and recall: 3, as Kynkäänniemi et al. 2019. Raises DataError without either.
+    """
+    reference = held_out or train
+    if reference is None:
+        raise DataError("measures: expected images to compare with, got none")
+    sets = {"train": train, "held_out": held_out, "samples": samples}
+    overlap = precision_recall(reference.vectors, samples.vectors, neighbours)
     measures = Measures(
-        feature_space=space.name,
-        counts={
-            "train": len(train_features),
-            "held_out": len(held_out_features),
-            "samples": len(sample_features),
-            "stand_ins": len(stand_ins),
-        },
+        feature_space=samples.space,
+        counts={name: summary.moments.count for name, summary in sets.items() if summary},
+        compared={name: len(summary.vectors) for name, summary in sets.items() if summary},
         precision=overlap.precision,
-        precision_real=overlap_real.precision,
         recall=overlap.recall,
-        recall_real=overlap_real.recall,
-        frechet_distance=frechet_distance(sample_features, held_out_features),
-        frechet_distance_real=frechet_distance(stand_ins, held_out_features),
-        nearest_train_distance=float(np.median(nearest)),
-        nearest_train_distance_real=float(np.median(nearest_real)),
-        nearest_train_distance_first_percentile=float(np.percentile(nearest, 1)),
-        nearest_train_distance_first_percentile_real=float(np.percentile(nearest_real, 1)),
+        frechet_distance=frechet_distance(samples.moments, reference.moments),
     )
-    if reconstructions is not None:
-        faithful = fidelity(held_out.pixels, reconstructions)
+    if train is not None:
+        measures = _with_nearest(measures, train, samples, held_out)
+    if train is not None and held_out is not None:
+        measures = _with_floor(measures, train, held_out, neighbours)
+        measures = _judged(measures, train, held_out, samples)
+    if held_out is not None and (faithful := held_out.fidelity.means):
         measures = replace(measures, reconstruction_psnr=faithful.psnr, reconstruction_ssim=faithful.ssim)
-    measures = _with_variances(measures, train.labels, train_features, samples.labels, sample_features)
-    measures = _judged(measures, train, held_out, samples) if settings.classifier else measures
+    measures = _with_variances(measures, train or reference, samples)
     _require_finite(measures)
     return measures
+
+
+def _with_floor(measures: Measures, train: Summary, held_out: Summary, neighbours: int) -> Measures:
+    """Real images in place of the samples, and as many of them, since every figure depends on the number."""
+    overlap = precision_recall(held_out.vectors, train.stand_ins.astype(np.float64, copy=False), neighbours)
+    return replace(
+        measures,
+        counts={**measures.counts, "stand_ins": train.stand_in_moments.count},
+        precision_real=overlap.precision,
+        recall_real=overlap.recall,
+        frechet_distance_real=frechet_distance(train.stand_in_moments, held_out.moments),
+    )
+
+
+def _with_nearest(measures: Measures, train: Summary, samples: Summary, held_out: Summary | None) -> Measures:
+    nearest = nearest_distances(samples.vectors, train.vectors)
+    measures = replace(
+        measures,
+        nearest_train_distance=float(np.median(nearest)),
+        nearest_train_distance_first_percentile=float(np.percentile(nearest, 1)),
+    )
+    if held_out is None:
+        return measures
+    nearest = nearest_distances(held_out.vectors, train.vectors)
+    return replace(
+        measures,
+        nearest_train_distance_real=float(np.median(nearest)),
+        nearest_train_distance_first_percentile_real=float(np.percentile(nearest, 1)),
+    )
 
 
 def _require_finite(measures: Measures) -> None:
@@ -128,42 +120,34 @@ def _require_finite(measures: Measures) -> None:
             raise DataError(f"{name}: expected a finite figure, got {value}")
 
 
-def _with_variances(
-    measures: Measures,
-    train_labels: np.ndarray | None,
-    train_features: np.ndarray,
-    sample_labels: np.ndarray | None,
-    sample_features: np.ndarray,
-) -> Measures:
-    """Of the classes that both have, all training images for the real: the unbiased figure minds no number."""
-    if train_labels is None or sample_labels is None:
+def _with_variances(measures: Measures, real: Summary, samples: Summary) -> Measures:
+    """Of the classes that both have, all real images: the unbiased figure minds no number."""
+    if real.labels is None or samples.labels is None:
         return measures
     counts = [
-        dict(zip(*np.unique(labels, return_counts=True), strict=True)) for labels in (train_labels, sample_labels)
+        dict(zip(*np.unique(labels, return_counts=True), strict=True)) for labels in (real.labels, samples.labels)
     ]
     both = [label for label, count in counts[0].items() if min(count, counts[1].get(label, 0)) > 1]
     if not both:
         return measures
-    real, drawn = np.isin(train_labels, both), np.isin(sample_labels, both)
+    of_real, drawn = np.isin(real.labels, both), np.isin(samples.labels, both)
     return replace(
         measures,
-        within_class_variance=within_class_variance(sample_features[drawn], sample_labels[drawn]),
-        within_class_variance_real=within_class_variance(train_features[real], train_labels[real]),
+        within_class_variance=within_class_variance(samples.vectors[drawn], samples.labels[drawn]),
+        within_class_variance_real=within_class_variance(real.vectors[of_real], real.labels[of_real]),
     )
 
 
-def seeded_subset(count: int, wanted: int, seed: int) -> np.ndarray:
-    """`wanted` of the indices 0 … count − 1 in ascending order, drawn without replacement; all of them if too few."""
-    chosen = np.random.default_rng(seed).choice(count, size=min(wanted, count), replace=False)
-    return np.sort(chosen)
-
-
-def _judged(measures: Measures, train: ImageSet, held_out: ImageSet, samples: ImageSet) -> Measures:
-    """With the classifier's verdict, where all three sets have classes."""
+def _judged(measures: Measures, train: Summary, held_out: Summary, samples: Summary) -> Measures:
+    """With the classifier's verdict, where all three sets have classes, and images that it can read."""
     if train.labels is None or held_out.labels is None or samples.labels is None:
         return measures
-    classifier = train_judge(train.pixels, train.labels)
-    verdict = judge(classifier, held_out.pixels, held_out.labels, samples.pixels, samples.labels)
+    if not train.compared.thumbnails.shape[1]:
+        return measures
+    classifier = train_judge(train.compared.thumbnails, train.labels)
+    verdict = judge(
+        classifier, held_out.compared.thumbnails, held_out.labels, samples.compared.thumbnails, samples.labels
+    )
     return replace(
         measures,
         class_agreement=verdict.agreement,

@@ -24,14 +24,47 @@ class Fidelity(NamedTuple):
     ssim: float
 
 
-def fidelity(real: UInt8[np.ndarray, "n h w 3"], reconstructed: UInt8[np.ndarray, "n h w 3"]) -> Fidelity:
-    """PSNR and SSIM of reconstructions against the images they come from, in the same order."""
-    return Fidelity(psnr(real, reconstructed), ssim(real, reconstructed))
+class FidelitySums(NamedTuple):
+    """What means over images are made of, part by part."""
+
+    images: int = 0
+    psnr: float = 0.0
+    ssim: float = 0.0
+
+    @staticmethod
+    def of(real: UInt8[np.ndarray, "n h w 3"], reconstructed: UInt8[np.ndarray, "n h w 3"]) -> "FidelitySums":
+        """Compare one part with its reconstructions, in the same order."""
+        return FidelitySums(len(real), float(_psnr_of_each(real, reconstructed).sum()), _ssim_sum(real, reconstructed))
+
+    @staticmethod
+    def from_array(sums: np.ndarray) -> "FidelitySums":
+        """Return what became an array of three numbers."""
+        images, psnr, ssim = sums.tolist()
+        return FidelitySums(int(images), psnr, ssim)
+
+    def merged(self, other: "FidelitySums") -> "FidelitySums":
+        """Both parts together."""
+        return FidelitySums(self.images + other.images, self.psnr + other.psnr, self.ssim + other.ssim)
+
+    @property
+    def means(self) -> Fidelity | None:
+        """Over all images; None of none."""
+        return Fidelity(self.psnr / self.images, self.ssim / self.images) if self.images else None
 
 
 def psnr(real: UInt8[np.ndarray, "n h w 3"], reconstructed: UInt8[np.ndarray, "n h w 3"]) -> float:
     """Mean over images of 10 log₁₀(255² / mean squared error), in decibels."""
     _check(real)
+    return float(_psnr_of_each(real, reconstructed).mean())
+
+
+def ssim(real: UInt8[np.ndarray, "n h w 3"], reconstructed: UInt8[np.ndarray, "n h w 3"]) -> float:
+    """Mean structural similarity (Wang et al. 2004): Gaussian window of 11 pixels, σ = 1.5, K = (0.01, 0.03)."""
+    _check(real)
+    return _ssim_sum(real, reconstructed) / len(real)
+
+
+def _psnr_of_each(real: np.ndarray, reconstructed: np.ndarray) -> np.ndarray:
     errors = np.concatenate(
         [
             np.square(real[rows].astype(np.float64) - reconstructed[rows]).mean(axis=(1, 2, 3))
@@ -39,12 +72,10 @@ def psnr(real: UInt8[np.ndarray, "n h w 3"], reconstructed: UInt8[np.ndarray, "n
         ]
     )
     with np.errstate(divide="ignore"):  # a perfect image is infinitely good
-        return float(np.mean(10.0 * np.log10(DATA_RANGE**2 / errors)))
+        return 10.0 * np.log10(DATA_RANGE**2 / errors)
 
 
-def ssim(real: UInt8[np.ndarray, "n h w 3"], reconstructed: UInt8[np.ndarray, "n h w 3"]) -> float:
-    """Mean structural similarity (Wang et al. 2004): Gaussian window of 11 pixels, σ = 1.5, K = (0.01, 0.03)."""
-    _check(real)
+def _ssim_sum(real: np.ndarray, reconstructed: np.ndarray) -> float:
     if min(real.shape[1:3]) < SSIM_WINDOW:
         height, width = real.shape[1:3]
         raise DataError(f"SSIM: expected images of at least {SSIM_WINDOW} pixels a side, got {height}×{width}")
@@ -59,7 +90,7 @@ def ssim(real: UInt8[np.ndarray, "n h w 3"], reconstructed: UInt8[np.ndarray, "n
             reduction="sum",
         )
         total += float(similarity)
-    return total / len(real)
+    return total
 
 
 def _planes(pixels: np.ndarray) -> torch.Tensor:

@@ -4,112 +4,105 @@ Shapes: b batch, c image channels, h w pixels, z latent channels, y x latent gri
 """
 
 from collections.abc import Sequence
-from typing import Any, TypeAlias
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
-from diffusers import AutoencoderKL, VQModel
+from torch import nn
 
-from rayograph.config import Autoencoder
+from rayograph.config.kinds import implementation
+from rayograph.config.networks import AutoencoderKind
+from rayograph.errors import ConfigError
 from rayograph.models.finite import require_finite
+from rayograph.models.specs import AutoencoderSpec
 from rayograph.shapes import Images, Latents, Moments, Noise, Pixels, PixelTensor
 
 LOGVAR_RANGE = (-30.0, 20.0)
 """Outside it exp(logvar) leaves float32; the same bounds as diffusers' posterior."""
 
 
-FirstStage: TypeAlias = AutoencoderKL | VQModel
+class AutoencoderNetwork(nn.Module):
+    """The seam: what every first stage can do. One that is built of a declaration keeps it as `declared`."""
+
+    spec: AutoencoderSpec
+    declared: AutoencoderKind | None = None
+
+    def encode(self, images: Images) -> Moments:
+        """Return the posterior's mean and log-variance, unscaled: (b, 2z, y, x)."""
+        raise NotImplementedError
+
+    def decode(self, raw_latents: Latents) -> Images:
+        """Return images in about [-1, 1]; the network may overshoot a little."""
+        raise NotImplementedError
+
+    def last_decoder_layer(self) -> nn.Parameter:
+        """Return the weight at which losses' gradients are compared for the adaptive weight."""
+        raise NotImplementedError
+
+    def separable_parts(self) -> Sequence[nn.Module]:
+        """Return the modules that may be compiled, each by itself; the last layer, whose gradients are taken alone, is
+        in none of them."""
+        return ()
+
+    def compile_decoder(self) -> None:
+        """Compile what sampling calls, for inputs of one shape."""
+
+    def enable_gradient_checkpointing(self) -> None:
+        """Compute activations again in the backward pass. Raises ConfigError where there is no such way."""
+        raise ConfigError(f"training.activation_checkpointing: expected false, as {type(self).__name__} has none")
 
 
-def build_autoencoder(declared: Autoencoder) -> FirstStage:
-    """A new network with fresh weights."""
-    levels = len(declared.block_out_channels)
-    shared: dict[str, Any] = {
-        "in_channels": declared.image_channels,
-        "out_channels": declared.image_channels,
-        "down_block_types": ("DownEncoderBlock2D",) * levels,
-        "up_block_types": ("UpDecoderBlock2D",) * levels,
-        "block_out_channels": declared.block_out_channels,
-        "layers_per_block": declared.layers_per_block,
-        "act_fn": "silu",
-        "latent_channels": declared.latent_channels,
-        "norm_num_groups": declared.norm_num_groups,
-        "scaling_factor": 1.0,  # the scale is measured over the encoded data and kept as latents_mean, latents_std
-        "mid_block_add_attention": declared.mid_block_add_attention,
-    }
-    if declared.codebook_size is None:
-        return AutoencoderKL(**shared)
-    return VQModel(
-        **shared,
-        num_vq_embeddings=declared.codebook_size,
-        vq_embed_dim=declared.latent_channels,
-        norm_type="group",
-        lookup_from_codebook=False,
-    )
+@runtime_checkable
+class Quantised(Protocol):
+    """A first stage with a codebook, the decoder's first layer: raw latents are what comes before it."""
+
+    def nearest_codes(self, raw_latents: Latents) -> Latents:
+        """Return the code that each place is decoded from; gradients go to the codebook."""
+        ...
 
 
-def is_quantised(autoencoder: FirstStage) -> bool:
-    """Whether it has a codebook."""
-    return isinstance(autoencoder, VQModel)
-
-
-def encode(autoencoder: FirstStage, images: Images) -> Moments:
-    """The posterior's mean and log-variance, unscaled.
-
-    With a codebook the mean is what comes before it, and the deviation as good as none: the codebook is then the
-    decoder's first layer (Rombach et al. 2022, sec. 3.1).
-    """
-    if isinstance(autoencoder, VQModel):
-        mean = autoencoder.encode(images).latents
-        return torch.cat([mean, torch.full_like(mean, LOGVAR_RANGE[0])], dim=1)
-    return autoencoder.encode(images).latent_dist.parameters
-
-
-def nearest_codes(autoencoder: VQModel, raw_latents: Latents) -> Latents:
-    """The code that each place is decoded from; gradients go to the codebook."""
-    _, _, (_, _, numbers) = autoencoder.quantize(raw_latents)
-    batch, channels, height, width = raw_latents.shape
-    codes = autoencoder.quantize.embedding(numbers)
-    return codes.view(batch, height, width, channels).permute(0, 3, 1, 2)
+def build_autoencoder(declared: AutoencoderKind) -> AutoencoderNetwork:
+    """Build a network with fresh weights."""
+    network: AutoencoderNetwork = implementation(declared)(declared)
+    return network
 
 
 def posterior_sample(moments: Moments, noise: Noise) -> Latents:
-    """Raw latents: mean + std × noise."""
+    """Return raw latents: mean + std × noise."""
     mean, logvar = moments.chunk(2, dim=1)
     return mean + torch.exp(0.5 * logvar.clamp(*LOGVAR_RANGE)) * noise
 
 
-def decode(autoencoder: FirstStage, raw_latents: Latents) -> Images:
-    """Images in about [-1, 1]; the network may overshoot a little."""
-    return autoencoder.decode(raw_latents).sample
+def without_variance(mean: Latents) -> Moments:
+    """Return moments of a posterior that is as good as its mean."""
+    return torch.cat([mean, torch.full_like(mean, LOGVAR_RANGE[0])], dim=1)
 
 
 @torch.inference_mode()
 def reconstruct(
-    autoencoder: FirstStage, pixels: Pixels, batch_size: int = 64, names: Sequence[str] | None = None
+    autoencoder: AutoencoderNetwork, pixels: Pixels, batch_size: int = 64, names: Sequence[str] | None = None
 ) -> Pixels:
-    """Pixels through the bottleneck and back, by the posterior's mean.
+    """Return pixels through the bottleneck and back, by the posterior's mean.
 
     Raises NonFiniteError by name, of `names`, for what comes back as no picture.
     """
     names = [f"image {row}" for row in range(len(pixels))] if names is None else names
-    where = next(autoencoder.parameters()).device
+    where = next((weight.device for weight in autoencoder.parameters()), torch.device("cpu"))
     made = []
     for start in range(0, len(pixels), batch_size):
-        mean, _ = encode(autoencoder, to_images(torch.from_numpy(pixels[start : start + batch_size]).to(where))).chunk(
-            2, 1
-        )
-        images = decode(autoencoder, mean)
+        shown = to_images(torch.from_numpy(pixels[start : start + batch_size]).to(where))
+        mean, _ = autoencoder.encode(shown).chunk(2, 1)
+        images = autoencoder.decode(mean)
         require_finite("reconstructions", names[start : start + batch_size], images)
         made.append(to_pixels(images).numpy())
     return np.concatenate(made)
 
 
 def to_images(pixels: PixelTensor) -> Images:
-    """uint8 pixels, channels last, to images in [-1, 1], channels first."""
+    """Return uint8 pixels, channels last, as images in [-1, 1], channels first."""
     return pixels.permute(0, 3, 1, 2).float() / 127.5 - 1.0
 
 
 def to_pixels(images: Images) -> PixelTensor:
-    """Images to uint8 pixels on the CPU, channels last, rounded; overshoot is cut off."""
+    """Return images as uint8 pixels on the CPU, channels last, rounded; overshoot is cut off."""
     return ((images.clamp(-1.0, 1.0) + 1.0) * 127.5).round().to(torch.uint8).permute(0, 2, 3, 1).cpu()

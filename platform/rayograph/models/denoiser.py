@@ -1,48 +1,78 @@
-"""The second stage's network: noisy latents, timesteps and classes to a prediction (Rombach et al. 2022, sec. 3.2).
+"""The second stage's network: noisy latents, timesteps and conditions to a prediction (Rombach et al. 2022, sec. 3.2).
 
 Shapes: b batch, z latent channels, y x latent grid.
 """
 
-from diffusers import UNet2DModel
+from collections.abc import Sequence
 
-from rayograph.config import Denoiser
+import torch
+from torch import Tensor, nn
+
+from rayograph.config.denoisers import DenoiserKind
+from rayograph.config.kinds import implementation
 from rayograph.errors import ConfigError
-from rayograph.shapes import Classes, Latents, Timesteps
+from rayograph.models.conditioning import Conditioning
+from rayograph.models.specs import DenoiserSpec
+from rayograph.shapes import Latents, Timesteps
 
 
-def build_denoiser(declared: Denoiser, latent_channels: int, latent_size: int) -> UNet2DModel:
-    """A new network with fresh weights. Raises ConfigError where the grid cannot be halved often enough."""
-    levels = len(declared.block_out_channels)
-    if latent_size % 2 ** (levels - 1):
-        raise ConfigError(
-            f"block_out_channels: {levels} levels need a latent grid divisible by {2 ** (levels - 1)}, "
-            f"got {latent_size}"
-        )
-    # Under "scale_shift" diffusers leaves out the middle attention's norm, unless it is told of its groups.
-    attention_groups = None if declared.resnet_time_scale_shift == "default" else declared.norm_num_groups
-    attends = [level in declared.attention_levels for level in range(levels)]
-    return UNet2DModel(
-        sample_size=latent_size,
-        in_channels=latent_channels,
-        out_channels=latent_channels,
-        down_block_types=tuple("AttnDownBlock2D" if attend else "DownBlock2D" for attend in attends),
-        up_block_types=tuple("AttnUpBlock2D" if attend else "UpBlock2D" for attend in reversed(attends)),
-        block_out_channels=declared.block_out_channels,
-        layers_per_block=declared.layers_per_block,
-        attention_head_dim=declared.attention_head_dim,
-        norm_num_groups=declared.norm_num_groups,
-        resnet_time_scale_shift=declared.resnet_time_scale_shift,
-        add_attention=declared.mid_block_attention,
-        num_class_embeds=declared.known_classes + 1 if declared.known_classes else None,
-        attn_norm_num_groups=attention_groups,
-    )
+class DenoiserNetwork(nn.Module):
+    """The seam: what every denoiser can do. One that is built of a declaration keeps it as `declared`."""
+
+    spec: DenoiserSpec
+    declared: DenoiserKind | None = None
+
+    def forward(self, noisy_latents: Latents, timesteps: Timesteps, conditioning: Conditioning) -> Latents:
+        """Return the prediction: noise or velocity, as its schedule says."""
+        raise NotImplementedError
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """What it computes in, and is given latents in."""
+        return next(self.parameters()).dtype
+
+    def accept_vector(self) -> None:
+        """Get ready for a `Conditioning.vector`; those that take one or none as they are have nothing to do."""
+
+    def take_class_embedding(self) -> dict[str, Tensor] | None:
+        """Take the embedding of classes out of a network that has one within; None for one that has none."""
+        return None
+
+    def separable_parts(self) -> Sequence[nn.Module]:
+        """Return the modules that are compiled, each by itself."""
+        return (self,)
+
+    def enable_gradient_checkpointing(self) -> None:
+        """Compute activations again in the backward pass. Raises ConfigError where there is no such way."""
+        raise ConfigError(f"training.activation_checkpointing: expected false, as {type(self).__name__} has none")
 
 
-def null_class(denoiser: UNet2DModel) -> int:
-    """The class that means no condition: the last embedding."""
-    return int(denoiser.config.num_class_embeds) - 1
+def build_denoiser(
+    declared: DenoiserKind, latent_channels: int, latent_size: int, takes_vector: bool = False
+) -> DenoiserNetwork:
+    """Build a network with fresh weights. Raises ConfigError where it does not suit the latents' grid."""
+    declared.require_grid(latent_size)
+    denoiser: DenoiserNetwork = implementation(declared)(declared, latent_channels, latent_size)
+    if takes_vector:
+        denoiser.accept_vector()
+    return denoiser
 
 
-def denoise(denoiser: UNet2DModel, noisy_latents: Latents, timesteps: Timesteps, classes: Classes | None) -> Latents:
+def take_class_embedding(denoiser: DenoiserNetwork) -> dict[str, Tensor] | None:
+    """Take the embedding of classes out of a network that has one within; None for one that has none."""
+    return denoiser.take_class_embedding()
+
+
+def vector_width(denoiser: DenoiserNetwork) -> int:
+    """Of `Conditioning.vector`. Raises ConfigError for a network that takes none."""
+    if denoiser.spec.accepts.vector is None:
+        raise ConfigError(f"network: expected a denoiser that takes a vector, got {type(denoiser).__name__}")
+    return denoiser.spec.accepts.vector
+
+
+def denoise(
+    denoiser: DenoiserNetwork, noisy_latents: Latents, timesteps: Timesteps, conditioning: Conditioning
+) -> Latents:
     """The network's prediction: noise or velocity, as its schedule says."""
-    return denoiser(noisy_latents, timesteps, class_labels=classes).sample
+    prediction: Latents = denoiser(noisy_latents, timesteps, conditioning)
+    return prediction

@@ -7,13 +7,13 @@ Shapes: b batch, z latent channels, y x latent grid.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 
 from rayograph.errors import CheckpointError
-from rayograph.models.autoencoder import FirstStage
+from rayograph.models.autoencoder import AutoencoderNetwork
 from rayograph.shapes import Latents
 
 
@@ -30,9 +30,9 @@ class LatentScale:
     def unscale(self, latents: Latents) -> Latents:
         return latents * _column(self.std, latents) + _column(self.mean, latents)
 
-    def keep_in(self, autoencoder: FirstStage) -> None:
-        """Writes the scale into the autoencoder's configuration, to be saved with it."""
-        autoencoder.register_to_config(latents_mean=list(self.mean), latents_std=list(self.std))
+    def keep_in(self, autoencoder: AutoencoderNetwork) -> None:
+        """Write the scale into the autoencoder's spec, to be saved with it."""
+        autoencoder.spec = replace(autoencoder.spec, latents_mean=self.mean, latents_std=self.std)
 
     @staticmethod
     def mixed(scales: Sequence["LatentScale"], weights: Sequence[float]) -> "LatentScale":
@@ -44,12 +44,12 @@ class LatentScale:
         return LatentScale(tuple(mean.tolist()), tuple(deviation.tolist()))
 
     @staticmethod
-    def kept_in(autoencoder: FirstStage) -> "LatentScale":
+    def kept_in(autoencoder: AutoencoderNetwork) -> "LatentScale":
         """Raises CheckpointError for an autoencoder without one."""
-        mean, std = (autoencoder.config.get(name) for name in ("latents_mean", "latents_std"))
+        mean, std = autoencoder.spec.latents_mean, autoencoder.spec.latents_std
         if mean is None or std is None:
             raise CheckpointError("autoencoder: expected latents_mean and latents_std in its configuration, found none")
-        return LatentScale(tuple(mean), tuple(std))
+        return LatentScale(mean, std)
 
 
 def _column(values: tuple[float, ...], like: torch.Tensor) -> torch.Tensor:

@@ -1,24 +1,11 @@
 """Running a job: every stage that its target needs, each skipped where its artifact is committed."""
 
 import time
-from collections.abc import Callable
-from typing import Any
 
-from rayograph.config import (
-    Encode,
-    Evaluate,
-    Job,
-    Pack,
-    Sample,
-    Scale,
-    Stage,
-    TrainAutoencoder,
-    TrainDiffusion,
-)
+from rayograph.config import Job, Scale
 from rayograph.config.explain import suggestion
 from rayograph.errors import ConfigError, StorageError
-from rayograph.pipeline.foresight import check_classes, check_cluster, check_machine
-from rayograph.pipeline.preflight import check
+from rayograph.pipeline.preflight import check, check_cluster, check_machine
 from rayograph.pipeline.ray_cluster import connect
 from rayograph.pipeline.resolve import needed, resolve
 from rayograph.ray_compat import inside_submitted_job
@@ -26,9 +13,9 @@ from rayograph.runs.artifact import REPORT, RESOLVED
 from rayograph.runs.console import say
 from rayograph.runs.progress import duration
 from rayograph.runs.stage_context import StageContext
-from rayograph.runs.stage_result import StageResult, commit
+from rayograph.runs.stage_result import commit
 from rayograph.runs.wandb_access import settle
-from rayograph.stages.verdict import advice, headline
+from rayograph.stages.stage import stage_of
 from rayograph.storage import ObjectStore, open_store
 
 
@@ -40,10 +27,10 @@ def run_job(job: Job, scale: Scale, target: str | None) -> str:
     names = stage_names(job, target)
     check(job, scale, names)
     check_machine(scale)
-    store = _open(scale)
+    store = store_of(scale)
     stages = resolve(job, scale, store)
     waiting = [stages[name] for name in names if stages[name].artifact.manifest() is None]
-    check_classes(stages, waiting)
+    check(job, scale, [stage.name for stage in waiting], stages)
     if waiting:
         settle(say)
     for name in names:
@@ -54,9 +41,9 @@ def run_job(job: Job, scale: Scale, target: str | None) -> str:
         connect(scale)
         if stage is waiting[0]:
             check_cluster(waiting)
-        _run_stage(stage)
-        if isinstance(stage.declared, Pack):
-            check_classes(stages, waiting)
+        run_stage(stage)
+        left = [other.name for other in waiting[waiting.index(stage) + 1 :]]
+        check(job, scale, left, stages)
     return _result(stages[names[-1]])
 
 
@@ -69,57 +56,25 @@ def stage_names(job: Job, target: str | None) -> list[str]:
     return needed(job, target)
 
 
-def _run_stage(stage: StageContext) -> None:
+def run_stage(stage: StageContext) -> None:
+    """Do one stage's work and commit it; its inputs are committed."""
     started = time.monotonic()
-    if isinstance(stage.declared, Sample):
-        from rayograph.stages.prepare import plan_of
-
-        plan_of(stage, stage.declared)
+    work = stage_of(stage.declared)
+    work.prepare(stage.declared, stage)
     stage.artifact.write(RESOLVED, stage.described())
-    outcome = _work_of(stage.declared)(stage, stage.declared)
+    outcome = work.run(stage.declared, stage)
     manifest = commit(stage, outcome, started)
     counted = f"{manifest.samples:,} samples, " if manifest.shards else ""
-    found = f"{found}, " if (found := headline(manifest.facts)) else ""
+    found = f"{outcome.headline}, " if outcome.headline else ""
     say(
         f"{stage.name:18} done in {duration(manifest.seconds)}: {found}{counted}{manifest.total_bytes:,} bytes  "
         f"{stage.artifact.uri}"
     )
-    if isinstance(stage.declared, TrainAutoencoder):
-        advised = advice(stage.name, stage.declared, manifest.facts)
-        if advised is not None:
-            say(advised)
+    for warning in outcome.warnings:
+        say(f"warning: {stage.name}: {warning}")
 
 
-def _work_of(declared: Stage) -> Callable[[StageContext, Any], StageResult]:
-    """Imported when its turn comes: a stage that is committed costs no import of torch or Ray."""
-    match declared:
-        case Pack():
-            from rayograph.stages.pack import run_pack
-
-            return run_pack
-        case TrainAutoencoder():
-            from rayograph.stages.train_autoencoder import run_train_autoencoder
-
-            return run_train_autoencoder
-        case Encode():
-            from rayograph.stages.encode import run_encode
-
-            return run_encode
-        case TrainDiffusion():
-            from rayograph.stages.train_diffusion import run_train_diffusion
-
-            return run_train_diffusion
-        case Sample():
-            from rayograph.stages.sample import run_sample
-
-            return run_sample
-        case Evaluate():
-            from rayograph.stages.evaluate import run_evaluate
-
-            return run_evaluate
-
-
-def _open(scale: Scale) -> ObjectStore:
+def store_of(scale: Scale) -> ObjectStore:
     """The profile's store, shown to be usable."""
     if inside_submitted_job() and "://" not in scale.store and not scale.store.startswith(("/", "~")):
         raise StorageError(
@@ -132,7 +87,8 @@ def _open(scale: Scale) -> ObjectStore:
 
 
 def _result(stage: StageContext) -> str:
-    if stage.declared.kind == "evaluate":
+    """The report where there is one, else the artifact."""
+    if any(file.path == REPORT for file in stage.artifact.committed().files):
         uri = stage.artifact.store.uri_of(stage.artifact.key(REPORT))
         return uri.removeprefix("file://")
     return stage.artifact.uri

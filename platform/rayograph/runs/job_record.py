@@ -5,9 +5,10 @@ from dataclasses import dataclass
 import yaml
 from pydantic import ValidationError
 
-from rayograph.config import Job, Scale, Stage
+from rayograph.config import Job, Scale
 from rayograph.config.explain import explain
-from rayograph.errors import DataError
+from rayograph.config.stage_base import StageBase
+from rayograph.errors import ConfigError, DataError
 from rayograph.runs.artifact import RESOLVED, Artifact
 
 
@@ -20,7 +21,7 @@ class JobRecord:
     stage: str
 
     @property
-    def declared(self) -> Stage:
+    def declared(self) -> StageBase:
         return self.job.stages[self.stage]
 
     def to_bytes(self) -> bytes:
@@ -48,7 +49,9 @@ def read_job(artifact: Artifact) -> JobRecord:
     except ValidationError as error:
         model = Scale if error.title == Scale.__name__ else Job
         raise DataError(f"{where}: not a job of this version: {explain(error, model, '')}") from None
-    except (yaml.YAMLError, UnicodeDecodeError, RecursionError, TypeError, KeyError) as error:
+    except ConfigError as error:
+        raise DataError(f"{where}: not a job of this version: {error}") from None
+    except (yaml.YAMLError, ValueError, ArithmeticError, RecursionError, TypeError, KeyError, AttributeError) as error:
         reason = " ".join(str(error).split())[:200]
         raise DataError(f"{where}: not a resolved job: {type(error).__name__}: {reason}") from None
     return found

@@ -2,13 +2,24 @@
 
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from rayograph.config.stage_base import ArtifactType
 from rayograph.runs.digests import digest_of
 
 FORMAT: Final = 1
 NOT_COVERED = ("metrics.jsonl", "report.html", "bad_samples.txt", "previews/", "packed/")
 """What the digest leaves out: files that hold times, places, or what depends on where the work was done."""
+
+TYPES = {
+    "pack": ArtifactType.IMAGES,
+    "train_autoencoder": ArtifactType.AUTOENCODER,
+    "encode": ArtifactType.LATENTS,
+    "train_diffusion": ArtifactType.DIFFUSION_MODEL,
+    "sample": ArtifactType.IMAGES,
+    "evaluate": ArtifactType.REPORT,
+}
+"""Of artifacts whose manifests were written before they said their type."""
 
 TRAIN, HELD_OUT = "train", "held_out"
 """The splits: what is learned from, and what is kept to judge by."""
@@ -45,6 +56,8 @@ class Parent(Record):
 
     input: str
     uri: str
+    """Within a store from the child's folder, `../../pack/c9ad5371b3d67cb1`, so that the store can be moved; of another
+    place, and in older manifests, absolute. `lineage.find` takes both."""
     digest: str
 
 
@@ -55,6 +68,7 @@ class Manifest(Record):
     job: str
     stage: str
     kind: str
+    type: ArtifactType
     key: str
     """Digest of the declaration and its ancestors': known before any work, it names the folder."""
     seed: int
@@ -64,7 +78,8 @@ class Manifest(Record):
     parents: list[Parent]
     files: list[FileRecord]
     base_uri: str | None = None
-    """Where the tars among the files lie, if not beside this manifest: they are another's, and only read."""
+    """Where the tars among the files lie, if not beside this manifest: another's, and only read. One of the same store
+    is named from this artifact's folder, as parents are; `lineage.tars_of` finds both."""
     shards: list[ShardRecord]
     facts: dict[str, Any]
     """What the stage found out and a later one needs: class names, latents' statistics, rejected samples."""
@@ -74,6 +89,13 @@ class Manifest(Record):
     """Wall time of the attempt that committed; interrupted ones before it left no record of theirs."""
     machine: dict[str, Any]
     versions: dict[str, str]
+
+    @model_validator(mode="before")
+    @classmethod
+    def _type_of_old_kinds(cls, given: Any) -> Any:
+        if isinstance(given, dict) and "type" not in given and given.get("kind") in TYPES:
+            return given | {"type": TYPES[given["kind"]]}
+        return given
 
     @property
     def digest(self) -> str:

@@ -3,9 +3,11 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from rayograph.config import Job, Scale, Stage
+from rayograph.config import Job, Scale
+from rayograph.config.stage_base import StageBase
 from rayograph.runs.artifact import Artifact
 from rayograph.runs.job_record import JobRecord
+from rayograph.runs.lineage import address
 from rayograph.runs.manifest import Manifest, Parent
 
 
@@ -22,7 +24,7 @@ class StageContext:
     inputs: Mapping[str, Artifact]
 
     @property
-    def declared(self) -> Stage:
+    def declared(self) -> StageBase:
         return self.job.stages[self.name]
 
     def described(self) -> bytes:
@@ -30,19 +32,19 @@ class StageContext:
         return JobRecord(self.job, self.scale, self.name).to_bytes()
 
     def parents(self) -> list[Parent]:
-        """The inputs as the manifest records them. Raises DataError for one that is not committed."""
+        """Return the inputs as the manifest records them. Raises DataError for one that is not committed."""
         return [
-            Parent(input=field, uri=artifact.uri, digest=artifact.committed().digest)
+            Parent(input=field, uri=address(self.artifact, artifact), digest=artifact.committed().digest)
             for field, artifact in self.inputs.items()
         ]
 
     def input(self, field: str) -> tuple[Artifact, Manifest]:
-        """An input's place and its manifest."""
+        """Return an input's place and its manifest."""
         artifact = self.inputs[field]
         return artifact, artifact.committed()
 
     def mixture(self, field: str) -> list[tuple[Artifact, Manifest, float]]:
-        """A mixed input's data sets: place, manifest and weight of each, in the declared order."""
+        """Return a mixed input's data sets: place, manifest and weight of each, in the declared order."""
         given = getattr(self.declared, field)
         if isinstance(given, str):
             return [(*self.input(field), 1.0)]

@@ -1,6 +1,7 @@
 """One image of a generation, drawn once more from what its artifact says: no other sample is needed for it."""
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -8,19 +9,20 @@ import numpy as np
 from rayograph.config import ImageFile, Marking
 from rayograph.errors import DataError, MissingObjectError
 from rayograph.runs.artifact import Artifact
+from rayograph.runs.lineage import address, find
 from rayograph.sampling.marking.watermark import Watermark
 from rayograph.sampling.pipeline import DiffusionModel
 from rayograph.sampling.requests.plan import open_plan
 from rayograph.sampling.work_unit import Files, Origin
-from rayograph.storage import Access, open_store
+from rayograph.storage import Access
 
 MODEL = "request/model.json"
 
 
-def keep_origin(artifact: Artifact, origin: Origin, model_uri: str, image: ImageFile, marking: Marking) -> None:
+def keep_origin(artifact: Artifact, origin: Origin, model: Artifact, image: ImageFile, marking: Marking) -> None:
     """Notes in the artifact what draws its images, and as which files they are kept."""
     said = {
-        "uri": model_uri,
+        "uri": address(artifact, model),
         "model": origin.model,
         "data": list(origin.data),
         "image": image.model_dump(mode="json"),
@@ -44,13 +46,15 @@ def draw_again(
     if plan is None:
         raise DataError(f"{artifact.uri}: expected a generation with its plan, found none")
     unit, row = plan.place(number)
-    draws = plan.draws(plan.unit(unit))[row : row + 1]
-    model = Artifact(open_store(said["uri"], endpoint_url), "")
+    model = find(artifact, said["uri"], said["model"], endpoint_url)
     digest = model.committed().digest
     if digest != said["model"]:
-        raise DataError(f"{said['uri']}: expected the model of digest {said['model']}, found {digest}")
+        raise DataError(f"{model.uri}: expected the model of digest {said['model']}, found {digest}")
     origin = Origin(artifact.path, plan.digest, said["model"], tuple(said["data"]))
-    pixels = DiffusionModel.load(model, device).draw_rows(draws)[0].numpy()
+    loaded = DiffusionModel.load(model, device)
+    plan = replace(plan, conditioner=loaded.conditioner.conditioner)
+    draws = plan.draws(plan.unit(unit))[row : row + 1]
+    pixels = loaded.draw_rows(draws)[0].numpy()
     record = origin.record(draws, 0)
     watermark = None if said["watermark"] is None else Watermark(said["watermark"]).hide
     if watermark is not None:

@@ -9,11 +9,12 @@ import numpy as np
 from rayograph.errors import DataError, MissingObjectError
 from rayograph.runs.artifact import Artifact
 from rayograph.runs.digests import sha256
+from rayograph.runs.lineage import UP, tars_of
 from rayograph.runs.manifest import Manifest, ShardRecord
 from rayograph.shards.index import ShardIndex, index_name
 from rayograph.shards.rows import Rows
 from rayograph.shards.store import fetch_rows
-from rayograph.storage import Access, open_store
+from rayograph.storage import Access
 
 INDEXED = "index"
 """The `stage` of a manifest that `rayograph index` wrote: its tars are another's, who may change them."""
@@ -38,11 +39,9 @@ class Shards:
     @staticmethod
     def of(artifact: Artifact, manifest: Manifest, records: Sequence[ShardRecord], access: Access) -> "Shards":
         """Some of the shards that a manifest lists. Raises DataError where an indexed tar's size has changed since."""
-        elsewhere = None
-        if manifest.base_uri is not None:
-            elsewhere = Artifact(open_store(manifest.base_uri, access), "")
-        if manifest.stage == INDEXED:
-            require_sizes(elsewhere or artifact, manifest)
+        tars = tars_of(artifact, manifest, access)
+        if manifest.stage == INDEXED or ((base := manifest.base_uri) is not None and not base.startswith(UP)):
+            require_sizes(tars, manifest)
         files = {file.path: file.sha256 for file in manifest.files}
         held, names = manifest.facts.get("classes", "number"), manifest.facts.get("class_names")
         if held == "name" and not (isinstance(names, list) and names):
@@ -52,7 +51,7 @@ class Shards:
             artifact,
             tuple(record.path for record in records),
             tuple((_listed(artifact, files, record), record.samples) for record in records),
-            elsewhere,
+            None if tars == artifact else tars,
             None if held == "none" else named,
         )
 

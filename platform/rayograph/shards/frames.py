@@ -27,6 +27,21 @@ class Frame:
         right, bottom = round((self.left + self.width) / divisor), round((self.top + self.height) / divisor)
         return Frame(left, top, max(1, right - left), max(1, bottom - top), self.size, self.flip)
 
+    def stored(self, orientation: int, width: int, height: int) -> "Frame":
+        """The same part of the source as it lies in its file, (w, h) there, before it is turned upright; not mirrored.
+
+        100×60, upright 60×100 by a quarter to the right (6): the top left 10×20 is the bottom left 20×10 in the file.
+        """
+        upright_width, upright_height = (height, width) if orientation >= 5 else (width, height)
+        left, top, size = self.left, self.top, self.size
+        if orientation in (2, 3, 6, 7):
+            left = upright_width - left - self.width
+        if orientation in (3, 4, 7, 8):
+            top = upright_height - top - self.height
+        if orientation >= 5:
+            return Frame(top, left, self.height, self.width, size[::-1])
+        return Frame(left, top, self.width, self.height, size)
+
     def boxes(self, boxes: np.ndarray) -> np.ndarray:
         """(n, 4) x, y, w, h in source pixels → the same in fractions of the frame, cut off at its edges.
 

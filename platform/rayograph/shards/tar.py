@@ -1,4 +1,4 @@
-"""Writing a shard: a plain tar that any WebDataset reader opens, the same bytes for the same samples."""
+"""Writing a shard by webdataset's own writer: a plain tar, the same bytes for the same samples."""
 
 import io
 import tarfile
@@ -16,22 +16,22 @@ _MISSING = (0, -1, 0)
 
 
 def write_shard(samples: Iterable[Sample], facts: dict[str, Any] | None = None) -> tuple[bytes, ShardIndex]:
-    """The tar's bytes and its index. Raises DataError for a key that readers would not find again, or that comes twice.
+    """Make the tar and its index. Raises DataError for a key that readers would not find again, or that comes twice.
 
     Headers carry no time, owner or mode of the writer, so that identical input gives identical bytes.
     """
+    from webdataset.writer import TarWriter  # brings torch, which those who only read indices need not have
+
     buffer = io.BytesIO()
     rows: dict[str, dict[str, tuple[int, int, int]]] = {}
-    with tarfile.open(fileobj=buffer, mode="w", format=tarfile.PAX_FORMAT) as tar:
+    with TarWriter(buffer, encoder=None, user="", group="", mode=0o644, mtime=0, keep_meta=True) as writer:
         for sample in samples:
             _check_key(sample.key, rows)
             places = rows[sample.key] = {}
             for extension, data in sorted(sample.members.items()):
-                header = tarfile.TarInfo(f"{sample.key}.{extension}")
-                header.size, header.mode = len(data), 0o644
-                tar.addfile(header, io.BytesIO(data))
-                padded = -(-len(data) // tarfile.BLOCKSIZE) * tarfile.BLOCKSIZE
-                places[extension] = (tar.offset - padded, len(data), xxhash.xxh3_64_intdigest(data))
+                writer.write({"__key__": sample.key, extension: data})  # one by one, to learn where each one ends
+                padded = -(-len(data) // tarfile.BLOCKSIZE) * tarfile.BLOCKSIZE  # 1100 bytes take 1536
+                places[extension] = (writer.tarstream.offset - padded, len(data), xxhash.xxh3_64_intdigest(data))
     data = buffer.getvalue()
     return data, ShardIndex(len(data), sha256(data), list(rows), columns_of(rows), facts or {})
 

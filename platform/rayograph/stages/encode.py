@@ -6,8 +6,6 @@ from typing import Any
 
 from rayograph.config import Encode
 from rayograph.errors import DataError
-from rayograph.ingest.decoding import require_few
-from rayograph.ingest.latent_encoder import ShardEncoder, latent_scale
 from rayograph.runs.artifact import Artifact
 from rayograph.runs.manifest import TRAIN
 from rayograph.runs.reporter import Reporter
@@ -16,7 +14,25 @@ from rayograph.runs.stage_result import StageResult
 from rayograph.shards.committed import Shards
 from rayograph.shards.index import ShardIndex
 from rayograph.shards.store import shard_files
-from rayograph.stages.resources import require
+from rayograph.stages.foreseen import Foreseen
+from rayograph.stages.resources import require_pool
+from rayograph.stages.stage import CheckContext, Stage
+
+
+class EncodeStage(Stage[Encode]):
+    """Images and the first stage to latents."""
+
+    def foresee(self, declared: Encode, context: CheckContext) -> Foreseen:
+        """The classes of the images."""
+        return Foreseen(class_names=context.input("images").class_names, held_out=False, decided_by=context.name)
+
+    def check_cluster(self, declared: Encode, context: StageContext) -> None:
+        """Room for the pool of encoders."""
+        require_pool(context)
+
+    def run(self, declared: Encode, context: StageContext) -> StageResult:
+        """Encode what is not encoded yet."""
+        return run_encode(context, declared)
 
 
 def run_encode(stage: StageContext, declared: Encode) -> StageResult:
@@ -24,6 +40,8 @@ def run_encode(stage: StageContext, declared: Encode) -> StageResult:
 
     Raises DataError once more samples are left out than `bad_sample_limit`, naming the first with its shard and key.
     """
+    from rayograph.ingest.decoding import require_few
+    from rayograph.ingest.latent_encoder import latent_scale
     from rayograph.ingest.streams import each_with
 
     images, packed = stage.input("images")
@@ -32,7 +50,7 @@ def run_encode(stage: StageContext, declared: Encode) -> StageResult:
     scale = stage.scale
     pool = scale.encode
     shards = packed.split(TRAIN)
-    require(scale, stage.name, cpus=pool.actors * pool.cpus_per_actor, gpus=pool.actors * scale.gpus)
+    require_pool(stage)
 
     worker = partial(
         _encoder,
@@ -88,6 +106,8 @@ def _encoder(
     bad_sample_limit: int,
 ) -> Callable[[str], bytes]:
     import torch
+
+    from rayograph.ingest.latent_encoder import ShardEncoder
 
     torch.set_num_threads(threads)
     encoder = ShardEncoder(images, autoencoder, target, size, batch_size, seed, device, bad_sample_limit)

@@ -5,17 +5,36 @@ from functools import partial
 from typing import Any
 
 from rayograph.config import Pack
-from rayograph.ingest.packing import PackedTask, pack_task, require_few, task_record
 from rayograph.ingest.sources import open_source
 from rayograph.ingest.sources.base import Findings, require_rows
 from rayograph.runs.manifest import HELD_OUT, TRAIN
 from rayograph.runs.reporter import Reporter
 from rayograph.runs.stage_context import StageContext
 from rayograph.runs.stage_result import StageResult
+from rayograph.stages.foreseen import Foreseen
+from rayograph.stages.stage import CheckContext, Stage
+
+
+class PackStage(Stage[Pack]):
+    """A source to images, as shards."""
+
+    def foresee(self, declared: Pack, context: CheckContext) -> Foreseen:
+        """The images' size, where they get one, and whether some are held out."""
+        return Foreseen(
+            image_size=declared.image_size,
+            decided_by=f"{context.name}.image_size",
+            sizes_vary=declared.image_size is None,
+            held_out=declared.held_out_fraction > 0,
+        )
+
+    def run(self, declared: Pack, context: StageContext) -> StageResult:
+        """Pack what is not packed yet."""
+        return run_pack(context, declared)
 
 
 def run_pack(stage: StageContext, declared: Pack) -> StageResult:
     """Raises DataError once more images are rejected than `bad_sample_limit` allows, naming the first of them."""
+    from rayograph.ingest.packing import pack_task
     from rayograph.ingest.streams import each
 
     source = open_source(declared.source, stage.scale.access)
@@ -63,6 +82,8 @@ class Packed:
 
     def add(self, data: bytes) -> None:
         """One task's record. Raises DataError as `run_pack` does."""
+        from rayograph.ingest.packing import PackedTask, require_few, task_record
+
         task = PackedTask.model_validate_json(data)
         self._outcome.files += [*task.files, self._stage.artifact.record(task_record(task.task), data)]
         self._outcome.shards += task.shards

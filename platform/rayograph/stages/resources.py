@@ -2,6 +2,7 @@
 
 from rayograph.config import Scale
 from rayograph.errors import ResourceError
+from rayograph.runs.stage_context import StageContext
 
 
 def require(scale: Scale, what: str, *, cpus: float, gpus: float) -> None:
@@ -17,3 +18,9 @@ def require(scale: Scale, what: str, *, cpus: float, gpus: float) -> None:
                 f"{what}: expected {wanted:g} {resource}s in the cluster, got {has.get(resource, 0):g}: "
                 "a smaller scale profile or a larger cluster is needed"
             )
+
+
+def require_pool(stage: StageContext) -> None:
+    """Raises ResourceError where there is no room for the pool of actors that a model's work is spread over."""
+    pool, gpus = stage.scale.encode, stage.scale.gpus
+    require(stage.scale, stage.name, cpus=pool.actors * pool.cpus_per_actor, gpus=pool.actors * gpus)

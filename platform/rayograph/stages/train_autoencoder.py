@@ -1,61 +1,79 @@
-"""train_autoencoder: image shards to a first stage."""
+"""The stage `train_autoencoder`: images to a first stage (stages/autoencoder_training.py)."""
 
-from functools import partial
-from typing import Any
-
-from rayograph.config import TrainAutoencoder, TrainingScale
+from rayograph.config import TrainAutoencoder
+from rayograph.config.batches import worker_counts
 from rayograph.errors import ConfigError
-from rayograph.ingest.decoders import Images
 from rayograph.runs.stage_context import StageContext
 from rayograph.runs.stage_result import StageResult
-from rayograph.stages.fidelity import held_out, measured
-from rayograph.trainer.dataset import planned_reader
-from rayograph.trainer.driver import run_training
-from rayograph.trainer.previews import reconstructions
-from rayograph.trainer.worker_config import Assignment
+from rayograph.stages.foreseen import Foreseen
+from rayograph.stages.stage import CheckContext, Stage
+from rayograph.training.cost import Cost
 
 
-def run_train_autoencoder(stage: StageContext, declared: TrainAutoencoder) -> StageResult:
-    """Raises ConfigError where no image size is known, or it does not suit the downsampling factor."""
-    size, factor = _image_size(stage, declared), declared.network.downsampling_factor
-    if size % factor:
-        raise ConfigError(f"{stage.name}.network: f = {factor} needs an image size divisible by it, got {size}")
-    assignment = Assignment(
-        recipe=declared,
-        scale=stage.scale,
-        artifact=stage.artifact,
-        reader=planned_reader(stage, declared, "images", Images(size, declared.view, stage.seed)),
-        make_learner=partial(_learner, declared, stage.scale.training, stage.seed, size),
-        cost=partial(_cost, declared, size),
-        picture=partial(reconstructions, declared.preview_images),
-        measure=partial(measured, held_out(stage.mixture("images"), size, stage.scale.access)),
-    )
-    outcome = run_training(stage, declared, assignment, {"reconstruction": "L1", "discriminator": "critic"})
-    outcome.facts |= {"image_size": size, "downsampling_factor": factor}
-    return outcome
+class TrainAutoencoderStage(Stage[TrainAutoencoder]):
+    """Images to an autoencoder."""
 
+    def check(self, declared: TrainAutoencoder, context: CheckContext) -> None:
+        """Raise ConfigError where no number of workers suits the batch, or the images' size not the networks."""
+        worker_counts(declared, context.scale.training)
+        seen = self._seen(declared, context)
+        if seen.sizes_vary:
+            raise ConfigError(
+                f"{context.name}.view.image_size: expected a size, as {seen.decided_by.removesuffix('.image_size')} "
+                "leaves images at their own"
+            )
+        size, where, factor = seen.image_size, seen.decided_by, declared.network.downsampling_factor
+        if size is None:
+            return
+        if size % factor:
+            raise ConfigError(
+                f"{context.name}.network.block_out_channels: f = {factor} needs an image size divisible by it, got "
+                f"{where} {size}"
+            )
+        if size < declared.discriminator.smallest_image:
+            raise ConfigError(
+                f"{context.name}.discriminator.num_layers: {declared.discriminator.num_layers} leave a patch of images "
+                f"of at least {declared.discriminator.smallest_image} pixels a side, got {where} {size}"
+            )
 
-def _image_size(stage: StageContext, declared: TrainAutoencoder) -> int:
-    if declared.view.image_size is not None:
-        return declared.view.image_size
-    packed = {manifest.facts["image_size"] for _, manifest, _ in stage.mixture("images")}
-    if len(packed) > 1 or None in packed:
-        raise ConfigError(f"{stage.name}.view.image_size: expected a size, as the images were not packed at one")
-    return int(packed.pop())
+    def foresee(self, declared: TrainAutoencoder, context: CheckContext) -> Foreseen:
+        """What it is trained at, and the grid of its latents."""
+        seen, network = self._seen(declared, context), declared.network
+        return Foreseen(
+            image_size=seen.image_size,
+            decided_by=seen.decided_by,
+            downsampling_factor=network.downsampling_factor,
+            latent_channels=network.latent_channels,
+        )
 
+    def estimate(self, declared: TrainAutoencoder, context: CheckContext) -> Cost:
+        """Count on the images' size. Raises ConfigError where the job does not say it."""
+        size = self._seen(declared, context).image_size
+        if size is None:
+            raise ConfigError(
+                f"{context.name}.view.image_size: expected a size, as the job does not say that of its images"
+            )
+        from rayograph.training.estimate import autoencoder_cost
 
-def _learner(declared: TrainAutoencoder, scale: TrainingScale, seed: int, image_size: int) -> Any:
-    from rayograph.training.autoencoder import AutoencoderLearner
-    from rayograph.training.workers import world
-    from rayograph.training.zero import settled
+        return autoencoder_cost(declared, size)
 
-    scale, notes = settled(scale, declared, world()[1], partial(_cost, declared, image_size))
-    learner = AutoencoderLearner(declared, scale, seed)
-    learner.notes += notes
-    return learner
+    def check_cluster(self, declared: TrainAutoencoder, context: StageContext) -> None:
+        """Room for the fewest workers."""
+        from rayograph.trainer.elastic import Room
 
+        Room(context.scale, worker_counts(declared, context.scale.training)).require(context.name)
 
-def _cost(declared: TrainAutoencoder, image_size: int) -> Any:
-    from rayograph.training.estimate import autoencoder_cost
+    def run(self, declared: TrainAutoencoder, context: StageContext) -> StageResult:
+        """Train to the end, from the newest checkpoint if there is one."""
+        from rayograph.stages.autoencoder_training import run_train_autoencoder
 
-    return autoencoder_cost(declared, image_size)
+        return run_train_autoencoder(context, declared)
+
+    def _seen(self, declared: TrainAutoencoder, context: CheckContext) -> Foreseen:
+        """The size of what the networks see, and the field that decides it."""
+        if declared.view.image_size is not None:
+            return Foreseen(image_size=declared.view.image_size, decided_by=f"{context.name}.view.image_size")
+        sets = context.mixture("images")
+        differ = len({known.image_size for known in sets}) > 1
+        unsized = next((known for known in sets if known.sizes_vary), None)
+        return unsized or (Foreseen() if differ else sets[0])

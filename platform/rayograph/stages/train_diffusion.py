@@ -1,68 +1,99 @@
-"""train_diffusion: moments shards to a model folder, complete with its first stage."""
+"""The stage `train_diffusion`: latents to a diffusion model (stages/diffusion_training.py)."""
 
-from functools import partial
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
-from rayograph.config import TrainDiffusion, TrainingScale
+from rayograph.conditioning.protocol import Conditioner
+from rayograph.config import FlowSchedule, TrainDiffusion
+from rayograph.config.batches import worker_counts
 from rayograph.errors import ConfigError
-from rayograph.ingest.decoders import Moments
-from rayograph.models.folder import AUTOENCODER, load_autoencoder, save_model
-from rayograph.models.scaling import LatentScale
 from rayograph.runs.stage_context import StageContext
 from rayograph.runs.stage_result import StageResult
-from rayograph.stages.known_classes import with_known_classes
-from rayograph.trainer.dataset import planned_reader
-from rayograph.trainer.driver import run_training
-from rayograph.trainer.previews import samples
-from rayograph.trainer.worker_config import Assignment
+from rayograph.sampling.requests.model_spec import ModelSpec
+from rayograph.stages.foreseen import Foreseen
+from rayograph.stages.stage import CheckContext, Stage
+from rayograph.training.cost import Cost
 
 
-def run_train_diffusion(stage: StageContext, declared: TrainDiffusion) -> StageResult:
-    """Raises ConfigError where the declared classes are not the data's."""
-    encoded = [(manifest.facts, weight) for _, manifest, weight in stage.mixture("moments")]
-    class_names, shape = (_common(stage, encoded, fact) for fact in ("class_names", "latent_shape"))
-    declared = with_known_classes(stage.name, declared, class_names)
-    scales = [LatentScale(tuple(facts["latent_mean"]), tuple(facts["latent_std"])) for facts, _ in encoded]
-    latent_scale = LatentScale.mixed(scales, [weight for _, weight in encoded])
-    channels, height, width = shape
-    first_stage, _ = stage.input("autoencoder")
-    assignment = Assignment(
-        recipe=declared,
-        scale=stage.scale,
-        artifact=stage.artifact,
-        reader=planned_reader(stage, declared, "moments", Moments((2 * channels, height, width))),
-        make_learner=partial(_learner, declared, stage.scale.training, stage.seed, latent_scale, height),
-        cost=partial(_cost, declared, latent_scale, height),
-        picture=partial(samples, declared.preview_images, stage.seed, first_stage, latent_scale),
-    )
-    autoencoder = load_autoencoder(first_stage)
-    latent_scale.keep_in(autoencoder)
-    save_model(stage.artifact, AUTOENCODER, autoencoder)
-    outcome = run_training(stage, declared, assignment, {"loss": "loss"})
-    outcome.facts |= {"class_names": class_names if declared.network.known_classes else []}
-    return outcome
+class TrainDiffusionStage(Stage[TrainDiffusion]):
+    """Latents to a diffusion model, complete with its first stage."""
 
+    def check(self, declared: TrainDiffusion, context: CheckContext) -> None:
+        """Raise ConfigError where no number of workers suits the batch, the grid not the network, or the classes."""
+        worker_counts(declared, context.scale.training)
+        grid = self._grid(context)
+        if grid is not None:
+            try:
+                declared.network.require_grid(grid)
+            except ConfigError as error:
+                raise ConfigError(f"{context.name}.network.{error}") from error
+        for moments in context.mixture("moments"):
+            if moments.class_names is not None:
+                self._conditioner(declared, context, {"class_names": moments.class_names})
 
-def _common(stage: StageContext, encoded: list[tuple[dict[str, Any], float]], fact: str) -> Any:
-    """What all mixed data sets say. Raises ConfigError where they differ."""
-    said = [facts[fact] for facts, _ in encoded]
-    if any(value != said[0] for value in said):
-        raise ConfigError(f"{stage.name}.moments: expected data sets with one {fact}, got {said[0]} and others")
-    return said[0]
+    def foresee(self, declared: TrainDiffusion, context: CheckContext) -> Foreseen:
+        """What the model can be asked for."""
+        first_stage, names = context.input("autoencoder"), context.input("moments").class_names
+        if names is None and declared.conditioning.needs_data:
+            return Foreseen(decided_by=context.name)
+        conditioner = self._conditioner(declared, context, None if names is None else {"class_names": names})
+        known = Foreseen(class_names=names if "class_names" in conditioner.facts else (), decided_by=context.name)
+        side, factor = first_stage.image_size, first_stage.downsampling_factor
+        if side is None or factor is None:
+            return known
+        schedule = declared.noise_schedule
+        multiple = factor * declared.network.size_multiple
+        steps, flow = schedule.num_train_timesteps, isinstance(schedule, FlowSchedule)
+        return replace(known, model=ModelSpec(conditioner, side, multiple, steps, flow))
 
+    def estimate(self, declared: TrainDiffusion, context: CheckContext) -> Cost:
+        """Count on the first stage's latents. Raises ConfigError where the job does not say them."""
+        grid, channels = self._grid(context), context.input("autoencoder").latent_channels
+        if channels is None:
+            raise ConfigError(
+                f"{context.name}.autoencoder: expected a stage of this job to tell its latents by, got "
+                f"{declared.autoencoder}"
+            )
+        if grid is None:
+            raise ConfigError(
+                f"{declared.autoencoder}.view.image_size: expected a size, as the job does not say that of its images"
+            )
+        from rayograph.conditioning.settled import settled
+        from rayograph.training.estimate import diffusion_cost
 
-def _learner(declared: TrainDiffusion, scale: TrainingScale, seed: int, latent_scale: LatentScale, size: int) -> Any:
-    from rayograph.training.diffusion import DiffusionLearner
-    from rayograph.training.workers import world
-    from rayograph.training.zero import settled
+        if not declared.conditioning.needs_data:
+            return diffusion_cost(declared, channels, grid)
+        counted, _ = settled(context.name, declared, [{"class_names": ()}])
+        note = "num_classes auto: counted without classes; the data tells how many, once it is packed"
+        return replace(diffusion_cost(counted, channels, grid), notes=(note,))
 
-    scale, notes = settled(scale, declared, world()[1], partial(_cost, declared, latent_scale, size))
-    learner = DiffusionLearner(declared, scale, seed, latent_scale, size)
-    learner.notes += notes
-    return learner
+    def check_cluster(self, declared: TrainDiffusion, context: StageContext) -> None:
+        """Room for the fewest workers."""
+        from rayograph.trainer.elastic import Room
 
+        Room(context.scale, worker_counts(declared, context.scale.training)).require(context.name)
 
-def _cost(declared: TrainDiffusion, latent_scale: LatentScale, size: int) -> Any:
-    from rayograph.training.estimate import diffusion_cost
+    def run(self, declared: TrainDiffusion, context: StageContext) -> StageResult:
+        """Train to the end, from the newest checkpoint if there is one."""
+        from rayograph.stages.diffusion_training import run_train_diffusion
 
-    return diffusion_cost(declared, len(latent_scale.mean), size)
+        return run_train_diffusion(context, declared)
+
+    def _conditioner(
+        self, declared: TrainDiffusion, context: CheckContext, facts: Mapping[str, Any] | None
+    ) -> Conditioner:
+        """What the denoiser is told, of data of these facts; None where they are not known yet."""
+        from rayograph.conditioning.settled import settled
+        from rayograph.conditioning.trained import conditioner_of
+
+        if facts is None:
+            return conditioner_of(declared.conditioning, None)
+        return settled(context.name, declared, [facts])[1]
+
+    def _grid(self, context: CheckContext) -> int | None:
+        """Side of the latents, in cells."""
+        first_stage = context.input("autoencoder")
+        if first_stage.image_size is None or first_stage.downsampling_factor is None:
+            return None
+        return first_stage.image_size // first_stage.downsampling_factor

@@ -47,7 +47,7 @@ class Preview:
 
 def reconstructions(count: int, reader: PlannedReader, models: Mapping[str, Any]) -> bytes:
     """The plan's first images, each above what the autoencoder makes of it."""
-    from rayograph.evaluation.figures import reconstruction_pairs
+    from rayograph.evaluation.report.figures import reconstruction_pairs
     from rayograph.models.autoencoder import reconstruct
     from rayograph.models.folder import AUTOENCODER
     from rayograph.training.workers import device
@@ -67,14 +67,18 @@ def samples(
     """The first samples of the seed, one class after the other, as the default sampler draws them."""
     import torch
 
+    from rayograph.conditioning.trained import CONDITIONER, TrainedConditioner
     from rayograph.config import Sampler
-    from rayograph.evaluation.figures import tile
+    from rayograph.evaluation.report.figures import tile
     from rayograph.models.folder import DENOISER, SCHEDULE, load_autoencoder
     from rayograph.sampling.pipeline import DiffusionModel
     from rayograph.training.workers import device
 
+    conditioner: TrainedConditioner = models[CONDITIONER]
+    conditioner.network.eval().to(device())
     model = DiffusionModel(
         models[DENOISER].eval().to(device()),
+        conditioner,
         load_autoencoder(first_stage).to(device()),
         models[SCHEDULE],
         latent_scale,
@@ -82,6 +86,5 @@ def samples(
     )
     numbers = torch.arange(count)
     steps = min(Sampler().num_inference_steps, model.schedule.config.num_train_timesteps)
-    classes = numbers % model.num_classes if model.num_classes else None
-    pixels, _ = model.draw(seed, numbers, classes, Sampler(num_inference_steps=steps))
+    pixels, _ = model.draw(seed, numbers, model.examples(numbers), Sampler(num_inference_steps=steps))
     return tile(pixels.numpy(), COLUMNS)

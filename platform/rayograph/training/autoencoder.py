@@ -17,11 +17,9 @@ from rayograph.config import AutoencoderLoss, TrainAutoencoder, TrainingScale
 from rayograph.losses.adversarial import adaptive_weight, discriminator_loss, generator_loss
 from rayograph.losses.reconstruction import codebook_loss, kl_loss, reconstruction_loss
 from rayograph.models.autoencoder import (
+    AutoencoderNetwork,
+    Quantised,
     build_autoencoder,
-    decode,
-    encode,
-    is_quantised,
-    nearest_codes,
     posterior_sample,
     to_images,
 )
@@ -52,7 +50,7 @@ class Reconstructed:
 class GeneratorPass(nn.Module):
     """Reconstruct, compare, and, while there is a `critic`, try to pass for real."""
 
-    def __init__(self, autoencoder: Any, loss: AutoencoderLoss) -> None:
+    def __init__(self, autoencoder: AutoencoderNetwork, loss: AutoencoderLoss) -> None:
         super().__init__()
         self.autoencoder = autoencoder
         self._loss = loss
@@ -66,12 +64,12 @@ class GeneratorPass(nn.Module):
         weight: Tensor | None,
     ) -> Loss:
         """Of one micro-batch. `weight` is the adaptive weight, where it is known already."""
-        moments = encode(self.autoencoder, images)
+        moments = self.autoencoder.encode(images)
         raw_latents = posterior_sample(moments, noise)
-        made = decode(self.autoencoder, raw_latents)
+        made = self.autoencoder.decode(raw_latents)
         parts: dict[str, Tensor] = {}
-        if self._quantised:
-            codebook = codebook_loss(raw_latents, nearest_codes(self.autoencoder, raw_latents))
+        if isinstance(self.autoencoder, Quantised):
+            codebook = codebook_loss(raw_latents, self.autoencoder.nearest_codes(raw_latents))
             regularisation = self._loss.codebook_weight * codebook
             parts["codebook"] = codebook.detach()
         else:
@@ -96,13 +94,13 @@ class GeneratorPass(nn.Module):
         self, images: Images, noise: Noise, perceptual: PerceptualDistance, critic: nn.Module
     ) -> tuple[Tensor, Tensor]:
         """Both losses' gradients at the decoder's last convolution, for one micro-batch among several."""
-        made = decode(self.autoencoder, posterior_sample(encode(self.autoencoder, images), noise))
+        made = self.autoencoder.decode(posterior_sample(self.autoencoder.encode(images), noise))
         *_, gradients = self._judged(made, images, perceptual, critic)
         return self._at_last_layer(made, gradients)
 
     @property
     def _quantised(self) -> bool:
-        return is_quantised(self.autoencoder)
+        return isinstance(self.autoencoder, Quantised)
 
     def _judged(
         self, made: Images, images: Images, perceptual: PerceptualDistance, critic: nn.Module
@@ -126,7 +124,7 @@ class GeneratorPass(nn.Module):
         return (loss / images[0].numel() if self._quantised else loss), distance
 
     def _at_last_layer(self, made: Images, gradients: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
-        last = self.autoencoder.decoder.conv_out.weight
+        last = self.autoencoder.last_decoder_layer()
         first, second = (torch.autograd.grad(made, last, gradient, retain_graph=True)[0] for gradient in gradients)
         return first, second
 
@@ -148,15 +146,14 @@ class AutoencoderLearner:
     """Trains the declared autoencoder; the discriminator joins at `discriminator_start_images`."""
 
     headline = "reconstruction"
+    names_before: Mapping[str, str] = {}
 
     def __init__(self, recipe: TrainAutoencoder, scale: TrainingScale, seed: int) -> None:
         self._recipe, self._seed = recipe, seed
         _, workers = world()
         torch.manual_seed(seed)
         autoencoder = build_autoencoder(recipe.network)
-        # The last layer's gradients are taken alone, which what is compiled cannot be asked for.
-        parts = [autoencoder.encoder, autoencoder.decoder.mid_block, *autoencoder.decoder.up_blocks]
-        prepared(autoencoder, scale, parts)
+        prepared(autoencoder, scale, autoencoder.separable_parts())
         critic = PatchDiscriminator(recipe.discriminator, recipe.network.image_channels)
         perceptual, note = build_perceptual(recipe.perceptual, recipe.network.image_channels)
         self.notes = [note]

@@ -96,11 +96,12 @@ class Checkpoints:
                 self._tell(f"{error}; the checkpoint before it is used instead")
                 passed.append(images_seen)
                 continue
+            commit["shapes"] = {self._named_now(name): shape for name, shape in commit["shapes"].items()}
             self._require_shapes(folder, commit)
             self._forget(passed)
             engines = self._learner.engines()
             for piece in self._files.pieces(commit["files"], mine):
-                network, _, name = piece.name.partition("/")
+                network, _, name = self._named_now(piece.name).partition("/")
                 engines[network].state.put(Piece(name, piece.start, piece.values))
             for network, counters in commit["counters"].items():
                 engines[network].counters = counters
@@ -161,6 +162,11 @@ class Checkpoints:
                     f"{self._artifact.uri}/{folder}: tensor {name}: expected shape {here}, got {there}: "
                     "it is another network's"
                 )
+
+    def _named_now(self, name: str) -> str:
+        """What a tensor "network/key/weight" is called today."""
+        place, _, weight = name.rpartition("/")
+        return f"{place}/{self._learner.names_before.get(weight, weight)}"
 
     def _pieces(self) -> Iterator[Piece]:
         for name, engine in self._learner.engines().items():

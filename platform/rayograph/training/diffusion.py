@@ -9,15 +9,16 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from rayograph.conditioning.trained import CONDITIONER, TrainedConditioner, conditioned, conditioner_of
 from rayograph.config import DiffusionLoss, TrainDiffusion, TrainingScale
 from rayograph.losses.diffusion import ForwardProcess, diffusion_loss
 from rayograph.models.autoencoder import posterior_sample
-from rayograph.models.denoiser import build_denoiser, denoise
+from rayograph.models.denoiser import DenoiserNetwork, build_denoiser, denoise
 from rayograph.models.folder import DENOISER, SCHEDULE
 from rayograph.models.scaling import LatentScale
 from rayograph.models.schedule import build_schedule, noise_levels, prediction_type, timesteps_at
 from rayograph.runs.philox import Stream, integers, normal, uniform
-from rayograph.shapes import Classes, Latents, Noise, Positions, Timesteps
+from rayograph.shapes import Latents, Noise, Positions, Timesteps
 from rayograph.shards.batch import Batch
 from rayograph.training.engine import Engine
 from rayograph.training.flat import Loss
@@ -28,17 +29,30 @@ from rayograph.training.workers import device, world
 DENOISER_ENGINE = "denoiser"
 
 
-class DenoisingPass(nn.Module):
-    """Noise the latents, predict, compare."""
+MOMENTS = "moments"
+"""The column of a batch that is learned; all others are what it is conditioned on."""
 
-    def __init__(self, denoiser: Any, process: ForwardProcess, loss: DiffusionLoss) -> None:
+NAMES_BEFORE = {"denoiser.class_embedding.weight": "conditioner.embedding.weight"}
+"""Weights by the names that checkpoints have for them from before conditioners stood beside their denoisers."""
+
+
+class DenoisingPass(nn.Module):
+    """Noise the latents, predict under conditions, compare. Denoiser and conditioner are trained as one."""
+
+    def __init__(
+        self, denoiser: DenoiserNetwork, conditioner: Any, process: ForwardProcess, loss: DiffusionLoss
+    ) -> None:
         super().__init__()
-        self.denoiser = denoiser
+        self.denoiser, self.conditioner = denoiser, conditioner
         self._process, self._loss = process, loss
 
-    def forward(self, latents: Latents, noise: Noise, timesteps: Timesteps, classes: Classes | None) -> Loss:
+    def forward(
+        self, latents: Latents, noise: Noise, timesteps: Timesteps, columns: Mapping[str, Tensor], keep: Tensor
+    ) -> Loss:
+        """Of samples conditioned on what `columns` say, or on nothing where `keep` (b,) is false."""
         noisy_latents = self._process.noisy_latents(latents, noise, timesteps)
-        prediction = denoise(self.denoiser, noisy_latents, timesteps, classes)
+        conditioning = self.conditioner.embed(columns).where(keep, self.conditioner.null(len(latents)))
+        prediction = denoise(self.denoiser, noisy_latents, timesteps, conditioning)
         gamma = self._loss.min_snr_gamma
         weights = None if gamma is None else self._process.min_snr_weights(timesteps, gamma)
         target = self._process.target(latents, noise, timesteps)
@@ -57,6 +71,7 @@ class DiffusionLearner:
     """Trains the declared denoiser on moments (2z, y, x), drawing from each posterior afresh every time it is seen."""
 
     headline = "loss"
+    names_before = NAMES_BEFORE
 
     def __init__(
         self, recipe: TrainDiffusion, scale: TrainingScale, seed: int, latent_scale: LatentScale, latent_size: int
@@ -68,10 +83,10 @@ class DiffusionLearner:
         self._schedule = build_schedule(recipe.noise_schedule)
         settings = engine_settings(recipe, scale, workers, averages_of(recipe))
         self._micro_batch_size = settings.micro_batch_size
-        denoiser = build_denoiser(recipe.network, len(latent_scale.mean), latent_size)
-        prepared(denoiser, scale, [denoiser])
+        denoiser, trained = build_networks(recipe, len(latent_scale.mean), latent_size)
+        prepared(denoiser, scale, denoiser.separable_parts())
         process = ForwardProcess(*noise_levels(self._schedule), prediction_type(self._schedule))
-        denoising = DenoisingPass(denoiser, process, recipe.loss)
+        denoising = DenoisingPass(denoiser, trained.network, process, recipe.loss)
         self._engine = Engine(denoising.to(device()), settings)
 
     def engines(self) -> dict[str, Engine[Any]]:
@@ -91,28 +106,41 @@ class DiffusionLearner:
         if weights:
             yield from diffusion_models(self._recipe, weights, len(self._latent_scale.mean), self._latent_size)
 
-    def _tensors(self, batch: Batch) -> tuple[Latents, Noise, Timesteps, Classes | None]:
+    def _tensors(self, batch: Batch) -> tuple[Latents, Noise, Timesteps, dict[str, Tensor], Tensor]:
         recipe, seed = self._recipe, self._seed
         positions = torch.from_numpy(batch.positions).to(device())
-        moments = torch.from_numpy(batch.columns["moments"]).to(device()).float()
+        moments = torch.from_numpy(batch.columns[MOMENTS]).to(device()).float()
         shape = (moments.shape[1] // 2, *moments.shape[2:])
         raw_latents = posterior_sample(moments, normal(seed, Stream.POSTERIOR, positions, shape))
         noise = normal(seed, Stream.NOISE, positions, shape)
         numbers = draw_timesteps(seed, positions, recipe.loss, recipe.noise_schedule.num_train_timesteps)
         timesteps = timesteps_at(self._schedule, numbers)
-        classes = None
-        if recipe.network.known_classes:
-            given = torch.from_numpy(batch.columns["classes"]).to(device())
-            dropped = uniform(seed, Stream.CONDITION_DROP, positions, 1)[:, 0] < recipe.condition_drop_probability
-            classes = torch.where(dropped, recipe.network.known_classes, given)
-        return self._latent_scale.scale(raw_latents), noise, timesteps, classes
+        columns = {
+            name: torch.from_numpy(values).to(device()) for name, values in batch.columns.items() if name != MOMENTS
+        }
+        keep = uniform(seed, Stream.CONDITION_DROP, positions, 1)[:, 0] >= recipe.condition_drop_probability
+        return self._latent_scale.scale(raw_latents), noise, timesteps, columns, keep
+
+
+def build_networks(
+    recipe: TrainDiffusion, latent_channels: int, latent_size: int
+) -> tuple[DenoiserNetwork, TrainedConditioner]:
+    """Denoiser and conditioner with fresh weights."""
+    conditioner = conditioner_of(recipe.conditioning, None)
+    takes_vector = bool(conditioner.request_columns)
+    denoiser = build_denoiser(recipe.network, latent_channels, latent_size, takes_vector)
+    return denoiser, conditioned(denoiser, conditioner)
 
 
 def diffusion_models(
     recipe: TrainDiffusion, weights: Mapping[str, Tensor], latent_channels: int, latent_size: int
 ) -> Iterator[tuple[str, Any]]:
-    """(folder, model) pairs of a training's weights, by the names that its engine has for them."""
-    denoiser = build_denoiser(recipe.network, latent_channels, latent_size)
-    denoiser.load_state_dict({name.removeprefix("denoiser."): value for name, value in weights.items()})
+    """(folder, model) pairs of a training's weights, by the names that its engine has, or had, for them."""
+    denoiser, trained = build_networks(recipe, latent_channels, latent_size)
+    weights = {NAMES_BEFORE.get(name, name): value for name, value in weights.items()}
+    for prefix, module in (("denoiser.", denoiser), ("conditioner.", trained.network)):
+        mine = {name.removeprefix(prefix): value for name, value in weights.items() if name.startswith(prefix)}
+        module.load_state_dict(mine)
     yield DENOISER, denoiser
+    yield CONDITIONER, trained
     yield SCHEDULE, build_schedule(recipe.noise_schedule)

@@ -4,65 +4,25 @@ Shapes: c image channels, s side of an image, z latent channels, y side of a lat
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
 from torch.utils.flop_counter import FlopCounterMode
 
-from rayograph.config import TrainAutoencoder, TrainDiffusion, TrainingScale
+from rayograph.config import TrainAutoencoder, TrainDiffusion
 from rayograph.config.training import Training
 from rayograph.losses.diffusion import ForwardProcess
 from rayograph.models.autoencoder import build_autoencoder
-from rayograph.models.denoiser import build_denoiser
 from rayograph.models.discriminator import PatchDiscriminator
 from rayograph.models.perceptual import build_perceptual
 from rayograph.models.schedule import build_schedule, levels
 from rayograph.training.autoencoder import DiscriminatorPass, GeneratorPass
-from rayograph.training.diffusion import DenoisingPass
+from rayograph.training.cost import Cost
+from rayograph.training.diffusion import DenoisingPass, build_networks
 from rayograph.training.optimiser import MOMENTS
 from rayograph.training.setup import averages_of
-
-FLOAT_BYTES = 4
-
-
-@dataclass(frozen=True)
-class Cost:
-    """Of one training. FLOPs are 2 a multiply-add, forward and backward, of convolutions and matrix products.
-
-    `activation_bytes` is what one image leaves behind for the backward pass, in fp32.
-    """
-
-    parameters: dict[str, int]
-    """Trained, by network."""
-    frozen: int
-    states: int
-    """Values of the optimiser's state."""
-    flops: int
-    activation_bytes: int
-
-    @property
-    def checkpoint_bytes(self) -> int:
-        """Weights and the optimiser's state, all fp32."""
-        return FLOAT_BYTES * (sum(self.parameters.values()) + self.states)
-
-    def memory_bytes(self, zero_stage: int, workers: int, micro_batch_size: int, scale: TrainingScale) -> int:
-        """What a worker holds in the middle of a step, without what allocators and libraries add.
-
-        ZeRO divides by the workers: from 1 on the optimiser's state and masters, from 2 gradients too, at 3 all; of
-        networks that are handled as one long tensor, gradients and weights are whole besides while a step lasts.
-        """
-        trained = sum(self.parameters.values())
-        whole = sum(count for count in self.parameters.values() if count <= scale.flat_parameters)
-        share = 1 / workers
-        weights = trained * share + whole if zero_stage == 3 else trained
-        gradients = trained * share + whole if zero_stage >= 2 else trained
-        kept = (trained * share if zero_stage else 0) + self.states * (share if zero_stage else 1)
-        if scale.offload_optimizer and zero_stage:
-            kept = 0
-        activations = micro_batch_size * self.activation_bytes * (1 if scale.precision == "fp32" else 0.5)
-        return round(FLOAT_BYTES * (weights + gradients + kept + self.frozen) + activations)
 
 
 def autoencoder_cost(recipe: TrainAutoencoder, image_size: int) -> Cost:
@@ -92,11 +52,14 @@ def diffusion_cost(recipe: TrainDiffusion, latent_channels: int, latent_size: in
     signal, sigma, kind = levels(build_schedule(recipe.noise_schedule))
     process = ForwardProcess(signal.to("meta"), sigma.to("meta"), kind)
     with torch.device("meta"):
-        denoising = DenoisingPass(build_denoiser(recipe.network, latent_channels, latent_size), process, recipe.loss)
+        denoiser, trained = build_networks(recipe, latent_channels, latent_size)
+        denoising = DenoisingPass(denoiser, trained.network, process, recipe.loss)
         latents = torch.empty(1, latent_channels, latent_size, latent_size)
         numbers = torch.zeros(1, dtype=torch.int64)
-    classes = numbers if recipe.network.known_classes else None
-    flops, kept = _counted(lambda: denoising(latents, latents, numbers, classes)[0], [denoising])
+    examples = trained.conditioner.arrays(trained.conditioner.examples(np.zeros(1, np.int64)))
+    columns = {name: torch.from_numpy(values).to("meta") for name, values in examples.items()}
+    keep = numbers == 0
+    flops, kept = _counted(lambda: denoising(latents, latents, numbers, columns, keep)[0], [denoising])
     size = _size(denoising)
     return Cost({"denoiser": size}, 0, _states(recipe) * size, flops, kept)
 

@@ -1,6 +1,6 @@
 """The seam between the loop and what is learned: a learner owns its networks, engines and losses."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, Protocol, runtime_checkable
 
 import torch
@@ -19,6 +19,8 @@ class Learner(Protocol):
 
     notes: list[str]
     headline: str
+    names_before: Mapping[str, str]
+    """Weights of its engines by names that older checkpoints have for them."""
 
     def step(self, batch: Batch, images_seen: int) -> Metrics:
         """One optimiser step on this worker's rows; figures are means over all workers."""

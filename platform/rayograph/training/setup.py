@@ -61,8 +61,6 @@ def prepared(network: Any, scale: TrainingScale, parts: Sequence[Any]) -> None:
     Raises ConfigError where diffusers cannot.
     """
     if scale.activation_checkpointing:
-        if not network._supports_gradient_checkpointing:
-            raise ConfigError(f"training.activation_checkpointing: diffusers has none for a {type(network).__name__}")
         network.enable_gradient_checkpointing()
     if scale.compile:
         for module in parts:

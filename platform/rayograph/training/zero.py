@@ -9,7 +9,7 @@ from rayograph.config import TrainingScale
 from rayograph.config.batches import micro_batch_and_accumulation
 from rayograph.config.training import Training
 from rayograph.runs.progress import memory
-from rayograph.training.estimate import Cost
+from rayograph.training.cost import Cost
 from rayograph.training.workers import least_over_workers
 
 USABLE = 0.8

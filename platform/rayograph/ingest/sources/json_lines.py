@@ -1,12 +1,14 @@
 """Tables of JSON lines: an object a row, whose fields may differ.
 
 A row is kept as its line, and read again when it is wanted. So nothing is taken for what it only looks like:
-"2020-01-01" stays text, and a large number stays whole.
+"2020-01-01" stays text, and a large number stays whole. Lines are parsed thousands at a time; only where that shows
+anything odd is each parsed by itself, which says which one it is.
 """
 
 import io
 import json
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import pyarrow as pa
@@ -21,6 +23,9 @@ from rayograph.storage.range_file import RangeFile
 LINE_BYTES = 16 << 20
 """No line may be longer."""
 
+_MARK = b',"|",'
+_ODD_ESCAPES = re.compile(rb"\\u(?:[dD]|007)")  # halves of letters, and what may be a mark
+
 _BUFFER_BYTES = 4 << 20
 _CHUNK_ROWS = 8192
 
@@ -32,30 +37,20 @@ class JsonLines:
         """`labels` are names of fields whose different values are kept. Raises DataError for what is no such table."""
         self.where = store.uri_of(key)
         self.faults = Faults(self.where)
-        self._values: dict[str, dict[Any, int]] = {name: {} for name in labels}
+        self._wanted, self._values = frozenset(wanted), {name: dict[Any, int]() for name in labels}
         names: dict[str, None] = {}
         lines: list[pa.Array] = []
         texts: dict[str, list[pa.Array]] = {}
         for start, chunk in _chunks(store, key):
-            columns: dict[str, list[str | None]] = {}
-            for at, line in enumerate(chunk):
-                try:
-                    fields = parse_line(line)
-                    names.update(dict.fromkeys(fields))
-                    for name, value in fields.items():
-                        if name in wanted and isinstance(value, str | int) and not isinstance(value, bool):
-                            str(value).encode()  # or UnicodeEncodeError
-                            columns.setdefault(name, [None] * len(chunk))[at] = str(value)
-                        if name in self._values and isinstance(value, str | int | float):
-                            self._values[name].setdefault(value, start + at)
-                except (ValueError, RecursionError) as error:
-                    if start + at == 0 and line.lstrip()[:1] == b"[":
-                        raise DataError(f"{self.where}: expected an object a line, got a list") from error
-                    self.faults.add(start + at, f"expected a line of JSON: {' '.join(str(error).split())[:200]}")
+            rows = _parse_together(chunk)
+            if rows is None:
+                rows = [self._parse(line, start + at) for at, line in enumerate(chunk)]
+            shapes = dict.fromkeys(map(tuple, rows))
+            names.update(dict.fromkeys(name for shape in shapes for name in shape))
+            columns = self._columns(rows, start, {name for shape in shapes for name in shape})
             for name in columns.keys() | texts.keys():
                 before = texts.setdefault(name, [pa.nulls(len(part), pa.large_string()) for part in lines])
-                column = columns.get(name)
-                before.append(pa.nulls(len(chunk), pa.large_string()) if column is None else text_array(column))
+                before.append(columns.get(name, pa.nulls(len(chunk), pa.large_string())))
             lines.append(bytes_array(chunk, pa.large_binary()))
         if len(self.faults) == sum(map(len, lines)) > 0:
             raise DataError(f"{self.where} row 0: {self.faults[0]}")
@@ -65,6 +60,28 @@ class JsonLines:
 
     def __len__(self) -> int:
         return len(self._lines)
+
+    def _parse(self, line: bytes, row: int) -> Cells:
+        """A row's fields; none for one that is at fault."""
+        try:
+            fields = parse_line(line)
+            for name in self._wanted & fields.keys():
+                str(fields[name]).encode()  # or UnicodeEncodeError
+        except (ValueError, RecursionError) as error:
+            if row == 0 and line.lstrip()[:1] == b"[":
+                raise DataError(f"{self.where}: expected an object a line, got a list") from error
+            self.faults.add(row, f"expected a line of JSON: {' '.join(str(error).split())[:200]}")
+            return {}
+        return fields
+
+    def _columns(self, rows: list[Cells], start: int, present: set[str]) -> dict[str, pa.Array]:
+        """The fields that rows are looked up by, and what becomes of labels, from row `start` on."""
+        for name in self._values.keys() & present:
+            values = [fields.get(name) for fields in rows]
+            for value, row in _first_rows(values, start):
+                if isinstance(value, str | int | float):
+                    self._values[name].setdefault(value, row)
+        return {name: _looked_up([fields.get(name) for fields in rows]) for name in self._wanted & present}
 
     def text(self, name: str) -> pa.Array:
         """One of the fields that were wanted, (rows,) large_string: it is given away."""
@@ -101,7 +118,7 @@ class JsonLines:
 
 def parse_line(line: bytes) -> Cells:
     """An object's fields. Raises ValueError or RecursionError for anything else, and for a field that stands twice."""
-    fields = json.loads(line.decode(), parse_constant=_constant, object_pairs_hook=_object)
+    fields = _DECODER.decode(line.decode())
     if not isinstance(fields, dict):
         raise ValueError(f"expected an object, got {type(fields).__name__}")
     return fields
@@ -120,6 +137,43 @@ def _constant(name: str) -> None:
     """NaN is what pandas writes for none."""
     if name != "NaN":
         raise ValueError(f"{name} is no number")
+
+
+_DECODER = json.JSONDecoder(parse_constant=_constant, object_pairs_hook=_object)
+
+
+def _parse_together(lines: Sequence[bytes]) -> list[Cells] | None:
+    """The fields of lines that are an object each, in one go; None where any of them may be anything else.
+
+    A mark stands between lines. It is in the text nowhere else, so that where marks and objects alternate no line held
+    two of them, and none began in one line and ended in the next.
+    """
+    together = _MARK.join(lines)
+    if together.count(_MARK[1:-1]) != len(lines) - 1 or _ODD_ESCAPES.search(together):
+        return None
+    try:
+        found = _DECODER.decode(f"[{together.decode()}]")
+    except (ValueError, RecursionError):
+        return None
+    rows = found[::2]
+    if len(found) != 2 * len(lines) - 1 or set(found[1::2]) - {_MARK[2:-2].decode()} or set(map(type, rows)) != {dict}:
+        return None
+    return list(rows)
+
+
+def _first_rows(values: Sequence[Any], start: int) -> Iterable[tuple[Any, int]]:
+    """(value, number of a row), the first of each value among them."""
+    numbers = range(start, start + len(values))
+    if set(map(type, values)) <= {str, int, type(None)}:
+        return dict(zip(reversed(values), reversed(numbers), strict=True)).items()
+    return zip(values, numbers, strict=True)
+
+
+def _looked_up(values: list[Any]) -> pa.Array:
+    """Texts, and numbers as texts; none for all else."""
+    if not set(map(type, values)) <= {str, type(None)}:
+        values = [str(v) if isinstance(v, str | int) and not isinstance(v, bool) else None for v in values]
+    return text_array(values)
 
 
 def _chunks(store: ObjectStore, key: str) -> Iterator[tuple[int, list[bytes]]]:

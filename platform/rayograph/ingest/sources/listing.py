@@ -13,13 +13,14 @@ from functools import partial
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute
 
 from rayograph.errors import DataError
 from rayograph.ingest.sources.base import Task, require_rows
-from rayograph.ingest.sources.naming import clean_key, path_key
+from rayograph.ingest.sources.naming import UNCLEAN, clean_key, path_key
 from rayograph.runs.digests import sha256
 from rayograph.runs.manifest import HELD_OUT, TRAIN
-from rayograph.shards.sample import key_fraction
+from rayograph.shards.sample import key_fraction, key_fractions
 
 _CHUNK = 65_536
 
@@ -43,11 +44,22 @@ class Keys:
         """`key_fraction` of each, (n,) float64."""
         found = np.empty(len(self))
         for start in range(0, len(self), _CHUNK):
-            paths = self.paths[start : start + _CHUNK].to_pylist()
-            given = self.given[start : start + _CHUNK].to_pylist() if self.given is not None else [None] * len(paths)
-            for row, (name, path) in enumerate(zip(given, paths, strict=True), start):
-                found[row] = key_fraction(self._key(row, name, path))
+            plain = self._plain(slice(start, start + _CHUNK)).cast(pa.large_binary()).to_pylist()
+            keys = [key or self[row].encode() for row, key in enumerate(plain, start)]
+            found[start : start + len(keys)] = key_fractions(keys)
+        for row in self.renamed:
+            found[row] = key_fraction(self[row])
         return found
+
+    def _plain(self, rows: slice) -> pa.Array:
+        """What `path_key` and `clean_key` make of rows; nothing or none where each is asked."""
+        keys = pa.compute.replace_substring_regex(self.paths[rows], r"\.[^./]*$", "")
+        if self.given is not None:
+            given = self.given[rows]
+            keys = pa.compute.if_else(pa.compute.equal(given, "").fill_null(True), keys, given)
+        for mark in UNCLEAN:
+            keys = pa.compute.replace_substring(keys, mark, "_")
+        return keys
 
     def _key(self, row: int, given: object, path: str | None) -> str:
         if given not in (None, ""):

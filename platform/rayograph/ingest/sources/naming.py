@@ -19,7 +19,10 @@ KNOWN = {
 }
 """The first that is there is taken. Bytes come before addresses: img2dataset writes both."""
 
-_UNCLEAN = str.maketrans("/\\.\0", "____")
+UNCLEAN = "/\\.\0"
+"""What a key must not hold: a dot would end it, a slash would make it a folder."""
+
+_CLEAN = str.maketrans(UNCLEAN, "_" * len(UNCLEAN))
 
 
 @dataclass(frozen=True)
@@ -65,8 +68,8 @@ def require_different(present: Sequence[str], where: str) -> None:
 
 
 def clean_key(text: str) -> str:
-    """Without what a key must not hold: a dot would end it, a slash would make it a folder."""
-    return text.translate(_UNCLEAN)
+    """Without what a key must not hold."""
+    return text.translate(_CLEAN)
 
 
 def path_key(path: str) -> str:

@@ -1,0 +1,17 @@
+"""`rayograph pause`: a generation hands out nothing more for now."""
+
+import argparse
+
+from rayograph.cli.arguments import add_generation
+from rayograph.runs.console import put
+
+HELP = "a generation under way hands out nothing more, until it is resumed"
+
+add_arguments = add_generation
+
+
+def run(options: argparse.Namespace) -> None:
+    """Leave the wish, and print how far the generation is."""
+    from rayograph.commands.control import steer
+
+    put(steer(options.uri, options.endpoint_url, "paused"))

@@ -1,0 +1,1 @@
+"""The report: charts, contact sheets, what figures mean, and the page that shows them all."""

@@ -1,0 +1,1 @@
+"""The first stages that there are, a file each, behind rayograph.models.autoencoder.AutoencoderNetwork."""

@@ -1,0 +1,71 @@
+"""train_autoencoder: image shards to a first stage."""
+
+from functools import partial
+from typing import Any
+
+from rayograph.config import TrainAutoencoder, TrainingScale
+from rayograph.errors import ConfigError
+from rayograph.ingest.decoders import Images
+from rayograph.ingest.held_out import held_out
+from rayograph.runs.stage_context import StageContext
+from rayograph.runs.stage_result import StageResult
+from rayograph.stages.reconstruction_quality import advice, headline
+from rayograph.trainer.dataset import planned_reader
+from rayograph.trainer.driver import run_training
+from rayograph.trainer.fidelity import measured
+from rayograph.trainer.previews import reconstructions
+from rayograph.trainer.worker_config import Assignment
+
+
+def run_train_autoencoder(stage: StageContext, declared: TrainAutoencoder) -> StageResult:
+    """Raises ConfigError where no image size is known, or it does not suit the downsampling factor."""
+    from rayograph.models.perceptual import pinned
+
+    size, factor = _image_size(stage, declared), declared.network.downsampling_factor
+    if size % factor:
+        raise ConfigError(f"{stage.name}.network: f = {factor} needs an image size divisible by it, got {size}")
+    perceptual = pinned(declared.perceptual)
+    trained = declared.model_copy(update={"perceptual": perceptual})
+    assignment = Assignment(
+        recipe=declared,
+        scale=stage.scale,
+        artifact=stage.artifact,
+        reader=planned_reader(stage, declared, "images", Images(size, declared.view, stage.seed)),
+        make_learner=partial(_learner, trained, stage.scale.training, stage.seed, size),
+        cost=partial(_cost, declared, size),
+        picture=partial(reconstructions, declared.preview_images),
+        measure=partial(measured, held_out(stage.mixture("images"), size, stage.scale.access)),
+    )
+    outcome = run_training(stage, declared, assignment, {"reconstruction": "L1", "discriminator": "critic"})
+    outcome.facts |= {"image_size": size, "downsampling_factor": factor}
+    if perceptual.weights_sha256 is not None:
+        outcome.facts["perceptual_weights_sha256"] = perceptual.weights_sha256
+    outcome.headline = headline(outcome.facts)
+    outcome.warnings += advice(declared, outcome.facts)
+    return outcome
+
+
+def _image_size(stage: StageContext, declared: TrainAutoencoder) -> int:
+    if declared.view.image_size is not None:
+        return declared.view.image_size
+    packed = {manifest.facts["image_size"] for _, manifest, _ in stage.mixture("images")}
+    if len(packed) > 1 or None in packed:
+        raise ConfigError(f"{stage.name}.view.image_size: expected a size, as the images were not packed at one")
+    return int(packed.pop())
+
+
+def _learner(declared: TrainAutoencoder, scale: TrainingScale, seed: int, image_size: int) -> Any:
+    from rayograph.training.autoencoder import AutoencoderLearner
+    from rayograph.training.workers import world
+    from rayograph.training.zero import settled
+
+    scale, notes = settled(scale, declared, world()[1], partial(_cost, declared, image_size))
+    learner = AutoencoderLearner(declared, scale, seed)
+    learner.notes += notes
+    return learner
+
+
+def _cost(declared: TrainAutoencoder, image_size: int) -> Any:
+    from rayograph.training.estimate import autoencoder_cost
+
+    return autoencoder_cost(declared, image_size)

@@ -1,0 +1,30 @@
+"""What a first stage gives back of images that it never saw: measured before anything builds on it."""
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from rayograph.ingest.held_out import HeldOut
+
+AT_ONCE = 16
+"""Images through the network at a time: always the same, as batches decide the last digits."""
+
+
+def measured(images: HeldOut, models: Mapping[str, Any]) -> dict[str, Any]:
+    """Facts for the manifest: PSNR in decibels and SSIM, means over images; None where one cannot be had."""
+    from rayograph.evaluation.reconstruction import SSIM_WINDOW, psnr, ssim
+    from rayograph.models.autoencoder import reconstruct
+    from rayograph.models.folder import AUTOENCODER
+    from rayograph.training.workers import device
+
+    pixels, unreadable = images.pixels()
+    facts: dict[str, Any] = {"held_out_images": len(pixels), "held_out_unreadable": unreadable}
+    if len(pixels):
+        made = reconstruct(models[AUTOENCODER].eval().to(device()), pixels, AT_ONCE)
+        facts["held_out_psnr"] = _finite(psnr(pixels, made), 3)
+        facts["held_out_ssim"] = _finite(ssim(pixels, made), 4) if images.size >= SSIM_WINDOW else None
+    return facts
+
+
+def _finite(value: float, digits: int) -> float | None:
+    return round(value, digits) if math.isfinite(value) else None
