@@ -22,13 +22,17 @@ from rayograph.config import (
     TrainAutoencoder,
     View,
 )
+from rayograph.config import Sample as Sampled
 from rayograph.errors import ConfigError, DataError
 from rayograph.ingest import filtering, streams
 from rayograph.ingest.decoders import Images
 from rayograph.pipeline.preflight import check
 from rayograph.pipeline.resolve import resolve
+from rayograph.runs.artifact import Artifact
 from rayograph.runs.manifest import HELD_OUT, TRAIN
+from rayograph.runs.stage_context import StageContext
 from rayograph.runs.stage_result import StageResult, commit
+from rayograph.sampling.requests.plan import SPLIT
 from rayograph.shards.images import to_jpeg, to_png
 from rayograph.shards.sample import Sample
 from rayograph.shards.sizes import upright_size
@@ -205,6 +209,30 @@ def test_a_training_sees_exactly_what_stays_once_an_epoch(packed):
     (read,) = reader.shards
     seen = [read.index(read.names[shard]).keys[row] for shard, row in zip(shards, rows, strict=True)]
     assert sorted(seen[: len(kept)]) == sorted(seen[len(kept) :]) == kept
+
+
+def test_what_a_model_drew_can_be_filtered_and_learned_from(tmp_path):
+    drawing = Job(name="d", stages={"sample": Sampled(num_samples=20, model=str(tmp_path / "model"))})
+    store = open_store(str(tmp_path / "store"))
+    drawn = StageContext(drawing, Scale(), "sample", 0, "0" * 16, Artifact(store, "d/sample/0000000000000000"), {})
+    result = StageResult(facts={"class_names": NAMES})
+    name = f"shards/{SPLIT}-000000.tar"
+    index = put_shard(drawn.artifact, name, [sample(number)[0] for number in range(20)])
+    result.add_shard(*shard_files(drawn.artifact, name, SPLIT, index))
+    commit(drawn, result, 0.0)
+    cats = FilterImages(images=drawn.artifact.uri, classes=("cat",))
+    training = TrainAutoencoder(
+        images="cats",
+        view=View(image_size=8),
+        network=Autoencoder(block_out_channels=(8,), norm_num_groups=8),
+        total_images=64,
+        global_batch_size=4,
+        lanes=4,
+    )
+    stages = resolve(Job(name="t", stages={"cats": cats, "train": training}), Scale(), store)
+    commit(stages["cats"], stage_of(cats).run(cats, stages["cats"]), 0.0)
+    reader = planned_reader(stages["train"], training, "images", Images(8, training.view, 0))
+    assert reader.plan.sets[0].size == len([number for number in range(20) if number % 3 == 1])
 
 
 def test_a_moved_store_still_finds_its_shards(packed, tmp_path):

@@ -25,7 +25,7 @@ from rayograph.config.files import load_job
 from rayograph.stages.stage import stage_of
 for declared in load_job(sys.argv[1]).stages.values():
     stage_of(declared)
-print(sorted({'torch', 'ray', 'diffusers', 'deepspeed', 'pyarrow', 'sklearn'} & set(sys.modules)))
+print(sorted({'torch', 'ray', 'diffusers', 'deepspeed', 'sklearn'} & set(sys.modules)))
 """
 
 

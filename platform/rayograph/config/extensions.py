@@ -27,7 +27,7 @@ def registering(module: str) -> None:
 
 
 def registers(module: str) -> bool:
-    """Whether it does."""
+    """Tell whether a module registers kinds."""
     return module in _registering
 
 
@@ -46,12 +46,12 @@ def forget() -> None:
 
 
 def files() -> list[Path]:
-    """What is to be where work is done."""
+    """Return the modules' files, which are to be where work is done."""
     return list(_kept.values())
 
 
 def names() -> list[str]:
-    """What to import there."""
+    """Return the modules' names."""
     return list(_kept)
 
 

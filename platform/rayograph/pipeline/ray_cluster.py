@@ -18,7 +18,7 @@ from rayograph.ray_compat import listen_on_loopback, override_submitted_runtime_
 
 
 def connect(scale: Scale) -> None:
-    """Idempotent. Inside a submitted job, or with RAY_ADDRESS set, it is that cluster, whatever the profile says.
+    """Join or start a cluster, once. Inside a submitted job, or with RAY_ADDRESS set, it is that one.
 
     On a joined cluster this very package travels to the workers (`py_modules`), so nodes need its dependencies only.
     A cluster started here answers to this machine alone, and only to those who hold its token.

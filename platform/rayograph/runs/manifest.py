@@ -24,6 +24,9 @@ TYPES = {
 TRAIN, HELD_OUT = "train", "held_out"
 """The splits: what is learned from, and what is kept to judge by."""
 
+DRAWN = "samples"
+"""The split of what a model drew, which is all there to learn from."""
+
 
 class Record(BaseModel):
     """Written by us, read by us and by other tools: closed and frozen like a declaration."""
@@ -124,5 +127,6 @@ class Manifest(Record):
         return sum(file.bytes for file in self.files)
 
     def split(self, name: str) -> list[ShardRecord]:
-        """The shards of one split, in their order."""
-        return [shard for shard in self.shards if shard.split == name]
+        """The shards of one split, in their order; of images that a model drew all of them are to learn from."""
+        wanted = (TRAIN, DRAWN) if name == TRAIN else (name,)
+        return [shard for shard in self.shards if shard.split in wanted]

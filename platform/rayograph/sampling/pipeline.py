@@ -16,7 +16,7 @@ from rayograph.conditioning.trained import TrainedConditioner, load_conditioner
 from rayograph.config import Sampler
 from rayograph.models.autoencoder import AutoencoderNetwork, to_pixels
 from rayograph.models.conditioning import Conditioning
-from rayograph.models.denoiser import DenoiserNetwork, denoise
+from rayograph.models.denoiser import DenoiserNetwork
 from rayograph.models.finite import require_finite
 from rayograph.models.folder import load_autoencoder, load_denoiser, load_schedule
 from rayograph.models.scaling import LatentScale
@@ -173,8 +173,9 @@ class DiffusionModel:
         timesteps = timestep.expand(len(latents))
         inputs = latents.to(self.denoiser.dtype)
         if scale is None:
-            return denoise(self.denoiser, inputs, timesteps, conditioning).float()
-        both = denoise(self.denoiser, inputs.repeat(2, 1, 1, 1), timesteps.repeat(2), conditioning)
+            prediction: Latents = self.denoiser(inputs, timesteps, conditioning).float()
+            return prediction
+        both = self.denoiser(inputs.repeat(2, 1, 1, 1), timesteps.repeat(2), conditioning)
         conditional, unconditional = both.float().chunk(2)
         return unconditional + scale * (conditional - unconditional)
 

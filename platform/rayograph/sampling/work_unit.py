@@ -31,7 +31,7 @@ class Origin:
     request: str
     model: str
     data: tuple[str, ...]
-    """Digests: of the plan, of the model's manifest, and of every pack that the model descends from."""
+    """Digests: of the plan, of the model's manifest, and of all images that the model descends from."""
 
     def record(self, draws: SampleBatch, row: int) -> dict[str, Any]:
         """All there is to say of one image; the same whenever it is drawn."""

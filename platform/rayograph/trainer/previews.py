@@ -1,15 +1,15 @@
 """Pictures of a training under way: the same reconstructions, or samples of the same noise, every so many images."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from rayograph.ingest.reading import PlannedReader
+from rayograph.models.autoencoder import AutoencoderNetwork
 from rayograph.models.finite import NonFiniteError
 from rayograph.models.scaling import LatentScale
-from rayograph.runs.artifact import Artifact
 from rayograph.trainer.control_actor import Control
 from rayograph.trainer.events import Busy, Note, PreviewDrawn
 from rayograph.trainer.worker_config import Assignment
@@ -59,7 +59,7 @@ def reconstructions(count: int, reader: PlannedReader, models: Mapping[str, Any]
 def samples(
     count: int,
     seed: int,
-    first_stage: Artifact,
+    first_stage: Callable[[], AutoencoderNetwork],
     latent_scale: LatentScale,
     reader: PlannedReader,
     models: Mapping[str, Any],
@@ -70,7 +70,7 @@ def samples(
     from rayograph.conditioning.trained import CONDITIONER, TrainedConditioner
     from rayograph.config import Sampler
     from rayograph.evaluation.report.figures import tile
-    from rayograph.models.folder import DENOISER, SCHEDULE, load_autoencoder
+    from rayograph.models.folder import DENOISER, SCHEDULE
     from rayograph.sampling.pipeline import DiffusionModel
     from rayograph.training.workers import device
 
@@ -79,7 +79,7 @@ def samples(
     model = DiffusionModel(
         models[DENOISER].eval().to(device()),
         conditioner,
-        load_autoencoder(first_stage).to(device()),
+        first_stage().eval().to(device()),
         models[SCHEDULE],
         latent_scale,
         device(),

@@ -22,13 +22,14 @@ from rayograph.conditioning.protocol import Conditioner
 from rayograph.errors import DataError, MissingObjectError
 from rayograph.runs.artifact import Artifact
 from rayograph.runs.digests import sha256
+from rayograph.runs.manifest import DRAWN
 from rayograph.sampling.requests.options import options, per_sample
 from rayograph.sampling.requests.row_group import Page, read_page
 from rayograph.sampling.requests.sample_batch import Group, SampleBatch
 from rayograph.shards.store import shard_name
 
 PLAN, PAGE = "request/plan.json", "request/page-{:06d}-{}.parquet"
-SPLIT = "samples"
+SPLIT = DRAWN
 
 
 @dataclass(frozen=True)
