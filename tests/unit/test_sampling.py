@@ -16,7 +16,6 @@ from rayograph.conditioning.trained import CONDITIONER
 from rayograph.config import ImageFile, Marking, Sample, Sampler
 from rayograph.config.conditioning import ClassLabel
 from rayograph.errors import DataError
-from rayograph.models.denoiser import denoise
 from rayograph.models.folder import AUTOENCODER, DENOISER, SCHEDULE, save_model
 from rayograph.runs.artifact import Artifact
 from rayograph.sampling.batch_size import agreed_batch_size
@@ -123,8 +122,8 @@ def test_guidance_walks_from_the_unconditional_prediction_through_the_conditiona
     timesteps, network = torch.tensor([500, 500]), model.conditioner.network
     with torch.inference_mode():
         told, nothing = network.embed({"class": torch.tensor([0, 2])}), network.null(2)
-        conditional = denoise(model.denoiser, latents, timesteps, told)
-        unconditional = denoise(model.denoiser, latents, timesteps, nothing)
+        conditional = model.denoiser(latents, timesteps, told)
+        unconditional = model.denoiser(latents, timesteps, nothing)
         for scale in (0.0, 1.0, 3.0):
             expected = unconditional + scale * (conditional - unconditional)
             found = model._predicted(latents, timestep, told.beside(nothing), scale)
@@ -193,7 +192,7 @@ def test_a_vector_from_outside_is_to_the_last_bit_what_an_embedding_within_the_u
     with torch.inference_mode():
         expected = within.diffusers_model()(latents, timesteps, class_labels=torch.arange(4)).sample
         conditioning = told.embed({"class": torch.arange(3)}).beside(told.null(1))
-        assert torch.equal(denoise(network, latents, timesteps, conditioning), expected)
+        assert torch.equal(network(latents, timesteps, conditioning), expected)
     assert all(not torch.allclose(expected[i], expected[j]) for i in range(4) for j in range(i))
 
 

@@ -8,6 +8,7 @@ from rayograph.config.batches import worker_counts
 from rayograph.errors import ConfigError
 from rayograph.runs.stage_context import StageContext
 from rayograph.runs.stage_result import StageResult
+from rayograph.stages.seen_images import foreseen_size
 from rayograph.stages.stage import CheckContext, Foreseen, Stage
 from rayograph.training.cost import Cost
 
@@ -21,19 +22,14 @@ class TrainAutoencoderStage(Stage[TrainAutoencoder]):
     def check(self, declared: TrainAutoencoder, context: CheckContext) -> None:
         """Raise ConfigError where no number of workers suits the batch, or the images' size not the networks."""
         worker_counts(declared, context.scale.training)
-        seen = self._seen(declared, context)
-        if seen.sizes_vary:
-            raise ConfigError(
-                f"{context.name}.view.image_size: expected a size, as {seen.decided_by.removesuffix('.image_size')} "
-                "leaves images at their own"
-            )
+        seen = foreseen_size(declared.view, context)
         size, where, factor = seen.image_size, seen.decided_by, declared.network.downsampling_factor
         if size is None:
             return
         if size % factor:
             raise ConfigError(
-                f"{context.name}.network.block_out_channels: f = {factor} needs an image size divisible by it, got "
-                f"{where} {size}"
+                f"{context.name}.network.{declared.network.decides_factor}: f = {factor} needs an image size divisible "
+                f"by it, got {where} {size}"
             )
         if size < declared.discriminator.smallest_image:
             raise ConfigError(
@@ -43,7 +39,7 @@ class TrainAutoencoderStage(Stage[TrainAutoencoder]):
 
     def foresee(self, declared: TrainAutoencoder, context: CheckContext) -> Foreseen:
         """Return what it is trained at, and the grid of its latents."""
-        seen, network = self._seen(declared, context), declared.network
+        seen, network = foreseen_size(declared.view, context), declared.network
         return Foreseen(
             image_size=seen.image_size,
             decided_by=seen.decided_by,
@@ -53,7 +49,7 @@ class TrainAutoencoderStage(Stage[TrainAutoencoder]):
 
     def estimate(self, declared: TrainAutoencoder, context: CheckContext) -> Cost:
         """Count on the images' size. Raises ConfigError where the job does not say it."""
-        size = self._seen(declared, context).image_size
+        size = foreseen_size(declared.view, context).image_size
         if size is None:
             raise ConfigError(
                 f"{context.name}.view.image_size: expected a size, as the job does not say that of its images"
@@ -73,15 +69,6 @@ class TrainAutoencoderStage(Stage[TrainAutoencoder]):
         from rayograph.stages.autoencoder_training import run_train_autoencoder
 
         return run_train_autoencoder(context, declared)
-
-    def _seen(self, declared: TrainAutoencoder, context: CheckContext) -> Foreseen:
-        """Return the size of what the networks see, and the field that decides it."""
-        if declared.view.image_size is not None:
-            return Foreseen(image_size=declared.view.image_size, decided_by=f"{context.name}.view.image_size")
-        sets = context.mixture("images")
-        differ = len({known.image_size for known in sets}) > 1
-        unsized = next((known for known in sets if known.sizes_vary), None)
-        return unsized or (Foreseen() if differ else sets[0])
 
 
 def headline(facts: Mapping[str, Any]) -> str:
