@@ -149,6 +149,7 @@ class DiffusionModel:
         network = self.conditioner.network
         conditioning = network.embed({name: values.to(self.device) for name, values in columns.items()})
         scale: float | Tensor | None = None
+        rescale = _each(options, sampler, "guidance_rescale")
         if not conditioning.is_empty and ("guidance_scale" in options or sampler.guidance_scale != 1.0):
             scale = _each(options, sampler, "guidance_scale")
             conditioning = conditioning.beside(network.null(len(noise.counters)))
@@ -156,7 +157,7 @@ class DiffusionModel:
         for step, timestep in enumerate(solver.timesteps):
             if step in keep_steps:
                 kept.append(self._pixels(latents, numbers))
-            prediction = self._predicted(latents, timestep, conditioning, scale)
+            prediction = self._predicted(latents, timestep, conditioning, scale, rescale)
             denoised = solver.denoised(step, latents, prediction)
             fresh = noise.after(step) if solver.adds_noise(step) else None
             latents = solver.advance(step, latents, denoised, earlier, fresh)
@@ -164,11 +165,17 @@ class DiffusionModel:
         return self._pixels(latents, numbers), kept
 
     def _predicted(
-        self, latents: Latents, timestep: Tensor, conditioning: Conditioning, scale: float | Tensor | None
+        self,
+        latents: Latents,
+        timestep: Tensor,
+        conditioning: Conditioning,
+        scale: float | Tensor | None,
+        rescale: float | Tensor = 0.0,
     ) -> Latents:
         """Predict as told; by a `scale`, as far as that from being told nothing, which stands beside.
 
-        unconditional + scale × (conditional - unconditional) (Ho & Salimans 2022, eq. 6, in the field's scale).
+        unconditional + scale × (conditional - unconditional) (Ho & Salimans 2022, eq. 6, in the field's scale); of
+        that, by `rescale`, the spread of the conditional one (Lin et al. 2024, eq. 15 and 16).
         """
         timesteps = timestep.expand(len(latents))
         inputs = latents.to(self.denoiser.dtype)
@@ -177,7 +184,11 @@ class DiffusionModel:
             return prediction
         both = self.denoiser(inputs.repeat(2, 1, 1, 1), timesteps.repeat(2), conditioning)
         conditional, unconditional = both.float().chunk(2)
-        return unconditional + scale * (conditional - unconditional)
+        guided = unconditional + scale * (conditional - unconditional)
+        if not isinstance(rescale, Tensor) and rescale == 0.0:
+            return guided
+        spread = conditional.std(dim=(1, 2, 3), keepdim=True) / guided.std(dim=(1, 2, 3), keepdim=True)
+        return guided * (rescale * spread + (1.0 - rescale))
 
     def _pixels(self, latents: Latents, numbers: Sequence[int] | None) -> torch.Tensor:
         raw = self.latent_scale.unscale(latents).to(self.denoiser.dtype)

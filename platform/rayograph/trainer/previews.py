@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -10,7 +10,13 @@ from rayograph.ingest.reading import PlannedReader
 from rayograph.models.autoencoder import AutoencoderNetwork
 from rayograph.models.finite import NonFiniteError
 from rayograph.models.scaling import LatentScale
+from rayograph.trainer.control_actor import Control
+from rayograph.trainer.events import Busy, Note, PreviewDrawn
 from rayograph.trainer.worker_config import Assignment
+
+if TYPE_CHECKING:
+    from rayograph.training.clock import Clock
+    from rayograph.training.learner import Learner, Metrics
 
 PREVIEWS = "previews/"
 COLUMNS = 8
@@ -22,21 +28,21 @@ class Preview:
 
     assignment: Assignment
     rank: int
-    mailbox: Any
+    control: Control
 
-    def __call__(self, learner: Any, clock: Any, metrics: Any) -> None:
+    def __call__(self, learner: "Learner", clock: "Clock", metrics: "Metrics") -> None:
         if self.rank == 0:
-            self.mailbox.put.remote({"doing": "draws a preview"})
+            self.control.put(Busy("draws a preview"))
         models = dict(learner.exports())
         if self.rank == 0:
             try:
                 png = self.assignment.picture(self.assignment.reader, models)
             except NonFiniteError as error:  # the training's own figures say whether it has diverged
-                self.mailbox.put.remote({"note": f"no preview at {clock.images_seen:,} images: {error}"})
+                self.control.put(Note(f"no preview at {clock.images_seen:,} images: {error}"))
                 return
             name = f"{PREVIEWS}{clock.images_seen:012d}.png"
             self.assignment.artifact.write(name, png)
-            self.mailbox.put.remote({"preview": name, "images_seen": clock.images_seen})
+            self.control.put(PreviewDrawn(name, clock.images_seen))
 
 
 def reconstructions(count: int, reader: PlannedReader, models: Mapping[str, Any]) -> bytes:
