@@ -20,7 +20,9 @@ import ray
 from harness import ROUNDS, Row, alternate, record, row
 from tree import cpu_seconds
 
+from rayograph.conditioning.unconditional import UnconditionalConditioner
 from rayograph.config import IngestScale
+from rayograph.config.conditioning import Unconditional
 from rayograph.ingest.columns import to_npy
 from rayograph.ingest.decoders import Moments
 from rayograph.ingest.reading import PlannedReader
@@ -100,7 +102,11 @@ class Side:
 def _reader(artifact: Artifact, names: tuple[str, ...]) -> PlannedReader:
     size = read_index(artifact, names[0]).size
     data_set = DataSet((ROWS,) * len(names), slice_rows(ROWS * len(names), size * len(names), 8))
-    return PlannedReader((Shards(artifact, names),), Plan((data_set,), 0, 256, 8), Moments(SHAPE))
+    return PlannedReader(
+        (Shards(artifact, names),),
+        Plan((data_set,), 0, 256, 8),
+        Moments(SHAPE, UnconditionalConditioner(Unconditional(), None)),
+    )
 
 
 def dispatch(shards: int, goal: str) -> list[Row]:

@@ -110,7 +110,7 @@ def peer(case: Case, minimise: Callable[[Any, Any], Callable[[Callable[[], torch
     from rayograph.models.schedule import build_schedule
     from rayograph.training.workers import device
 
-    network = build_denoiser(case.network, case.channels, case.size).to(device())
+    network = build_denoiser(case.network, case.channels, case.size).diffusers_model().to(device())
     schedule = build_schedule(recipe(case).noise_schedule)
     optimiser = torch.optim.AdamW(network.parameters(), lr=1e-4)
     run, data = minimise(network, optimiser), moments(case)

@@ -17,14 +17,15 @@ import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet
 
+from rayograph.conditioning.class_label import ClassLabelConditioner
 from rayograph.config import Request, Sample
 from rayograph.runs.artifact import Artifact
-from rayograph.sampling.requests.model_spec import ModelTraits
+from rayograph.sampling.requests.model_spec import ModelSpec
 from rayograph.sampling.requests.plan import Plan, open_plan
 from rayograph.sampling.requests.planner import freeze
 from rayograph.storage import open_store
 
-TRAITS = ModelTraits(1000, tuple(f"class {number}" for number in range(1000)), 256, 32, 1000)
+SPEC = ModelSpec(ClassLabelConditioner(1000, tuple(f"class {number}" for number in range(1000))), 256, 32, 1000)
 UNIT, PART, LOOKS = 64, 100_000, 50
 
 
@@ -63,7 +64,7 @@ def make(path: Path, rows: int) -> None:
 def frozen(path: Path, target: Artifact) -> Plan:
     """As the stage does it."""
     declared = Sample(request=Request(uri=str(path), keep=("prompt",)), unit_size=UNIT)
-    return freeze(target, declared, 0, TRAITS, None)
+    return freeze(target, declared, 0, SPEC, None)
 
 
 def looked_up(target: Artifact) -> dict[str, float]:

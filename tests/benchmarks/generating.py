@@ -23,7 +23,7 @@ from rayograph.runs.artifact import Artifact
 from rayograph.runs.environment import machine, versions
 from rayograph.runs.manifest import Manifest
 from rayograph.sampling.pipeline import DiffusionModel
-from rayograph.sampling.requests.model_spec import ModelTraits
+from rayograph.sampling.requests.model_spec import ModelSpec
 from rayograph.sampling.requests.plan import Plan, Unit
 from rayograph.sampling.requests.planner import freeze
 from rayograph.sampling.work_unit import Files, Origin, draw, keep
@@ -66,7 +66,7 @@ def commit_model(uri: str, first: Autoencoder, second: Denoiser, schedule: Noise
 
 def planned(target: Artifact, model: Artifact, declared: Sample, seed: int) -> Plan:
     """The plan of a generation, as the stage freezes it."""
-    return freeze(target, declared, seed, ModelTraits.of(model, model.committed()), None)
+    return freeze(target, declared, seed, ModelSpec.of(model, model.committed()), None)
 
 
 def draw_units(
@@ -83,6 +83,7 @@ def draw_units(
     `whole_batches` fills up a short last batch, which compiled networks want.
     """
     origin, files = Origin(target.path, plan.digest, "0" * 64, ()), Files(ImageFile())
+    conditioner = model.conditioner.conditioner
     keeping: Future[object] | None = None
     with ThreadPoolExecutor(1) as keeper:
         for unit in units:
@@ -91,7 +92,7 @@ def draw_units(
             pixels = draw(model, padded, batch_size)[: len(draws)]
             if keeping is not None:
                 keeping.result()
-            keeping = keeper.submit(keep, target, unit, draws, pixels, origin, files, encoders)
+            keeping = keeper.submit(keep, target, unit, draws, pixels, origin, files, conditioner, encoders)
         if keeping is not None:
             keeping.result()
 

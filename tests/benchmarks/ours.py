@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from common import SIZE, arguments, decode_scaled, report
 
+from rayograph.conditioning.class_label import ClassLabelConditioner
 from rayograph.config import IngestScale
 from rayograph.ingest.decoders import Images, Moments
 from rayograph.ingest.memory import keep_freed_memory
@@ -46,7 +47,7 @@ def reader(
     counts = tuple(len(read_index(artifact, name)) for name in names)
     total = sum(artifact.store.size(name) for name in names)
     data_set = DataSet(counts, slice_rows(sum(counts), total, LANES))
-    content = Moments((8, 32, 32)) if kind == "latents" else Images(SIZE)
+    content = Moments((8, 32, 32), ClassLabelConditioner(1000, None)) if kind == "latents" else Images(SIZE)
     return PlannedReader((Shards(artifact, names),), Plan((data_set,), seed, batch_size, LANES), content)
 
 

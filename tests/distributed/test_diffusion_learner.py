@@ -74,7 +74,7 @@ def plain_loop() -> dict[str, Tensor]:
     """
     torch.manual_seed(SEED)
     schedule = build_schedule(RECIPE.noise_schedule)
-    denoiser = build_denoiser(RECIPE.network, SHAPE[0], SHAPE[1])
+    denoiser = build_denoiser(RECIPE.network, SHAPE[0], SHAPE[1]).diffusers_model()
     training = PlainTraining(
         denoiser.named_parameters(),
         averages_of(RECIPE),
@@ -116,7 +116,7 @@ def learn(rank: int, workers: int, folder: str) -> None:
         losses = []
         for step in range(STEPS):
             positions = np.arange(step * GLOBAL, (step + 1) * GLOBAL)[rows]
-            batch = Batch(positions, {"moments": moments(step)[rows], "classes": classes(step)[rows]})
+            batch = Batch(positions, {"moments": moments(step)[rows], "class": classes(step)[rows]})
             losses.append(learner.step(batch, step * GLOBAL)["loss"])
         state = named_state(learner) | {"losses": torch.tensor(losses)}
         if rank == 0:
@@ -167,7 +167,7 @@ def learn_in_other_ways(rank: int, workers: int, folder: str) -> None:
         found = []
         for step in range(4):
             positions = np.arange(step * GLOBAL, (step + 1) * GLOBAL)
-            batch = Batch(positions, {"moments": moments(step), "classes": classes(step)})
+            batch = Batch(positions, {"moments": moments(step), "class": classes(step)})
             found.append(learner.step(batch, step * GLOBAL)["loss"])
         return torch.tensor(found)
 
@@ -203,7 +203,7 @@ def learn_otherwise(rank: int, workers: int, folder: str) -> None:
         loss = DiffusionLoss(norm="l1", timesteps="logit_normal", min_snr_gamma=gamma)
         recipe = RECIPE.model_copy(update={"noise_schedule": schedule, "loss": loss})
         learner = DiffusionLearner(recipe, TrainingScale(micro_batch_size=GLOBAL), SEED, SCALE, SHAPE[1])
-        batch = Batch(np.arange(GLOBAL), {"moments": moments(0), "classes": classes(0)})
+        batch = Batch(np.arange(GLOBAL), {"moments": moments(0), "class": classes(0)})
         losses = [learner.step(batch, step * GLOBAL)["loss"] for step in range(20)]
         save_file({"losses": torch.tensor(losses)}, f"{folder}/{name}.safetensors")
 
@@ -223,7 +223,7 @@ def resume(rank: int, workers: int, folder: str) -> None:
         return DiffusionLearner(RECIPE, TrainingScale(micro_batch_size=GLOBAL), SEED, SCALE, SHAPE[1])
 
     run, trained = Artifact(open_store(folder), "run"), learner()
-    trained.step(Batch(np.arange(GLOBAL), {"moments": moments(0), "classes": classes(0)}), 0)
+    trained.step(Batch(np.arange(GLOBAL), {"moments": moments(0), "class": classes(0)}), 0)
     checkpoints = Checkpoints(run, trained, Retention(last=1))
     checkpoints.save(GLOBAL, {})
     checkpoints.finish()

@@ -134,7 +134,7 @@ def test_a_job_is_submitted_watched_opened_traced_and_drawn_again(gallery, brows
         *("sample", "train_diffusion", "encode", "train_autoencoder", "pack")
     ]
     assert "a round thing" in page.text("#record")
-    assert page.text("#command").startswith("rayograph whence ")
+    assert page.text("#command").startswith("rayograph trace ")
     page.one("#again").click()
     until(lambda: page.text("#verdict") == "The same, byte for byte.")
     assert until(lambda: page.loaded("#drawn")) == 1

@@ -79,8 +79,8 @@ def test_images_do_not_depend_on_batches_units_or_replicas_and_each_can_be_drawn
             assert {name for name, value in told.items() if records[key].get(name) != value} <= {"artifact", "request"}
     image = tmp_path / "image.png"
     image.write_bytes(alone["000000011"].members["png"])
-    whence = [sys.executable, "-m", "rayograph", "whence", str(image), "--store", str(tmp_path / "by-1"), "--again"]
-    told_again = subprocess.run(whence, cwd=command.ROOT, env=command.environment(), capture_output=True, text=True)
+    traced = [sys.executable, "-m", "rayograph", "trace", str(image), "--store", str(tmp_path / "by-1"), "--again"]
+    told_again = subprocess.run(traced, cwd=command.ROOT, env=command.environment(), capture_output=True, text=True)
     assert told_again.returncode == 0, told_again.stderr
     assert "the same pixels" in told_again.stdout
     assert records["000000011"]["model"] in told_again.stdout

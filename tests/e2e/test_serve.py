@@ -117,8 +117,8 @@ def test_a_job_goes_on_by_itself_after_the_loss_of_everything_and_its_images_com
         assert status == 200
     _, _, name, *rest = shlex.split(lineage["command"])
     (tmp_path / name).write_bytes(data)
-    whence = [sys.executable, "-m", "rayograph", "whence", str(tmp_path / name), *rest]
-    told = subprocess.run(whence, cwd=ROOT, env=environment(), capture_output=True, text=True, timeout=300, check=False)
+    traced = [sys.executable, "-m", "rayograph", "trace", str(tmp_path / name), *rest]
+    told = subprocess.run(traced, cwd=ROOT, env=environment(), capture_output=True, text=True, timeout=300, check=False)
     assert told.returncode == 0, told.stderr
     assert "the same pixels" in told.stdout or "differ by up to 1 of 255" in told.stdout
     assert all(TOKEN not in (tmp_path / log).read_text() for log in ("first", "second"))

@@ -6,16 +6,19 @@ import json
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from rayograph.conditioning.class_label import ClassLabelConditioner
+from rayograph.conditioning.columns import whole
 from rayograph.config import Request, Sample, Sampler
 from rayograph.runs.artifact import Artifact
-from rayograph.sampling.requests.model_spec import ModelTraits
+from rayograph.sampling.requests.model_spec import ModelSpec
 from rayograph.sampling.requests.planner import freeze
 from rayograph.sampling.requests.readers import read_rows
+from rayograph.sampling.requests.sample_batch import KEEP
 from rayograph.sampling.requests.validation import Checker
 from rayograph.storage import open_store
 
 NAMES = ("cat", "dog", "7")
-TRAITS = ModelTraits(num_classes=3, class_names=NAMES, side=8, multiple=4, num_train_timesteps=1000)
+SPEC = ModelSpec(ClassLabelConditioner(3, NAMES), side=8, multiple=4, num_train_timesteps=1000)
 SAMPLER = Sampler(scheduler="ddim", num_inference_steps=4, guidance_scale=2.0)
 
 
@@ -51,15 +54,16 @@ def written(folder, kind, rows):
     return write(folder / f"request.{kind}", rows)
 
 
-def pages(uri, keep=(), traits=TRAITS, **options):
-    """Checked pages, as they come."""
+def pages(uri, keep=(), spec=SPEC, **options):
+    """Checked pages, as they come: plain arrays by name."""
     request = Request(uri=uri, keep=keep, **options)
-    checker, first = Checker(request, traits, SAMPLER), 0
-    for table in read_rows(request, None):
-        yield checker.page(table, first)
+    checker, first = Checker(request, spec, SAMPLER), 0
+    for table in read_rows(request, spec.conditioner, None):
+        page = checker.page(table, first)
+        yield {name.removeprefix(KEEP): whole(page[name]) for name in page.column_names}
         first += len(table)
 
 
-def plan_of(folder, uri, unit_size=4, keep=(), traits=TRAITS, seed=5, name="target"):
+def plan_of(folder, uri, unit_size=4, keep=(), spec=SPEC, seed=5, name="target"):
     declared = Sample(request=Request(uri=uri, keep=keep), unit_size=unit_size, sampler=SAMPLER)
-    return freeze(Artifact(open_store(str(folder)), name), declared, seed, traits, None)
+    return freeze(Artifact(open_store(str(folder)), name), declared, seed, spec, None)

@@ -12,13 +12,14 @@ from hypothesis import strategies as st
 from PIL import Image
 from pydantic import ValidationError
 
-from rayograph.api.app import _class_number
+from rayograph.api.routers.image_files import _class_number
 from rayograph.api.submission import Row
+from rayograph.conditioning.class_label import ClassLabelConditioner
+from rayograph.conditioning.class_names import class_number
 from rayograph.config import ImageFolder
 from rayograph.errors import DataError
 from rayograph.ingest.sources.folder import Folder
-from rayograph.sampling.classes import class_number
-from rayograph.sampling.requests.model_spec import ModelTraits
+from rayograph.sampling.requests.model_spec import ModelSpec
 
 NAMES = ("cat", "dog", "7", "2", "é e", "3.5", "null")
 
@@ -59,8 +60,8 @@ def by_query(_folder, given):
 
 
 def by_file(uri):
-    traits = ModelTraits(len(NAMES), NAMES, 8, 4, 1000)
-    ((number,),) = (page["classes"].tolist() for page in pages(uri, traits=traits))
+    spec = ModelSpec(ClassLabelConditioner(len(NAMES), NAMES), 8, 4, 1000)
+    ((number,),) = (page["class"].to_pylist() for page in pages(uri, spec=spec))
     return number
 
 

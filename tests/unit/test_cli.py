@@ -128,7 +128,7 @@ def test_an_outside_input_that_is_missing_is_refused_before_any_work(capsys, tmp
     line = refused(
         capsys, "run", f"{DIGITS}:sample", "--store", str(tmp_path / "s"), "--set", f"sample.model={tmp_path}/model"
     )
-    assert "sample.model: expected a committed artifact of kind train_diffusion" in line
+    assert "sample.model: expected a committed artifact of diffusion_model" in line
 
 
 @pytest.mark.parametrize("command", ["ls", "verify"])
@@ -190,7 +190,8 @@ def commit_all(folder):
     """Every stage of the digits job, committed without having been run."""
     stages = resolve(load_job(DIGITS), Scale(), open_store(str(folder)))
     for stage in stages.values():
-        commit(stage, StageResult(files=[stage.artifact.write("report.html", b"<html>")]), 0.0)
+        name = "report.html" if stage.name == "evaluate" else "notes.txt"
+        commit(stage, StageResult(files=[stage.artifact.write(name, b"<html>")]), 0.0)
     return stages
 
 
@@ -224,12 +225,12 @@ def test_ls_and_verify_print_a_line_an_artifact_and_verify_fails_on_damage(capsy
         assert main([command, str(tmp_path)]) == 0
         out = capsys.readouterr().out
         assert all(stage.artifact.path in out for stage in stages.values())
-    stages["encode"].artifact.write("report.html", b"<hmtl>")
+    stages["encode"].artifact.write("notes.txt", b"<hmtl>")
     assert main(["verify", str(tmp_path)]) == 2
     out, err = capsys.readouterr()
     assert len(out.splitlines()) == len(stages) - 1
     assert err.count("\n") == 1
-    assert f"{stages['encode'].artifact.uri}/report.html: sha256 differs" in err
+    assert f"{stages['encode'].artifact.uri}/notes.txt: sha256 differs" in err
 
 
 @pytest.mark.parametrize("command", ["ls", "verify"])

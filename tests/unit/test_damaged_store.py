@@ -149,6 +149,19 @@ def test_an_object_that_the_store_refuses_to_give_hides_no_other(place, name, mo
     assert any("access denied" in line for line in list_artifacts(place.store))
 
 
+def test_a_defect_that_one_job_meets_keeps_no_other_asleep(place, monkeypatch, caplog):
+    start = place.painter.start
+
+    def failing(artifact, job, target):
+        if artifact.path == place.spoilt:
+            raise ZeroDivisionError
+        start(artifact, job, target)
+
+    monkeypatch.setattr(place.painter, "start", failing)
+    assert asked_anew(place)[2] == [place.good]
+    assert f"{place.spoilt}: not woken" in caplog.text
+
+
 def test_a_store_that_gives_nothing_at_all_is_no_empty_one(place, monkeypatch):
     def refuse(store, key):
         raise StorageError(f"{store.uri_of(key)}: get failed: no route to host")

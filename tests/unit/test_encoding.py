@@ -63,6 +63,17 @@ def test_moments_are_the_autoencoders_under_the_same_keys_and_classes(store):
     assert columns["classes"].tolist() == [number % 4 for number in range(COUNT)]
 
 
+def test_all_that_stands_beside_an_image_stays_beside_its_moments(store):
+    beside = {"cls": b"3", "txt": b"a lamp", "json": b'{"x": 1}', "mask.png": to_png(np.zeros((8, 8, 3), np.uint8))}
+    image = to_png(np.zeros((8, 8, 3), np.uint8))
+    put_shard(
+        Artifact(store, "described"), NAME, [Sample("one", {"png": image} | beside), Sample("two", {"png": image})]
+    )
+    _, (one, two) = encoded(store, "described-moments", images="described")
+    assert {name: data for name, data in one.members.items() if name != "npy"} == beside
+    assert set(two.members) == {"npy"}
+
+
 def test_what_cannot_be_decoded_is_left_out_and_named_with_its_shard(store):
     samples = read_samples(Artifact(store, "images"), NAME, read_index(Artifact(store, "images"), NAME), range(COUNT))
     damaged = {
@@ -159,6 +170,30 @@ def test_moments_that_are_not_finite_name_their_sample_and_nothing_is_committed(
     encoder = ShardEncoder(images, Artifact(store, "autoencoder"), target, SIZE, 4, 0, "cpu")
     with torch.no_grad():
         next(encoder._autoencoder.encoder.parameters()).fill_(float("nan"))
-    with pytest.raises(DataError, match=rf"^{NAME} image-0, {NAME} image-1, .*: expected finite moments, got nan"):
+    with pytest.raises(DataError, match=rf"^{NAME} image-0: expected finite moments, got nan or infinity \(4 samples"):
         encoder(NAME)
     assert find_index(target, NAME) is None
+
+
+def test_samples_whose_moments_are_not_finite_are_left_out_by_name_and_no_other_changes(store, monkeypatch):
+    whole, same = encoded(store, "sound")
+    encoder = ShardEncoder(
+        *(Shards(Artifact(store, "images"), (NAME,)), Artifact(store, "autoencoder"), Artifact(store, "unsound")),
+        *(SIZE, 4, 0, "cpu", 1),
+    )
+    encode, batches = encoder._autoencoder.encode, []
+
+    def breaking(pixels):
+        batches.append(len(pixels))
+        moments = encode(pixels)
+        moments[1, 0, 0, 0] = float("inf") if len(batches) == 2 else moments[1, 0, 0, 0]
+        return moments
+
+    monkeypatch.setattr(encoder._autoencoder, "encode", breaking)
+    index = encoder(NAME)
+    assert index.facts["rejected"] == [
+        {"key": "image-5", "reason": f"{NAME} image-5: expected finite moments, got nan or infinity"}
+    ]
+    found = read_samples(Artifact(store, "unsound"), NAME, index, range(len(index)))
+    assert found == [sample for sample in same if sample.key != "image-5"]
+    assert index.facts["places"] == whole.facts["places"] * (COUNT - 1) // COUNT

@@ -215,12 +215,17 @@ def test_what_is_no_network_is_one_line_that_names_the_file(tmp_path):
         with pytest.raises(CheckpointError, match=rf"x\.{suffix}: expected {expected}: ") as caught:
             build_extractor(NetworkFeatures(uri=str(file), architecture=architecture), "cpu")
         assert "\n" not in str(caught.value)
-    with pytest.raises(ConfigError, match=r"features\.uri: expected a file \.pt"):
-        build_extractor(NetworkFeatures(uri=__file__), "cpu")
-    with pytest.raises(ConfigError, match=r"features\.architecture: expected an architecture, got None"):
-        build_extractor(NetworkFeatures(uri=str(tmp_path / "x.safetensors")), "cpu")
     with pytest.raises(MissingObjectError):
         build_extractor(NetworkFeatures(uri=str(tmp_path / "none.pt")), "cpu")
+
+
+def test_a_file_of_another_kind_or_weights_without_an_architecture_are_refused_as_they_are_declared():
+    with pytest.raises(ValidationError, match=r"uri: expected a file \.pt .* got 'a/network\.pkl'"):
+        NetworkFeatures(uri="a/network.pkl")
+    with pytest.raises(ValidationError, match=r"architecture: expected one with \.safetensors, got None"):
+        NetworkFeatures(uri="a/network.safetensors")
+    with pytest.raises(ValidationError, match=r"architecture: expected none but with \.safetensors, got 'vgg16'"):
+        NetworkFeatures(uri="a/network.onnx", architecture="vgg16")
 
 
 def test_a_pickle_is_not_opened(tmp_path):

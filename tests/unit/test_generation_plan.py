@@ -7,15 +7,17 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pyarrow as pa
 import pytest
-from asked import NAMES, SAMPLER, TRAITS, as_json_lines, as_parquet, plan_of
+from asked import SAMPLER, SPEC, as_json_lines, as_parquet, plan_of
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from rayograph.conditioning.class_label import class_label_conditioner
 from rayograph.config import Request, Sample, Sampler
+from rayograph.config.conditioning import ClassLabel
 from rayograph.errors import ConfigError, DataError
 from rayograph.runs.artifact import Artifact
 from rayograph.sampling.requests import readers as reading
-from rayograph.sampling.requests.model_spec import ModelTraits
+from rayograph.sampling.requests.model_spec import ModelSpec
 from rayograph.sampling.requests.plan import PLAN, open_plan
 from rayograph.sampling.requests.planner import freeze
 from rayograph.sampling.requests.row_group import read_page
@@ -109,8 +111,8 @@ def test_a_unit_is_of_one_group_in_request_order_and_full_unless_it_is_the_group
             draws = plan.draws(unit)
             assert len(draws) == len(unit)
             assert draws.group == of_all
-            assert ((draws.guidance_scales != 1.0) == of_all.guided).all()
-    keys = [(g.width, g.height, g.scheduler, g.num_inference_steps, g.guided, g.spacing, g.eta) for g in plan.groups]
+            assert ((draws.options["guidance_scale"] != 1.0) == of_all.guided).all()
+    keys = [tuple(group.said().values()) for group in plan.groups]
     assert len(set(keys)) == len(keys)
 
 
@@ -211,6 +213,15 @@ def test_a_request_that_changed_since_is_refused_and_once_put_back_goes_on(tmp_p
     assert plan_of(tmp_path / "store", uri).digest == plan.digest
 
 
+def test_a_plan_goes_on_where_its_request_is_gone(tmp_path):
+    path = tmp_path / "r.jsonl"
+    plan = plan_of(tmp_path / "store", as_json_lines(path, [{"class": 0}, {"class": 1}]))
+    path.unlink()
+    assert plan_of(tmp_path / "store", str(path)).digest == plan.digest
+    with pytest.raises(DataError, match="found none"):
+        plan_of(tmp_path / "another", str(path))
+
+
 def test_a_request_that_changes_while_it_is_read_commits_no_plan(tmp_path, monkeypatch):
     from rayograph.sampling.requests import planner as freezing
 
@@ -254,24 +265,27 @@ def test_a_million_rows_take_the_memory_of_a_page(tmp_path):
     assert plan.draws(plan.unit(unit)).numbers[row] == 1_234_567
 
 
-def counted(folder, samples, unit_size, traits=TRAITS, name="counted"):
+def counted(folder, samples, unit_size, spec=SPEC, name="counted"):
     declared = Sample(num_samples=samples, unit_size=unit_size, sampler=SAMPLER)
-    return freeze(Artifact(open_store(str(folder)), name), declared, 2**64 - 1, traits, None)
+    return freeze(Artifact(open_store(str(folder)), name), declared, 2**64 - 1, spec, None)
 
 
 @anywhere
 @given(samples=st.integers(1, 500), size=st.integers(1, 200), classes=st.sampled_from([0, 3]))
 def test_without_a_request_sample_i_has_class_i_mod_n_and_the_jobs_seed(tmp_path, samples, size, classes):
-    traits = ModelTraits(classes, NAMES[:classes], 8, 4, 1000)
-    plan = counted(tmp_path, samples, size, traits, f"{samples}-{size}-{classes}")
+    conditioner = class_label_conditioner(ClassLabel(num_classes=classes), None)
+    spec = ModelSpec(conditioner, 8, 4, 1000)
+    plan = counted(tmp_path, samples, size, spec, f"{samples}-{size}-{classes}")
     draws = all_draws(plan)
     assert [n for d in draws for n in d.numbers.tolist()] == list(range(samples))
     assert all(len(d) == size for d in draws[:-1])
     assert [n for d in draws for n in d.counters.tolist()] == list(range(samples))
     for d in draws:
-        assert (d.classes is None) if not classes else (d.classes == d.numbers % classes).all()
+        assert d.rows.column_names[4:] == (["class"] if classes else [])
+        if classes:
+            assert d.rows["class"].to_pylist() == (d.numbers % classes).tolist()
         assert d.record(0)["seed"] == 2**64 - 1
-        assert (d.guidance_scales == 2.0).all()
+        assert (d.options["guidance_scale"] == 2.0).all()
         assert d.group.guided == (classes > 0)
     assert [plan.place(n) for n in range(samples)] == [divmod(n, size) for n in range(samples)]
     wanted = [n for n in range(samples) if classes and n % classes == 2 and n >= 7][:20]
@@ -285,7 +299,7 @@ def test_more_steps_than_the_model_was_trained_with_are_refused_before_anything_
     with pytest.raises(
         ConfigError, match=r"sampler\.num_inference_steps: expected at most 1000, the model's, got 1001"
     ):
-        freeze(Artifact(open_store(str(tmp_path / "store")), "a"), declared, 0, TRAITS, None)
+        freeze(Artifact(open_store(str(tmp_path / "store")), "a"), declared, 0, SPEC, None)
     assert not (tmp_path / "store").exists()
 
 
@@ -294,8 +308,7 @@ def test_a_plan_outlives_its_request(tmp_path):
     plan = plan_of(tmp_path / "store", uri)
     (tmp_path / "r.jsonl").unlink()
     assert open_plan(plan.artifact).draws(plan.unit(0)).numbers.tolist() == [0, 1, 2]
-    with pytest.raises(DataError, match="found none"):
-        freeze(plan.artifact, Sample(request=Request(uri=uri), sampler=SAMPLER), 5, TRAITS, None)
+    assert freeze(plan.artifact, Sample(request=Request(uri=uri), sampler=SAMPLER), 5, SPEC, None).digest == plan.digest
 
 
 def test_a_row_with_another_scheduler_has_that_ones_own_spacing_and_no_eta(tmp_path):
@@ -304,9 +317,9 @@ def test_a_row_with_another_scheduler_has_that_ones_own_spacing_and_no_eta(tmp_p
     for flow, spacing in ((False, "log_snr"), (True, "trailing")):
         artifact = Artifact(open_store(str(tmp_path)), f"flow-{flow}")
         declared = Sample(request=Request(uri=uri), sampler=sampler)
-        traits = ModelTraits(3, NAMES, 8, 4, 1000, flow)
-        plan = freeze(artifact, declared, 5, traits, None)
-        assert [(g.scheduler, g.spacing, g.eta) for g in plan.groups] == [
+        spec = ModelSpec(SPEC.conditioner, 8, 4, 1000, flow)
+        plan = freeze(artifact, declared, 5, spec, None)
+        assert [(g.options["scheduler"], g.options["spacing"], g.options["eta"]) for g in plan.groups] == [
             ("ddim", "karras", 0.5),
             ("dpmsolver++", spacing, None),
         ]

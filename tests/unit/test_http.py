@@ -5,6 +5,7 @@ import io
 import json
 import mimetypes
 import shlex
+import shutil
 import time
 from datetime import UTC, datetime, timedelta
 
@@ -22,6 +23,7 @@ from rayograph.config import Scale
 from rayograph.errors import DataError, ResourceError, StorageError
 from rayograph.runs.artifact import Artifact
 from rayograph.sampling.job_state import read_state, write_state
+from rayograph.storage import open_store
 from rayograph.storage.base import ObjectStore
 
 TOKEN = "a-long-enough-token-0123456789"
@@ -195,7 +197,7 @@ def test_a_key_that_stands_twice_is_refused_not_taken_by_its_last_value(idle, bo
 
 def test_a_model_that_is_no_model_is_named_with_what_was_found(idle):
     packed = idle.store.uri_of(idle.store.folders("digits/pack")[0].join(["digits/pack/", ""]))
-    assert "expected a committed artifact of kind train_diffusion" in refusal(idle.submit(model=packed), 422)
+    assert "expected a committed artifact of diffusion_model" in refusal(idle.submit(model=packed), 422)
 
 
 def test_a_request_that_does_not_fit_its_model_is_refused_before_anything_is_written(idle):
@@ -318,6 +320,22 @@ def test_a_new_app_wakes_what_was_submitted_and_nothing_else(place):
     assert [artifact.path for artifact in desk.wake_all()] == [under_way.replace("~", "/")]
     assert place.painter.started == [under_way.replace("~", "/")]
     assert place.serve().get(f"/v1/jobs/{failed}").json()["error"] == "no GPU"
+
+
+def test_jobs_of_a_store_that_was_moved_are_woken_and_shown_with_their_lineage(idle, tmp_path):
+    by_name = idle.submit(rows=[{"class": "one", "count": 3}]).json()["job"]["id"]
+    by_uri = idle.submit(model=idle.store.uri_of(idle.model), num_samples=4, seed=3).json()["job"]["id"]
+    shutil.move(idle.store.uri, tmp_path / "elsewhere")
+    store = open_store(str(tmp_path / "elsewhere"))
+    painter = painted.Painter(store, idle=True)
+    service = StoreJobService(store, Scale(), painter.start, painter.draw_again)
+    woken = {artifact.path for artifact in service.wake_all()}
+    assert woken == {job.replace("~", "/") for job in (by_name, by_uri)} == set(painter.started)
+    for path in woken:
+        found = service.lineage(Artifact(store, path))
+        assert [entry.stage for entry in found[:2]] == ["sample", "train_diffusion"]
+        assert all(entry.uri.startswith(f"{store.uri}/") for entry in found)
+        assert service.class_names(Artifact(store, path)) == painted.CLASSES
 
 
 def test_a_job_that_nobody_speaks_for_is_silent(place):
@@ -474,7 +492,7 @@ def test_lineage_leads_back_to_the_data_before_and_after_the_commit(idle):
     assert (before["ancestors"][0]["digest"], before["record"]["number"], after["record"]["number"]) == (None, 5, 5)
     assert all(len(one["digest"]) == 64 for one in after["ancestors"])
     file = f"{job.replace('~', '-')}-000000005.png"
-    assert after["command"] == f"rayograph whence {file} --store {shlex.quote(idle.store.uri)} --again"
+    assert after["command"] == f"rayograph trace {file} --store {shlex.quote(idle.store.uri)} --again"
     assert file in idle.client.get(f"/v1/jobs/{job}/images/5").headers["content-disposition"]
 
 

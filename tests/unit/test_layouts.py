@@ -10,6 +10,7 @@ from rayograph.config import Columns, ImageFolder, ParquetTable, WebDatasetShard
 from rayograph.errors import ConfigError, DataError
 from rayograph.ingest.sources import Rejected, open_source
 from rayograph.ingest.sources.below import Below, files_below
+from rayograph.ingest.sources.folder import MOST_CAPTION_BYTES
 from rayograph.ingest.sources.patterns import Pattern, split_pattern
 from rayograph.runs.manifest import HELD_OUT, TRAIN
 from rayograph.stages.pack import told_of
@@ -107,6 +108,15 @@ def test_a_caption_file_that_is_no_text_is_its_images_rejection(tmp_path):
     rows = {row.key: row for row in rows_of(opened(tmp_path))}
     assert "a.txt: expected a caption in UTF-8" in rows["a"].reason
     assert rows["b"].caption is None
+
+
+def test_a_text_that_is_too_long_for_a_caption_is_never_read(tmp_path):
+    write(tmp_path, "a.png", "b.png")
+    (tmp_path / "a.txt").write_bytes(b"x" * (MOST_CAPTION_BYTES + 1))
+    (tmp_path / "b.txt").write_bytes(b"x" * MOST_CAPTION_BYTES)
+    rows = {row.key: row for row in rows_of(opened(tmp_path))}
+    assert rows["a"].reason == f"{tmp_path}/a.txt: expected a caption of at most 1,048,576 bytes, got 1,048,577"
+    assert len(rows["b"].caption) == MOST_CAPTION_BYTES
 
 
 @pytest.mark.parametrize("names", [("train", "test"), ("Training", "VAL"), ("train", "valid"), ("train", "validation")])

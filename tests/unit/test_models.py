@@ -21,7 +21,7 @@ from rayograph.models.autoencoder import (
     to_pixels,
 )
 from rayograph.models.conditioning import Conditioning
-from rayograph.models.denoiser import build_denoiser, denoise, take_class_embedding
+from rayograph.models.denoiser import build_denoiser
 from rayograph.models.discriminator import PatchDiscriminator
 from rayograph.models.folder import (
     AUTOENCODER,
@@ -175,14 +175,14 @@ def test_a_first_stage_with_a_codebook_decodes_the_nearest_codes_and_comes_back_
 
 def test_a_saved_denoiser_and_schedule_come_back_the_same(artifact):
     network = tiny.denoiser()
-    vector = take_class_embedding(network)["weight"][:2]
+    vector = network.take_class_embedding()["weight"][:2]
     schedule = build_schedule(NoiseSchedule(beta_start=0.002, prediction_type="v_prediction"))
     save_model(artifact, DENOISER, network)
     save_model(artifact, SCHEDULE, schedule)
     tiny.commit(artifact)
     arguments = random(2, 2, 4, 4), torch.tensor([3, 999]), Conditioning(vector=vector)
     with torch.inference_mode():
-        assert torch.equal(denoise(load_denoiser(artifact), *arguments), denoise(network, *arguments))
+        assert torch.equal(load_denoiser(artifact)(*arguments), network(*arguments))
     again = load_schedule(artifact)
     assert torch.equal(again.alphas_cumprod, schedule.alphas_cumprod)
     assert again.config.prediction_type == "v_prediction"
@@ -335,7 +335,7 @@ def test_a_grid_that_cannot_be_halved_often_enough_is_refused():
 
 def test_a_denoiser_without_classes_needs_none():
     with torch.inference_mode():
-        found = denoise(tiny.denoiser(num_classes=0), random(2, 2, 4, 4), torch.tensor([1, 2]), Conditioning())
+        found = tiny.denoiser(num_classes=0)(random(2, 2, 4, 4), torch.tensor([1, 2]), Conditioning())
     assert found.shape == (2, 2, 4, 4)
 
 
@@ -399,7 +399,7 @@ def test_what_a_declaration_lets_through_can_be_built(widths, groups, head, atte
         return
     network = build_denoiser(declared, 2, side)
     with torch.inference_mode():
-        assert denoise(network, torch.zeros(1, 2, side, side), torch.zeros(1), Conditioning()).shape == (
+        assert network(torch.zeros(1, 2, side, side), torch.zeros(1), Conditioning()).shape == (
             1,
             2,
             side,

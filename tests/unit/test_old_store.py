@@ -12,12 +12,13 @@ import old_store
 import pytest
 import torch
 from fastapi.testclient import TestClient
+from safetensors.numpy import load
 
 from rayograph.api.app import build_app
 from rayograph.api.job_service import StoreJobService
 from rayograph.commands.export import Wanted, export
 from rayograph.commands.listing import list_artifacts
-from rayograph.commands.provenance import Asked, whence
+from rayograph.commands.trace import TraceOptions, trace
 from rayograph.commands.verify import verify
 from rayograph.config import Sampler, Scale
 from rayograph.config.files import load_job
@@ -134,7 +135,9 @@ def test_its_lineage_is_found_within_it(place):
 
 def test_an_image_of_it_is_drawn_again_from_the_same_model(place, tmp_path):
     image = first_image(place, tmp_path / "image.png")
-    lines = list(whence(image, place.endpoint_url, Asked(place.store.uri, again=True, to=str(tmp_path / "drawn.png"))))
+    lines = list(
+        trace(image, place.endpoint_url, TraceOptions(place.store.uri, again=True, to=str(tmp_path / "drawn.png")))
+    )
     (again,) = [line for line in lines if line.startswith("again")]
     assert "the same pixels" in again or "by up to 1 of 255" in again  # alone, it was drawn in a batch of six
     assert any(line.startswith("digests") and line.endswith("are the same") for line in lines)
@@ -146,7 +149,7 @@ def test_its_model_draws_with_another_seed_what_the_earlier_version_drew(kept, t
     sampler = Sampler(num_inference_steps=3, guidance_scale=1.5)
     second = Artifact(open_store(str(tmp_path / "again")), "")
     index = scan_shard(second.store, "samples-000000.tar")
-    drawn, _ = model.draw(7, torch.arange(6), torch.arange(6) % 3, sampler)
+    drawn, _ = model.draw(7, torch.arange(6), {"class": torch.arange(6) % 3}, sampler)
     for number, sample in enumerate(read_samples(second, "samples-000000.tar", index, range(6))):
         assert json.loads(sample.members["json"])["seed"] == 7
         there = render(sample.members["png"], "there").astype(int)
@@ -157,8 +160,14 @@ def test_a_model_is_exported_from_its_checkpoint(place, tmp_path):
     trained = place.artifact("train_diffusion")
     (line,) = export(trained.uri, str(tmp_path / "model"), place.endpoint_url, Wanted())
     assert "of 64 images" in line
-    weights = "unet/diffusion_pytorch_model.safetensors"
-    assert (tmp_path / "model" / weights).read_bytes() == trained.read(f"model/{weights}")
+    there = load(trained.read("model/unet/diffusion_pytorch_model.safetensors"))
+    exported: dict[str, np.ndarray] = {}
+    for file in (tmp_path / "model").glob("*/*.safetensors"):
+        if file.parent.name != "vae":
+            exported |= load(file.read_bytes())
+    embedding = there.pop("class_embedding.weight")  # beside the U-Net now
+    assert [name for name in exported if np.array_equal(exported[name], embedding)]
+    assert all(np.array_equal(exported[name], values) for name, values in there.items())
 
 
 def test_it_is_served_with_its_model_its_images_and_their_lineage(place):

@@ -1,5 +1,6 @@
 """The perceptual network: a distance, differentiable everywhere, and safe with whatever file it is given."""
 
+import hashlib
 import pickle
 
 import pytest
@@ -9,7 +10,7 @@ from safetensors.torch import save_file
 
 from rayograph.config import PerceptualNetwork
 from rayograph.errors import CheckpointError, MissingObjectError
-from rayograph.models.perceptual import VGG16_STAGES, _lpips_weights, build_perceptual
+from rayograph.models.perceptual import VGG16_STAGES, _lpips_weights, build_perceptual, pinned
 
 
 def images(count=3, channels=3, size=32):
@@ -162,3 +163,16 @@ def test_weights_of_another_network_are_refused_with_what_does_not_fit(vgg_state
 def test_a_missing_weights_file_is_refused_by_name(tmp_path):
     with pytest.raises(MissingObjectError, match=r"vgg16\.safetensors: no such object"):
         build_perceptual(PerceptualNetwork(weights_uri=str(tmp_path / "vgg16.safetensors")), 3)
+
+
+def test_a_weights_file_is_pinned_by_its_digest_and_another_is_refused(vgg_file):
+    declared = PerceptualNetwork(weights_uri=str(vgg_file))
+    digest = hashlib.sha256(vgg_file.read_bytes()).hexdigest()
+    assert pinned(declared).weights_sha256 == digest
+    assert digest in build_perceptual(pinned(declared), 3)[1]
+    assert pinned(PerceptualNetwork()) == PerceptualNetwork()
+    other = declared.model_copy(update={"weights_sha256": "0" * 64})
+    with pytest.raises(CheckpointError, match=rf"vgg16.safetensors: expected sha256 0{{64}}, got {digest}"):
+        build_perceptual(other, 3)
+    with pytest.raises(ValueError, match="weights_sha256"):
+        PerceptualNetwork(weights_uri="a.pt", weights_sha256="no digest")

@@ -8,18 +8,21 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from asked import NAMES, TRAITS, as_csv, as_json_lines, as_parquet, pages, plan_of, written
+from asked import NAMES, SPEC, as_csv, as_json_lines, as_parquet, pages, plan_of, written
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from rayograph.conditioning.class_label import ClassLabelConditioner
+from rayograph.conditioning.unconditional import UnconditionalConditioner
 from rayograph.config import Request, Sample
+from rayograph.config.conditioning import Unconditional
 from rayograph.errors import DataError, RayographError
 from rayograph.runs.artifact import Artifact
 from rayograph.runs.manifest import Manifest
 from rayograph.sampling.requests import readers as reading
-from rayograph.sampling.requests.model_spec import ModelTraits
+from rayograph.sampling.requests.model_spec import ModelSpec
 from rayograph.sampling.requests.planner import glance
-from rayograph.sampling.requests.readers import MAX_LINE_BYTES, PAGE_ROWS, fingerprint, read_rows
+from rayograph.sampling.requests.readers import MAX_LINE_BYTES, PAGE_ROWS, fingerprint, known_columns, read_rows
 from rayograph.sampling.requests.validation import MAX_TEXT_BYTES
 from rayograph.shards import sample as shards
 from rayograph.shards.store import put_shard, shard_files, shard_name
@@ -28,7 +31,7 @@ from rayograph.storage.range_file import RangeFile
 
 KINDS = ("parquet", "jsonl", "csv")
 ONES = "1" * 30
-PLAIN = ModelTraits(num_classes=0, class_names=None, side=8, multiple=4, num_train_timesteps=1000)
+PLAIN = ModelSpec(UnconditionalConditioner(Unconditional(), None), side=8, multiple=4, num_train_timesteps=1000)
 ROWS = [
     {"class": "dog", "count": 3, "seed": 2**64 - 1, "prompt": 'a "dog",\nin ünïcode 犬', "width": 16, "height": 4},
     {"class": "7", "count": 1, "seed": 0, "prompt": "NA", "num_inference_steps": 1000, "guidance_scale": 0.0},
@@ -80,7 +83,7 @@ def together(found):
     whole = {}
     for page in found:
         for name, values in page.items():
-            whole.setdefault(name, []).extend(values.to_pylist() if isinstance(values, pa.Array) else values.tolist())
+            whole.setdefault(name, []).extend(values.to_pylist())
     return whole
 
 
@@ -98,8 +101,8 @@ def said_of(uri, **options):
     """What a request is refused with, if it is; the rows of a good one are good."""
     try:
         for page in pages(uri, **options):
-            assert (page["count"] >= 1).all()
-            assert ((page["classes"] >= 0) & (page["classes"] < 3)).all()
+            assert all(count >= 1 for count in page["count"].to_pylist())
+            assert {*page["class"].to_pylist()} <= {0, 1, 2}
     except RayographError as error:
         return str(error)
     return ""
@@ -114,9 +117,9 @@ def test_every_kind_of_request_gives_the_same_rows_with_defaults_filled_in(tmp_p
         "height": [4, 8, 8, 8],
         "num_inference_steps": [4, 1000, 4, 4],
         "guidance_scale": [2.0, 0.0, 1.25, 2.0],
-        "scheduler": [0, 0, 1, 0],
+        "scheduler": ["ddim", "ddim", "dpmsolver++", "ddim"],
         "seed": [2**64 - 1, 0, None, None],
-        "classes": [1, 2, 0, 0],
+        "class": [1, 2, 0, 0],
         "prompt": [ROWS[0]["prompt"], "NA", None, "null"],
     }
 
@@ -160,7 +163,7 @@ def test_the_records_of_generated_images_are_a_request_but_their_seeds_are_not(t
         for r in records
     ]
     found = together(pages(committed(tmp_path / "made", samples, "sample"), keep=("prompt",)))
-    assert found["classes"] == [0, 1, 2, 0, 1]
+    assert found["class"] == [0, 1, 2, 0, 1]
     assert found["prompt"] == [f"p{n}" for n in range(5)]
     assert found["seed"] == [None] * 5  # otherwise all five would begin with one noise
     assert (found["width"], found["num_inference_steps"]) == ([16] * 5, [7] * 5)
@@ -281,24 +284,24 @@ def test_a_column_of_another_type_is_refused_by_its_first_bad_row(tmp_path, colu
         ("class", pa.array(["dog", "cat"]).dictionary_encode(), [1, 0]),
         ("class", pa.array(["dog", "cat"], pa.large_string()), [1, 0]),
         ("class", pa.array(["dog", "cat"], pa.string_view()), [1, 0]),
-        ("scheduler", pa.array(["dpmsolver++", None]).dictionary_encode(), [1, 0]),
-        ("scheduler", pa.array([None, "dpmsolver++"], pa.string_view()), [0, 1]),
+        ("scheduler", pa.array(["dpmsolver++", None]).dictionary_encode(), ["dpmsolver++", "ddim"]),
+        ("scheduler", pa.array([None, "dpmsolver++"], pa.string_view()), ["ddim", "dpmsolver++"]),
         ("prompt", pa.array(["a", None]).dictionary_encode(), ["a", None]),
         ("prompt", pa.array(["a", None], pa.string_view()), ["a", None]),
         ("prompt", pa.array(["a", None], pa.large_string()), ["a", None]),
         ("prompt", pa.array([b"a", None]), ["a", None]),
         ("prompt", pa.array([1, None]), ["1", None]),
         *((name, pa.nulls(2), value) for name, value in
-          [("count", [1, 1]), ("seed", [None, None]), ("scheduler", [0, 0]), ("guidance_scale", [2.0, 2.0]),
+          [("count", [1, 1]), ("seed", [None, None]), ("scheduler", ["ddim", "ddim"]), ("guidance_scale", [2.0, 2.0]),
            ("prompt", [None, None]), ("height", [512, 512])]),
     ],
 )  # fmt: skip
 def test_columns_may_be_of_any_type_that_holds_such_values(tmp_path, column, values, found):
-    traits = ModelTraits(3, NAMES, 512, 4, 1000)
+    spec = ModelSpec(ClassLabelConditioner(3, NAMES), 512, 4, 1000)
     table = pa.table({"class": pa.array([0, 1])} | {column: values})
     keep = ("prompt",) * (column == "prompt")
-    page = together(pages(as_parquet(tmp_path / "r.parquet", table), keep=keep, traits=traits))
-    assert page["classes" if column == "class" else column] == found
+    page = together(pages(as_parquet(tmp_path / "r.parquet", table), keep=keep, spec=spec))
+    assert page[column] == found
 
 
 def test_dictionaries_that_differ_between_row_groups_are_one_column(tmp_path):
@@ -306,44 +309,45 @@ def test_dictionaries_that_differ_between_row_groups_are_one_column(tmp_path):
     with pq.ParquetWriter(tmp_path / "r.parquet", schema) as writer:
         for names in (["dog", "cat"], ["7", "dog"]):
             writer.write_table(pa.table({"class": pa.array(names).dictionary_encode()}, schema))
-    assert together(pages(str(tmp_path / "r.parquet")))["classes"] == [1, 0, 2, 1]
+    assert together(pages(str(tmp_path / "r.parquet")))["class"] == [1, 0, 2, 1]
 
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("values", [("2", "1", "0"), (2, 1, 0), (2.0, 1.0, 0.0), (" 2", "01", "0.0")])
 def test_a_class_whose_name_looks_like_a_number_is_meant_by_its_name_first(tmp_path, kind, values):
-    traits = ModelTraits(3, ("2", "1", "0"), 8, 4, 1000)
+    spec = ModelSpec(ClassLabelConditioner(3, ("2", "1", "0")), 8, 4, 1000)
     uri = written(tmp_path, kind, [{"class": value} for value in values])
-    assert together(pages(uri, traits=traits))["classes"] == [0, 1, 2]
+    assert together(pages(uri, spec=spec))["class"] == [0, 1, 2]
 
 
 def test_names_of_classes_that_are_not_known_yet_pass_but_numbers_beyond_do_not(tmp_path):
-    traits = ModelTraits(3, None, 8, 4, 1000)
-    assert len(list(pages(as_csv(tmp_path / "a.csv", [{"class": "owl"}, {"class": 2}]), traits=traits))) == 1
-    line = refused(as_csv(tmp_path / "b.csv", [{"class": "owl"}, {"class": 3}]), traits=traits)
+    spec = ModelSpec(ClassLabelConditioner(3, None), 8, 4, 1000)
+    assert len(list(pages(as_csv(tmp_path / "a.csv", [{"class": "owl"}, {"class": 2}]), spec=spec))) == 1
+    line = refused(as_csv(tmp_path / "b.csv", [{"class": "owl"}, {"class": 3}]), spec=spec)
     assert line == " row 1: class: expected a class from 0 to 2, got '3'"
 
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize(
-    ("row", "keep", "traits", "line"),
+    ("row", "keep", "spec", "line"),
     [
-        ({"count": 1}, (), TRAITS, ": expected a column 'class', got 'count'"),
-        ({"class": "0"}, ("title",), TRAITS, ": expected a column 'title', got 'class'"),
-        ({"class": "0", "promt": "a"}, (), TRAITS,
+        ({"count": 1}, (), SPEC, ": expected a column 'class', got 'count'"),
+        ({"class": "0"}, ("title",), SPEC, ": expected a column 'title', got 'class'"),
+        ({"class": "0", "promt": "a"}, (), SPEC,
          ": column 'promt': not known; did you mean 'prompt'?; `keep` carries it along"),
-        ({"class": "0", "zzz": "a"}, (), TRAITS,
-         (": column 'zzz': not known; known: class, count, guidance_scale, height, num_inference_steps, prompt, "
-         "scheduler, seed, width; `keep` carries it along")),
-        ({"class": "0", "prompt": "a"}, (), TRAITS,
+        ({"class": "0", "zzz": "a"}, (), SPEC,
+         (": column 'zzz': not known; known: class, count, guidance_rescale, guidance_scale, height, "
+         "num_inference_steps, prompt, scheduler, seed, width; `keep` carries it along")),
+        ({"class": "0", "prompt": "a"}, (), SPEC,
          ": column 'prompt': the model takes classes, no text; `keep` carries it along"),
         ({"count": 1, "prompt": "a"}, (), PLAIN,
          ": column 'prompt': the model takes no condition, no text; `keep` carries it along"),
-        ({"class": "0"}, (), PLAIN, ": column 'class': expected none, as the model has no classes"),
+        ({"class": "0"}, (), PLAIN,
+         ": column 'class': the model takes no condition, no class; `keep` carries it along"),
     ],
 )  # fmt: skip
-def test_a_wrong_set_of_columns_is_one_line(tmp_path, kind, row, keep, traits, line):
-    assert refused(written(tmp_path, kind, [row]), keep=keep, traits=traits) == line
+def test_a_wrong_set_of_columns_is_one_line(tmp_path, kind, row, keep, spec, line):
+    assert refused(written(tmp_path, kind, [row]), keep=keep, spec=spec) == line
 
 
 @pytest.mark.parametrize("kind", ["parquet", "csv"])
@@ -410,7 +414,7 @@ def test_bad_json_lines_are_one_line_with_the_row(tmp_path, text, line):
 
 def test_lines_of_json_may_mix_numbers_and_names_of_classes(tmp_path):
     uri = as_json_lines(tmp_path / "r.jsonl", [{"class": 0}, {"class": "dog"}, {"class": "2"}])
-    assert together(pages(uri))["classes"] == [0, 1, 2]
+    assert together(pages(uri))["class"] == [0, 1, 2]
 
 
 @pytest.mark.parametrize(
@@ -468,7 +472,7 @@ def test_a_column_of_a_parquet_file_that_is_there_twice_is_named(tmp_path):
 def test_csv_as_others_write_it_is_read_too(tmp_path, data):
     (tmp_path / "r.csv").write_bytes(data)
     found = together(pages(str(tmp_path / "r.csv")))
-    assert (found["classes"], found["count"]) == ([1, 0], [2, 1])
+    assert (found["class"], found["count"]) == ([1, 0], [2, 1])
 
 
 @pytest.mark.parametrize("column", ["class", "prompt", "scheduler"])
@@ -547,7 +551,7 @@ def test_bytes_of_any_kind_are_rows_or_one_line(tmp_path, data, kind):
 @given(
     rows=st.lists(
         st.dictionaries(
-            st.sampled_from(list(reading.KNOWN)),
+            st.sampled_from(list(known_columns(SPEC.conditioner))),
             st.none() | st.booleans() | st.integers(-(2**70), 2**70) | st.floats() | st.text(max_size=5)
             | st.lists(st.integers(), max_size=2),
         ),
@@ -574,9 +578,9 @@ def test_a_file_without_line_ends_is_not_held_whole(tmp_path):
 def test_a_glance_sees_the_first_rows_only(tmp_path):
     rows = [{"class": 0} for _ in range(PAGE_ROWS)] + [{"class": 3}]
     uri = as_parquet(tmp_path / "late.parquet", rows)
-    glance(Sample(request=Request(uri=uri)), "sample", TRAITS, None)
+    glance(Sample(request=Request(uri=uri)), "sample", SPEC, None)
     with pytest.raises(DataError, match="row 0: class"):
-        glance(Sample(request=Request(uri=as_csv(tmp_path / "r.csv", [{"class": 3}]))), "sample", TRAITS, None)
+        glance(Sample(request=Request(uri=as_csv(tmp_path / "r.csv", [{"class": 3}]))), "sample", SPEC, None)
 
 
 def test_a_files_fingerprint_changes_with_its_size_and_its_ends(tmp_path):
@@ -598,7 +602,7 @@ def test_an_artifacts_fingerprint_is_its_manifests_digest(tmp_path):
 def test_a_request_beside_the_working_directory_is_found(tmp_path, monkeypatch):
     as_csv(tmp_path / "r.csv", [{"class": 1}])
     monkeypatch.chdir(tmp_path)
-    assert len(list(read_rows(Request(uri="r.csv"), None))) == 1
+    assert len(list(read_rows(Request(uri="r.csv"), SPEC.conditioner, None))) == 1
 
 
 @settings(max_examples=30)

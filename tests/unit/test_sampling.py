@@ -6,24 +6,25 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import numpy as np
+import pyarrow as pa
 import pytest
 import tiny
 import torch
 
+from rayograph.conditioning.class_label import ClassLabelConditioner
 from rayograph.conditioning.trained import CONDITIONER
 from rayograph.config import ImageFile, Marking, Sample, Sampler
 from rayograph.config.conditioning import ClassLabel
 from rayograph.errors import DataError
-from rayograph.models.denoiser import denoise
 from rayograph.models.folder import AUTOENCODER, DENOISER, SCHEDULE, save_model
 from rayograph.runs.artifact import Artifact
 from rayograph.sampling.batch_size import agreed_batch_size
 from rayograph.sampling.marking.record import record_in
 from rayograph.sampling.pipeline import DiffusionModel
 from rayograph.sampling.reproduce import draw_again, keep_origin
-from rayograph.sampling.requests.model_spec import ModelTraits
+from rayograph.sampling.requests.model_spec import ModelSpec
 from rayograph.sampling.requests.planner import freeze
-from rayograph.sampling.requests.sample_batch import Draws, Group
+from rayograph.sampling.requests.sample_batch import KEEP, Group, SampleBatch
 from rayograph.sampling.work_unit import Files, Landed, Origin, keep
 from rayograph.sampling.work_unit import draw as draw_unit
 from rayograph.shards.images import render
@@ -121,8 +122,8 @@ def test_guidance_walks_from_the_unconditional_prediction_through_the_conditiona
     timesteps, network = torch.tensor([500, 500]), model.conditioner.network
     with torch.inference_mode():
         told, nothing = network.embed({"class": torch.tensor([0, 2])}), network.null(2)
-        conditional = denoise(model.denoiser, latents, timesteps, told)
-        unconditional = denoise(model.denoiser, latents, timesteps, nothing)
+        conditional = model.denoiser(latents, timesteps, told)
+        unconditional = model.denoiser(latents, timesteps, nothing)
         for scale in (0.0, 1.0, 3.0):
             expected = unconditional + scale * (conditional - unconditional)
             found = model._predicted(latents, timestep, told.beside(nothing), scale)
@@ -189,9 +190,9 @@ def test_a_vector_from_outside_is_to_the_last_bit_what_an_embedding_within_the_u
     told = tiny.conditioner(network).network
     latents, timesteps = torch.randn(4, 2, 4, 4, generator=torch.Generator().manual_seed(0)), torch.full((4,), 500)
     with torch.inference_mode():
-        expected = within(latents, timesteps, class_labels=torch.arange(4)).sample
+        expected = within.diffusers_model()(latents, timesteps, class_labels=torch.arange(4)).sample
         conditioning = told.embed({"class": torch.arange(3)}).beside(told.null(1))
-        assert torch.equal(denoise(network, latents, timesteps, conditioning), expected)
+        assert torch.equal(network(latents, timesteps, conditioning), expected)
     assert all(not torch.allclose(expected[i], expected[j]) for i in range(4) for j in range(i))
 
 
@@ -204,7 +205,7 @@ def test_a_model_folder_without_one_of_its_parts_is_refused_by_that_part(model, 
         DiffusionModel.load(artifact, "cpu")
 
 
-TRAITS = ModelTraits(num_classes=3, class_names=("a", "b", "c"), side=8, multiple=4, num_train_timesteps=1000)
+SPEC = ModelSpec(ClassLabelConditioner(3, ("a", "b", "c")), side=8, multiple=4, num_train_timesteps=1000)
 
 
 PNG = ImageFile()
@@ -213,14 +214,16 @@ PNG = ImageFile()
 def drawn(model, artifact, unit_size, seed=5, batch_size=4, image=PNG, digest="digest-of-model"):
     """Every sample of a counted plan, as its shards hold it."""
     sampler = Sampler(num_inference_steps=3, guidance_scale=2.0)
-    plan = freeze(artifact, Sample(num_samples=10, unit_size=unit_size, sampler=sampler), seed, TRAITS, None)
+    plan = freeze(artifact, Sample(num_samples=10, unit_size=unit_size, sampler=sampler), seed, SPEC, None)
     origin, files = Origin(artifact.path, plan.digest, digest, ("digest-of-data",)), Files(image)
     samples = []
     with ThreadPoolExecutor(2) as pool:
         for number in range(plan.total_units):
             unit = plan.unit(number)
             draws = plan.draws(unit)
-            index = keep(artifact, unit, draws, draw_unit(model, draws, batch_size), origin, files, pool)
+            index = keep(
+                artifact, unit, draws, draw_unit(model, draws, batch_size), origin, files, SPEC.conditioner, pool
+            )
             assert Landed.found(artifact, unit) == Landed.of(artifact, unit, index)
             samples += read_samples(artifact, unit.shard, index, range(len(index)))
     return samples
@@ -255,14 +258,16 @@ def test_every_sample_says_beside_itself_and_within_what_drew_it_and_classes_tak
 
 def rows_of(numbers, seeds, counters, guidance=2.0, classes=(0,), width=8, height=8):
     count = len(numbers)
-    return Draws(
-        Group(width, height, "ddim", 4, guided=bool(np.any(np.asarray(guidance) != 1.0))),
-        np.array(numbers),
-        np.array(seeds, np.uint64).astype(np.int64),
-        np.array(counters),
-        np.broadcast_to(np.asarray(guidance, np.float64), count).copy(),
-        np.resize(np.array(classes), count),
-    )
+    columns = {
+        "number": np.array(numbers),
+        "seed": np.array(seeds, np.uint64),
+        "counter": np.array(counters),
+        "guidance_scale": np.broadcast_to(np.asarray(guidance, np.float64), count).copy(),
+        "class": np.resize(np.array(classes), count),
+    }
+    guided = bool(np.any(np.asarray(guidance) != 1.0))
+    group = Group(width, height, guided, {"scheduler": "ddim", "num_inference_steps": 4})
+    return SampleBatch(group, pa.table(columns))
 
 
 def test_a_row_with_its_own_seed_is_what_that_seed_draws(model):
@@ -302,11 +307,12 @@ def test_a_padded_batch_draws_what_it_drew_without(model):
 
 
 def test_batches_are_all_of_it_in_order():
-    draws = replace(rows_of(range(7), [5] * 7, range(7)), kept={"prompt": [None, *"abcdef"]})
+    plain = rows_of(range(7), [5] * 7, range(7))
+    draws = replace(plain, rows=plain.rows.append_column(f"{KEEP}prompt", [[None, *"abcdef"]]))
     parts = list(draws.batches(3))
     assert [len(part) for part in parts] == [3, 3, 1]
     assert [n for part in parts for n in part.numbers.tolist()] == list(range(7))
-    assert [p for part in parts for p in part.kept["prompt"]] == [None, *"abcdef"]
+    assert [p for part in parts for p in part.rows[f"{KEEP}prompt"].to_pylist()] == [None, *"abcdef"]
     assert "prompt" not in draws.record(0)
     assert draws.record(6)["prompt"] == "f"
 
@@ -335,7 +341,7 @@ def test_an_image_drawn_again_is_the_one_in_the_shard(model, tmp_path, batch_siz
     trained = save(model, place)
     image = ImageFile(kind=kind)
     samples = drawn(model, artifact, 4, batch_size=batch_size, image=image, digest=trained.digest)
-    plan = freeze(artifact, Sample(num_samples=10), 5, TRAITS, None)
+    plan = freeze(artifact, Sample(num_samples=10), 5, SPEC, None)
     origin = Origin(artifact.path, plan.digest, trained.digest, ("digest-of-data",))
     keep_origin(artifact, origin, place, image, Marking())
     for number in (0, 5, 9):
@@ -360,7 +366,7 @@ def test_records_hold_the_whole_sampler_and_draw_again_by_it(model, tmp_path, op
     artifact, place = Artifact(store, "job/sample/key"), Artifact(store, "model")
     trained = save(model, place)
     sampler = Sampler(num_inference_steps=3, guidance_scale=2.0, **options)
-    plan = freeze(artifact, Sample(num_samples=4, sampler=sampler), 5, TRAITS, None)
+    plan = freeze(artifact, Sample(num_samples=4, sampler=sampler), 5, SPEC, None)
     keep_origin(artifact, Origin("job/sample/key", plan.digest, trained.digest, ()), place, PNG, Marking())
     pixels, _, record = draw_again(artifact, 2, None)
     assert record["spacing"] == sampler.spacing_on(flow=False)
@@ -372,7 +378,7 @@ def test_records_hold_the_whole_sampler_and_draw_again_by_it(model, tmp_path, op
 
 
 def test_plans_from_before_spacings_are_drawn_and_recorded_as_they_were(model):
-    old = Group(8, 8, "dpmsolver++", 4, True)
+    old = Group.read({"width": 8, "height": 8, "scheduler": "dpmsolver++", "num_inference_steps": 4, "guided": True})
     draws = replace(rows_of(range(3), [5] * 3, range(3), classes=(0, 1, 2)), group=old)
     assert not {"spacing", "eta"} & draws.record(0).keys()
     assert draws.sampler == Sampler(num_inference_steps=4, guidance_scale=2.0, spacing="trailing")
@@ -387,10 +393,10 @@ def poisoned(model, number, value):
     """The same model with a denoiser whose prediction is `value` for samples of one class."""
     denoiser, vector = copy.deepcopy(model.denoiser), model.conditioner.network.embedding.weight[number]
 
-    def spoil(_network, _given, options, made):
-        made.sample[(options["class_labels"] == vector).all(dim=1)] = value
+    def spoil(_network, given, made):
+        made[(given[2].vector == vector).all(dim=1)] = value
 
-    denoiser.register_forward_hook(spoil, with_kwargs=True)
+    denoiser.register_forward_hook(spoil)
     return replace(model, denoiser=denoiser)
 
 

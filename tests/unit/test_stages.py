@@ -10,7 +10,6 @@ from test_config import DIGITS
 from rayograph.config import Encode, Job, Scale, TrainAutoencoder
 from rayograph.config.files import load_job
 from rayograph.config.overrides import apply_overrides, job_from
-from rayograph.config.stage_base import ArtifactType
 from rayograph.config.stages import STAGES
 from rayograph.errors import ConfigError
 from rayograph.pipeline.preflight import check
@@ -26,7 +25,7 @@ from rayograph.config.files import load_job
 from rayograph.stages.stage import stage_of
 for declared in load_job(sys.argv[1]).stages.values():
     stage_of(declared)
-print(sorted({'torch', 'ray', 'diffusers', 'deepspeed', 'pyarrow', 'sklearn'} & set(sys.modules)))
+print(sorted({'torch', 'ray', 'diffusers', 'deepspeed', 'sklearn'} & set(sys.modules)))
 """
 
 
@@ -40,13 +39,12 @@ def test_looking_at_a_jobs_stages_imports_nothing_heavy():
     assert done.stdout.strip() == "[]"
 
 
-@pytest.mark.parametrize("kind", STAGES.names())
-def test_every_kind_declares_a_type_and_does_its_work_by_the_seam(kind):
-    declaration = STAGES.declaration(kind)
-    assert isinstance(declaration.output, ArtifactType)
-    assert TYPES.get(kind, declaration.output) == declaration.output
-    job = load_job(DIGITS)
-    assert all(isinstance(stage_of(declared), Stage) for declared in job.stages.values())
+@pytest.mark.parametrize("name", ["pack", "train_autoencoder", "encode", "train_diffusion", "sample", "evaluate"])
+def test_every_stage_of_a_job_declares_its_type_and_does_its_work_by_the_seam(name):
+    declared = load_job(DIGITS).stages[name]
+    assert STAGES.declaration(declared.kind) is type(declared)
+    assert declared.output is TYPES[name]
+    assert isinstance(stage_of(declared), Stage)
 
 
 def test_generated_images_are_images_like_any_other():

@@ -27,7 +27,7 @@ NOT_FOR_JOBS = (
     ".ruff_cache/x",
     "runs/digits/a.tar",
 )
-NEEDED = ("platform/rayograph/cli.py", "jobs/digits.py", "cluster/laptop/scale.yaml")
+NEEDED = ("platform/rayograph/cli/__init__.py", "jobs/digits.py", "cluster/laptop/scale.yaml")
 
 
 def packed(folder: Path, target: Path, *, gitignore: bool = True) -> zipfile.ZipFile:

@@ -7,8 +7,8 @@ from datetime import UTC, datetime
 from fastapi import FastAPI
 
 import rayograph
+from rayograph.api.artifact_index import ArtifactIndex
 from rayograph.api.bodies import BodyRoute
-from rayograph.api.catalogue import Catalogue
 from rayograph.api.images import Images, OpenPlan
 from rayograph.api.jobs import Jobs
 from rayograph.api.rate_limits import Limits
@@ -32,7 +32,7 @@ def build_app(
 ) -> FastAPI:
     """Without `token_sha256`, hexadecimal, it answers to loopback names alone, and whoever serves it binds to one."""
     limits = limits or Limits()
-    jobs = Jobs(Catalogue(store, clock), now, clock)
+    jobs = Jobs(ArtifactIndex(store, clock), now, clock)
     app = FastAPI(
         title="rayograph",
         version=rayograph.__version__,

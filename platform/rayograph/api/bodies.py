@@ -8,8 +8,8 @@ from typing import Any
 from fastapi import HTTPException, Request, Response
 from fastapi.routing import APIRoute
 
+from rayograph.conditioning.values import once
 from rayograph.errors import DataError
-from rayograph.sampling.values import once
 
 
 class _Body(Request):

@@ -10,7 +10,7 @@ from rayograph.api.images import StoredImage
 from rayograph.api.schemas import Answer, Record
 
 
-class Again(Answer):
+class Reproduction(Answer):
     """`image` is the new file, base64. Signed files hold the time, so that only their pixels are the same."""
 
     number: int
@@ -24,15 +24,15 @@ class Again(Answer):
     record: Record
 
 
-def compare(number: int, kept: StoredImage, drawn: bytes, record: Record) -> Again:
-    """Both files as a viewer decodes them, pixel by pixel."""
+def compare(number: int, kept: StoredImage, drawn: bytes, record: Record) -> Reproduction:
+    """Compare both files as a viewer decodes them, pixel by pixel."""
     one, other = _pixels(kept.data), _pixels(drawn)
     if one.shape == other.shape:
         difference = np.abs(one - other).max(axis=2)
         differing, largest = int((difference > 0).sum()), int(difference.max())
     else:
         differing, largest = one.shape[0] * one.shape[1], 255
-    return Again(
+    return Reproduction(
         number=number,
         same_pixels=differing == 0,
         same_file=kept.data == drawn,

@@ -11,12 +11,13 @@ import numpy as np
 from cachetools import LRUCache, cachedmethod
 from pydantic import ValidationError
 
-from rayograph.api.catalogue import Catalogue
+from rayograph.api.artifact_index import ArtifactIndex
 from rayograph.api.jobs import SUBMITTED
 from rayograph.api.schemas import Ancestor, Model, Parentage, Record
 from rayograph.api.submission import Row, Submission
 from rayograph.config import Job, Request, Sample, Scale
 from rayograph.config.explain import explain, suggestion
+from rayograph.config.stage_base import ArtifactType
 from rayograph.errors import ConfigError, DataError, RayographError, StorageError
 from rayograph.pipeline.resolve import resolve
 from rayograph.runs.artifact import RESOLVED, Artifact
@@ -53,7 +54,7 @@ class StoreJobService:
         self._store, self._scale = store, scale.model_copy(update={"store": store.uri})
         self._start, self._draw_again, self._prepare = start, draw_again, prepare
         self._allowed = [store.uri, *(open_store(uri, scale.access).uri for uri in allowed)]
-        self._catalogue = Catalogue(store)
+        self._index = ArtifactIndex(store)
         self._lock = Lock()
         self._lineages: LRUCache[str, list[Ancestor]] = LRUCache(256)
         self._class_names: LRUCache[str, list[str]] = LRUCache(1024)
@@ -68,7 +69,7 @@ class StoreJobService:
                 created=manifest.created,
                 class_names=_class_names(manifest),
             )
-            for begun, manifest in self._catalogue.committed_of_kind("train_diffusion")
+            for begun, manifest in self._index.committed_of_type(ArtifactType.DIFFUSION_MODEL)
         ]
         return sorted(found, key=lambda model: model.created, reverse=True)
 
@@ -76,7 +77,7 @@ class StoreJobService:
         """Raises ConfigError or DataError, one line, with nothing written but the rows."""
         stage = self._resolved(submission)
         artifact = stage.artifact
-        committed = self._catalogue.manifest(artifact) is not None
+        committed = self._index.manifest(artifact) is not None
         if not committed:
             try:
                 self._prepare(stage)
@@ -96,7 +97,7 @@ class StoreJobService:
 
         Raises DataError for one of another version, whose images would go elsewhere.
         """
-        if artifact.store.exists(artifact.key(SUBMITTED)) and self._catalogue.manifest(artifact) is None:
+        if artifact.store.exists(artifact.key(SUBMITTED)) and self._index.manifest(artifact) is None:
             record = read_job(artifact)
             if self._resolve(record).artifact.path != artifact.path:
                 raise DataError(f"{artifact.uri}: begun by another version: submit it anew")
@@ -105,17 +106,19 @@ class StoreJobService:
     def wake_all(self) -> list[Artifact]:
         """Every submitted job that is neither done nor cancelled nor failed: what an app does when it starts."""
         woken = []
-        for begun in self._catalogue.of_kind("sample"):
+        for begun in self._index.of_kind("sample"):
             try:
                 if self._is_under_way(begun.artifact):
                     self.wake(begun.artifact)
                     woken.append(begun.artifact)
             except RayographError as error:  # which is that one job's trouble
                 log.warning("%s", error)
+            except Exception:  # a defect of ours: told whole, and no other job's trouble either
+                log.exception("%s: not woken", begun.artifact.uri)
         return woken
 
     def _is_under_way(self, artifact: Artifact) -> bool:
-        if not artifact.store.exists(artifact.key(SUBMITTED)) or self._catalogue.manifest(artifact) is not None:
+        if not artifact.store.exists(artifact.key(SUBMITTED)) or self._index.manifest(artifact) is not None:
             return False
         state = read_state(artifact)
         return wanted(artifact) != "cancelled" and (state is None or state.phase not in ("failed", "cancelled"))
@@ -127,7 +130,7 @@ class StoreJobService:
 
     def lineage(self, artifact: Artifact) -> list[Ancestor]:
         """Itself first; it need not be committed yet."""
-        if self._catalogue.manifest(artifact) is not None:
+        if self._index.manifest(artifact) is not None:
             return self._committed_lineage(artifact)
         stage = self._resolve(read_job(artifact))
         rest = ancestors(stage.inputs["model"], self._scale.access)

@@ -11,7 +11,7 @@ from typing import Literal
 
 from cachetools import TLRUCache, cachedmethod
 
-from rayograph.api.catalogue import Begun, Catalogue
+from rayograph.api.artifact_index import ArtifactIndex, Begun
 from rayograph.api.schemas import Answer
 from rayograph.config import Sample
 from rayograph.errors import DataError, MissingObjectError, StorageError
@@ -73,17 +73,17 @@ class Jobs:
 
     def __init__(
         self,
-        catalogue: Catalogue,
+        index: ArtifactIndex,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._catalogue, self._now, self._lock = catalogue, now, Lock()
+        self._index, self._now, self._lock = index, now, Lock()
         self._views: TLRUCache[str, JobView] = TLRUCache(MOST_VIEWS, _stale_at, timer=clock)
 
     def all(self) -> list[JobView]:
         """Those under way first, then by when they were last heard of, newest first."""
         views = []
-        for begun in self._catalogue.of_kind("sample"):
+        for begun in self._index.of_kind("sample"):
             try:
                 views.append(self._view(begun))
             except (DataError, StorageError) as error:  # one that cannot be read must not hide the other jobs
@@ -98,7 +98,7 @@ class Jobs:
     def begun(self, job_id: str) -> Begun:
         """Raises MissingObjectError for an unknown id."""
         try:
-            found = self._catalogue.at(job_id.replace("~", "/"))
+            found = self._index.at(job_id.replace("~", "/"))
         except MissingObjectError:
             found = None
         if found is None or found.kind != "sample" or "/" in job_id:
@@ -109,7 +109,7 @@ class Jobs:
         """Looks anew at the next question: something has just been asked of the job."""
         with self._lock:
             self._views.pop(job_id, None)
-        self._catalogue.refresh()
+        self._index.refresh()
 
     @cachedmethod(attrgetter("_views"), key=lambda _, begun: id_of(begun.artifact.path), lock=attrgetter("_lock"))
     def _view(self, begun: Begun) -> JobView:
@@ -117,7 +117,7 @@ class Jobs:
         state = read_state(artifact)
         updated = _submitted(artifact) if state is None else state.updated
         moving = state is not None and state.phase in ("running", "paused")
-        manifest = None if moving and not self._is_silent(artifact, updated) else self._catalogue.manifest(artifact)
+        manifest = None if moving and not self._is_silent(artifact, updated) else self._index.manifest(artifact)
         if manifest is not None:
             updated = updated or manifest.created
             spoken = state or _unspoken(manifest.created, manifest.samples)

@@ -13,7 +13,21 @@ from types import TracebackType
 from typing import NoReturn, Protocol
 
 from rayograph import __version__
-from rayograph.cli import cancel, doctor, export, index, ls, pause, resume, run, serve, show, verify, whence
+from rayograph.cli import (
+    cancel,
+    doctor,
+    export,
+    import_folder,
+    index,
+    ls,
+    pause,
+    resume,
+    run,
+    serve,
+    show,
+    trace,
+    verify,
+)
 from rayograph.errors import RayographError
 from rayograph.runs import console
 from rayograph.runs.console import say
@@ -41,6 +55,7 @@ COMMANDS: Mapping[str, Command] = {
     "show": show,
     "doctor": doctor,
     "export": export,
+    "import": import_folder,
     "index": index,
     "serve": serve,
     "pause": pause,
@@ -48,7 +63,8 @@ COMMANDS: Mapping[str, Command] = {
     "cancel": cancel,
     "ls": ls,
     "verify": verify,
-    "whence": whence,
+    "trace": trace,
+    "whence": trace,  # its older name
 }
 
 

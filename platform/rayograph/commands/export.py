@@ -20,7 +20,7 @@ from rayograph.pipeline.resolve import needed, resolve
 from rayograph.runs.artifact import RESOLVED, Artifact
 from rayograph.runs.job_record import read_job
 from rayograph.runs.stage_context import StageContext
-from rayograph.stages.known_classes import with_known_classes
+from rayograph.stages.learned_data import learned_data
 from rayograph.storage import open_store
 from rayograph.training.autoencoder import AUTOENCODER_ENGINE, autoencoder_models
 from rayograph.training.averages import LENGTH, PowerFunction, mixture
@@ -47,7 +47,7 @@ class Wanted:
 
 
 def export(uri: str, target: str, endpoint_url: str | None, wanted: Wanted) -> Iterator[str]:
-    """Writes vae, unet and scheduler folders, as `from_pretrained` opens them, below `target`; says what it took.
+    """Write vae, unet and scheduler folders, as `from_pretrained` opens them, below `target`; yield what it took.
 
     Raises ConfigError for an average that the training does not keep, CheckpointError where nothing is whole.
     """
@@ -99,7 +99,7 @@ def _key(recipe: Training, average: str | None) -> str:
 
 
 def _kept(artifact: Artifact, recipe: Training, network: str, wanted: Wanted) -> tuple[int, dict[str, Tensor]]:
-    """The weights at one checkpoint; without one asked for, at the newest whole one."""
+    """Return the weights at one checkpoint; without one asked for, at the newest whole one."""
     key = _key(recipe, wanted.average)
     there = positions(artifact)
     if wanted.images_seen is not None and wanted.images_seen not in there:
@@ -118,7 +118,7 @@ def _kept(artifact: Artifact, recipe: Training, network: str, wanted: Wanted) ->
 def _solved(
     artifact: Artifact, recipe: Training, network: str, length: float, at: int | None
 ) -> tuple[int, dict[str, Tensor], dict[str, float]]:
-    """The average of `length` at `at` images, by default at the newest checkpoint, and what it was mixed of."""
+    """Return the average of `length` at `at` images, by default at the newest checkpoint, and what it was mixed of."""
     if not 0 < length < LONGEST_EMA:
         raise ConfigError(f"--length: expected a share of the training between 0 and {LONGEST_EMA}, got {length:g}")
     if not recipe.ema_lengths:
@@ -153,7 +153,7 @@ def _solved(
 
 
 def _assembled(artifact: Artifact, commit: dict[str, Any], shares: dict[str, float]) -> dict[str, Tensor]:
-    """Σ share × tensor over the keys that `shares` names, by parameter. Raises CheckpointError for a spoilt file."""
+    """Sum share × tensor over the keys that `shares` names, by parameter. Raises CheckpointError for a spoilt file."""
     weights: dict[str, Tensor] = {}
     solved = all(f"/{LENGTH}-" in prefix for prefix in shares)
     for file in commit["files"]:
@@ -172,8 +172,7 @@ def _assembled(artifact: Artifact, commit: dict[str, Any], shares: dict[str, flo
 
 def _models(stage: StageContext, recipe: Recipe, weights: dict[str, Tensor]) -> Iterator[tuple[str, Any]]:
     if isinstance(recipe, TrainDiffusion):
-        _, encoded, _ = stage.mixture("moments")[0]
-        channels, height, _ = encoded.facts["latent_shape"]
-        recipe = with_known_classes(stage.name, recipe, encoded.facts["class_names"])
-        return diffusion_models(recipe, weights, channels, height)
+        learned = learned_data(stage, recipe)
+        channels, side, _ = learned.shape
+        return diffusion_models(learned.declared, weights, channels, side)
     return autoencoder_models(recipe, weights)

@@ -97,6 +97,8 @@ class Front:
                 self._service.wake_all()
             except RayographError as error:  # a store that is away for a while
                 log.warning("%s", error)
+            except Exception:  # a defect of ours: told whole, and looked after again all the same
+                log.exception("the jobs of %s", self._store.uri)
             time.sleep(WATCHED_EVERY_SECONDS)
 
     def __serve_build_asgi_app__(self) -> Any:

@@ -11,13 +11,13 @@ import numpy as np
 from rayograph.commands.listing import Listed, artifacts_below
 from rayograph.errors import DataError, StorageError
 from rayograph.runs.artifact import MANIFEST, METRICS, RESOLVED, Artifact
-from rayograph.runs.lineage import find
+from rayograph.runs.lineage import find, tars_of
 from rayograph.runs.manifest import Manifest
 from rayograph.shards.committed import INDEXED
 from rayograph.shards.index import ShardIndex
 from rayograph.shards.scan import scan_shard
 from rayograph.shards.store import read_index
-from rayograph.storage import Access, ObjectStore, open_store
+from rayograph.storage import Access, ObjectStore
 
 BESIDE = (
     MANIFEST, RESOLVED, METRICS, "bad_samples.txt", "checkpoints/", "samples/", "previews/", "packed/", "request/",
@@ -67,7 +67,7 @@ def verify(store: ObjectStore, access: Access = None, deep: bool = False) -> Ite
 def _problems(listed: Listed, manifest: Manifest, access: Access, deep: bool) -> Iterator[str]:
     artifact = listed.artifact
     try:
-        yield from artifact.problems(manifest, access)
+        yield from artifact.problems(manifest, tars_of(artifact, manifest, access))
         for name in _unlisted(listed, manifest):
             if name.startswith(MODEL):  # a model is loaded from its whole folder
                 yield f"{artifact.store.uri_of(artifact.key(name))}: not among the files that {MANIFEST} lists"
@@ -103,7 +103,7 @@ def _parents(artifact: Artifact, manifest: Manifest, access: Access) -> Iterator
 
 def _indices(artifact: Artifact, manifest: Manifest, access: Access) -> Iterator[str]:
     """What an index says otherwise than its tar."""
-    tars = artifact if manifest.base_uri is None else Artifact(open_store(manifest.base_uri, access), "")
+    tars = tars_of(artifact, manifest, access)
     for shard in manifest.shards:
         where = tars.store.uri_of(tars.key(shard.path))
         try:
@@ -117,7 +117,7 @@ def _indices(artifact: Artifact, manifest: Manifest, access: Access) -> Iterator
         elif len(said) != shard.samples:
             yield f"{where}: expected {shard.samples:,} samples, as the manifest says, its index has {len(said):,}"
         else:
-            yield from _misplaced(where, said, held, partly=manifest.stage == INDEXED)
+            yield from _misplaced(where, said, held, partly=manifest.stage == INDEXED or manifest.base_uri is not None)
 
 
 def _misplaced(where: str, said: ShardIndex, held: ShardIndex, partly: bool) -> Iterator[str]:

@@ -1,46 +1,103 @@
-"""The seam: a conditioner says what is read of samples and requests, its network what that is for the denoiser.
+"""The seam: a conditioner says what is read of samples and requests, its network (network.py) what that is for the
+denoiser. Quick to import.
 
-Shapes: b batch.
+Shapes: n rows.
 """
 
-from collections.abc import Mapping
-from typing import Protocol, runtime_checkable
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
-from torch import Tensor, nn
+import pyarrow as pa
 
+from rayograph.conditioning.columns import to_array
 from rayograph.config.conditioning import ConditionerKind
-from rayograph.models.conditioning import Conditioning
+from rayograph.errors import DataError
+from rayograph.shards.rows import Rows
+from rayograph.shards.sample import Sample
 
+if TYPE_CHECKING:
+    from rayograph.conditioning.network import ConditionerNetwork
 
-class ConditionerNetwork(nn.Module):
-    """The paper's τ_θ: trained, averaged and saved with the denoiser."""
-
-    def embed(self, columns: Mapping[str, Tensor]) -> Conditioning:
-        """Return what columns (b, …) say."""
-        raise NotImplementedError
-
-    def null(self, count: int) -> Conditioning:
-        """Return the null condition, `count` times: of samples that nothing is said of."""
-        raise NotImplementedError
+Arrays = dict[str, np.ndarray]
+"""Columns (n, …) by name: of fixed shapes, what a network is told."""
 
 
 @runtime_checkable
 class Conditioner(Protocol):
-    """Small, without weights: it travels to whatever reads samples or checks requests."""
+    """Small, without weights: it travels to whatever reads samples or checks requests.
+
+    Made of its declaration and of facts of the data, or of the model, as their manifests have them; None where none
+    are known yet. Raises ConfigError where declaration and facts do not go together. The names of `decode`'s arrays are
+    those of `request_columns`. What has a body here need not be written anew.
+    """
 
     declared: ConditionerKind
     """With all filled in that only the data can tell."""
+    takes: str
+    """For messages: what the model takes, as "classes"."""
+    members: tuple[str, ...]
+    """Extensions of what is read of a sample."""
+    request_columns: Mapping[str, pa.DataType]
+    """What is read of a request's row, each a column that it must have; none of an unconditional model."""
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What a model's manifest keeps, to make the same conditioner of."""
+        return {}
 
     @property
     def distinct_examples(self) -> int:
         """So many of the first examples differ in what they are of; 0 where nothing tells them apart."""
+        return 0
+
+    def decode(self, sample: Sample) -> Arrays:
+        """Return what a sample's members say, without the first axis. Raises DataError naming a bad sample."""
         ...
 
-    def examples(self, numbers: np.ndarray) -> dict[str, np.ndarray]:
-        """Return columns (n, …) for samples by their numbers (n,), where nobody says what they are of."""
+    def decode_rows(self, groups: Sequence[tuple[Rows, np.ndarray]]) -> Arrays | None:
+        """Decode many samples at once, each group's to its places; None where they must be taken one by one."""
+        try:
+            decoded = {
+                int(place): self.decode(members_of(rows, row, self.members))
+                for rows, places in groups
+                for row, place in enumerate(places)
+            }
+        except DataError:  # one by one they are named, and others stand in for the bad ones
+            return None
+        names = decoded[0]
+        return {name: np.stack([decoded[place][name] for place in range(len(decoded))]) for name in names}
+
+    def request_value(self, column: str, value: Any) -> Any:
+        """Return a JSON row's value as its column holds it. Raises ValueError saying what was expected."""
+        return value
+
+    def requested_by(self, sample: Sample, row: dict[str, Any], facts: Mapping[str, Any]) -> dict[str, Any]:
+        """Return what a sample of an artifact of these facts asks for, beside what its JSON says: `row`."""
+        return {}
+
+    def validate(self, rows: pa.Table) -> pa.Table:
+        """Check a request's columns, whole, and return them as they are kept. Raises WrongRow for the first bad row."""
         ...
 
-    def network(self, vector_width: int) -> ConditionerNetwork:
+    def arrays(self, rows: pa.Table) -> Arrays:
+        """Return what validated rows say."""
+        return {name: to_array(rows[name]) for name in self.request_columns}
+
+    def examples(self, numbers: np.ndarray) -> pa.Table:
+        """Return validated rows for samples by their numbers (n,), where no request says what they are of."""
+        ...
+
+    def members_of(self, row: Mapping[str, Any]) -> dict[str, bytes]:
+        """Return the members beside a generated image, from which `decode` reads the same."""
+        return {}
+
+    def network(self, vector_width: int) -> "ConditionerNetwork":
         """Build the network with fresh weights, for a denoiser whose time embedding is so wide."""
         ...
+
+
+def members_of(rows: Rows, row: int, extensions: Sequence[str]) -> Sample:
+    """One sample with some of its members."""
+    found = {name: rows.member(row, name) for name in extensions if name in rows.members}
+    return Sample(rows.keys[row], {name: data for name, data in found.items() if data is not None})

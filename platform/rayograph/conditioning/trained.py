@@ -11,11 +11,12 @@ from pydantic import TypeAdapter
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from rayograph.conditioning.protocol import Conditioner, ConditionerNetwork
-from rayograph.config.conditioning import ClassLabel, ConditionerKind, Unconditional, conditioners
+from rayograph.conditioning.network import ConditionerNetwork
+from rayograph.conditioning.protocol import Conditioner
+from rayograph.config.conditioning import AnyConditioner, ClassLabel, ConditionerKind, Unconditional
 from rayograph.config.kinds import implementation
 from rayograph.errors import CheckpointError, MissingObjectError
-from rayograph.models.denoiser import take_class_embedding, vector_width
+from rayograph.models.denoiser import DenoiserNetwork
 from rayograph.models.folder import DENOISER
 from rayograph.runs.artifact import Artifact
 
@@ -48,10 +49,10 @@ def conditioner_of(declared: ConditionerKind, facts: Mapping[str, Any] | None) -
     return made
 
 
-def conditioned(denoiser: Any, conditioner: Conditioner) -> TrainedConditioner:
+def conditioned(denoiser: DenoiserNetwork, conditioner: Conditioner) -> TrainedConditioner:
     """A conditioner's network for a denoiser; a class embedding that is within the denoiser moves over to it."""
-    network = conditioner.network(vector_width(denoiser))
-    within = take_class_embedding(denoiser)
+    network = conditioner.network(denoiser.spec.accepts.vector or 0)
+    within = denoiser.take_class_embedding()
     if within is not None:
         network.load_state_dict({f"embedding.{name}": value for name, value in within.items()})
     return TrainedConditioner(conditioner, network)
@@ -68,15 +69,14 @@ def declared_conditioner(artifact: Artifact) -> ConditionerKind:
             name = f"{DENOISER}/{CONFIG}"
             rows = json.loads(artifact.read(name)).get("num_class_embeds")
             return ClassLabel(num_classes=rows - 1) if rows else Unconditional()
-        adapter = TypeAdapter(conditioners.annotation(ConditionerKind))
-        found: ConditionerKind = adapter.validate_python(json.loads(artifact.read(name)))
+        adapter = TypeAdapter[ConditionerKind](AnyConditioner)
+        return adapter.validate_python(json.loads(artifact.read(name)))
     except (MissingObjectError, ValueError) as error:
         reason = " ".join(str(error).split())[:200]
         raise CheckpointError(f"{artifact.uri}/{name}: expected a model's configuration: {reason}") from error
-    return found
 
 
-def load_conditioner(artifact: Artifact, denoiser: Any) -> TrainedConditioner:
+def load_conditioner(artifact: Artifact, denoiser: DenoiserNetwork) -> TrainedConditioner:
     """Load what a committed artifact's denoiser is conditioned by, ready for use.
 
     Models that were made before conditioners had a folder have their class embedding within the denoiser: it is taken

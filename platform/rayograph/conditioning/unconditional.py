@@ -1,26 +1,41 @@
 """No condition: the denoiser is told nothing."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 from torch import Tensor
 
-from rayograph.conditioning.protocol import ConditionerNetwork
+from rayograph.conditioning.network import ConditionerNetwork
+from rayograph.conditioning.protocol import Arrays, Conditioner
 from rayograph.config.conditioning import Unconditional
 from rayograph.models.conditioning import Conditioning
+from rayograph.shards.rows import Rows
+from rayograph.shards.sample import Sample
 
 
-class UnconditionalConditioner:
+class UnconditionalConditioner(Conditioner):
     """Reads nothing."""
 
-    distinct_examples = 0
+    takes = "no condition"
+    members = ()
+    request_columns: Mapping[str, pa.DataType] = {}
 
     def __init__(self, declared: Unconditional, facts: Mapping[str, Any] | None) -> None:
         self.declared = declared
 
-    def examples(self, numbers: np.ndarray) -> dict[str, np.ndarray]:
+    def decode(self, sample: Sample) -> Arrays:
         return {}
+
+    def decode_rows(self, groups: Sequence[tuple[Rows, np.ndarray]]) -> Arrays:
+        return {}
+
+    def validate(self, rows: pa.Table) -> pa.Table:
+        return rows
+
+    def examples(self, numbers: np.ndarray) -> pa.Table:
+        return pa.table({})
 
     def network(self, vector_width: int) -> "Nothing":
         return Nothing()

@@ -1,21 +1,24 @@
 """Declarations: everything that a job file or a scale profile may say."""
 
+from rayograph.config.denoisers import Denoiser, DiT
 from rayograph.config.diffusion import DiffusionLoss, FlowSchedule, NoiseSchedule, Sampler
+from rayograph.config.evaluation import Evaluate
 from rayograph.config.features import EfficientNetLite0, Features, NetworkFeatures, PooledPixels
-from rayograph.config.networks import Autoencoder, Denoiser, Discriminator, Identity, PerceptualNetwork
+from rayograph.config.filtering import FilterImages, Score
+from rayograph.config.foreign import ImportModel
+from rayograph.config.networks import Autoencoder, Discriminator, Identity, PerceptualNetwork
 from rayograph.config.sampling import ImageFile, Marking, Request
 from rayograph.config.scale import ActorScale, IngestScale, RayCluster, SamplingScale, Scale, TrainingScale
 from rayograph.config.sources import Columns, ImageFolder, ParquetTable, SklearnDigits, WebDatasetShards
 from rayograph.config.stages import (
     AutoencoderLoss,
     Encode,
-    Evaluate,
     Job,
     Pack,
     Sample,
     TrainAutoencoder,
-    TrainDiffusion,
 )
+from rayograph.config.train_diffusion import TrainDiffusion
 from rayograph.config.views import View
 
 __all__ = [
@@ -24,16 +27,19 @@ __all__ = [
     "AutoencoderLoss",
     "Columns",
     "Denoiser",
+    "DiT",
     "DiffusionLoss",
     "Discriminator",
     "EfficientNetLite0",
     "Encode",
     "Evaluate",
     "Features",
+    "FilterImages",
     "FlowSchedule",
     "Identity",
     "ImageFile",
     "ImageFolder",
+    "ImportModel",
     "IngestScale",
     "Job",
     "Marking",
@@ -49,6 +55,7 @@ __all__ = [
     "Sampler",
     "SamplingScale",
     "Scale",
+    "Score",
     "SklearnDigits",
     "TrainAutoencoder",
     "TrainDiffusion",

@@ -1,6 +1,6 @@
 """Declarations of conditioners: what a denoiser is told of a sample."""
 
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import BeforeValidator
 
@@ -19,27 +19,41 @@ Classes = Annotated[int | Literal["auto"], BeforeValidator(_as_classes)]
 class ConditionerKind(Kind):
     """What the conditioners' declarations have in common."""
 
+    @property
+    def needs_data(self) -> bool:
+        """Whether only the data can tell what is meant."""
+        return False
+
 
 class Unconditional(ConditionerKind):
     """The denoiser is told nothing."""
 
-    implemented_by = "rayograph.conditioning.unconditional:UnconditionalConditioner"
+    implemented_by: ClassVar[str | type] = "rayograph.conditioning.unconditional:UnconditionalConditioner"
     kind: Literal["unconditional"] = "unconditional"
 
 
 class ClassLabel(ConditionerKind):
     """One learned vector a class, added to the time embedding (Dhariwal & Nichol 2021, sec. 3); one more for none."""
 
-    implemented_by = "rayograph.conditioning.class_label:ClassLabelConditioner"
+    implemented_by: ClassVar[str | type] = "rayograph.conditioning.class_label:class_label_conditioner"
     kind: Literal["class_label"] = "class_label"
     num_classes: Classes = "auto"
     """Of the data; "auto" is as many as it has, known once it is packed."""
 
+    @property
+    def needs_data(self) -> bool:
+        return self.num_classes == "auto"
 
-conditioners = Kinds(
+
+CONDITIONERS = Kinds(
     "conditioners",
     {
         "unconditional": "rayograph.config.conditioning:Unconditional",
         "class_label": "rayograph.config.conditioning:ClassLabel",
     },
 )
+
+if TYPE_CHECKING:
+    AnyConditioner = ConditionerKind
+else:
+    AnyConditioner = CONDITIONERS.annotation(ConditionerKind)

@@ -1,6 +1,7 @@
 """Declarations of diffusion: how noise comes, what is learned of it and how it goes, in diffusers' own words."""
 
 import math
+from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Discriminator, Field, PositiveInt, Tag, model_validator
@@ -112,6 +113,12 @@ class DiffusionLoss(Declaration):
 Spacing = Literal["log_snr", "karras", "trailing"]
 
 
+PER_ROW, PER_SAMPLE = "per row", "per sample"
+"""Mark, as `Annotated[int, PER_ROW]`, what a request's rows may say of a sampler, in columns of these names. Samples
+that say otherwise of what is per row are drawn in batches of their own; what is per sample differs within a batch.
+"""
+
+
 class Sampler(Declaration):
     """How the denoiser is walked from noise to latents, in `num_inference_steps` calls of it.
 
@@ -122,11 +129,15 @@ class Sampler(Declaration):
 
     version: ClassVar[int] = 2  # spacing
 
-    scheduler: Literal["ddim", "dpmsolver++", "euler_ancestral"] = "dpmsolver++"
-    num_inference_steps: PositiveInt = 20
+    scheduler: Annotated[Literal["ddim", "dpmsolver++", "euler_ancestral"], PER_ROW] = "dpmsolver++"
+    num_inference_steps: Annotated[PositiveInt, PER_ROW] = 20
     """At most the model's `num_train_timesteps`."""
-    guidance_scale: float = Field(1.5, ge=0, le=HIGHEST_GUIDANCE)
+    guidance_scale: Annotated[float, PER_SAMPLE] = Field(1.5, ge=0, le=HIGHEST_GUIDANCE)
     """1 is no guidance (Ho & Salimans 2022)."""
+    guidance_rescale: Annotated[float, PER_SAMPLE] = Field(0.0, ge=0, le=1)
+    """How far the guided prediction is brought back to the conditional one's standard deviation, against the glare of
+    strong guidance (Lin et al. 2024, sec. 3.4; 0.7 is usual there).
+    """
     spacing: Spacing | None = None
     """Where the steps lie: evenly in log-SNR, by Karras et al. (2022, eq. 5, ρ = 7), or evenly in timesteps down from
     the last ("trailing", Lin et al. 2024, table 2). None is "log_snr" for DPM-Solver++ on a `NoiseSchedule`, which with
@@ -149,11 +160,9 @@ class Sampler(Declaration):
             return self.spacing
         return "log_snr" if self.scheduler == "dpmsolver++" and not flow else "trailing"
 
-    def of(self, scheduler: str) -> "Sampler":
-        """The same with another scheduler; spacing and eta are the first one's alone."""
-        if scheduler == self.scheduler:
-            return self
-        steps, guidance = self.num_inference_steps, self.guidance_scale
-        return Sampler.model_validate(
-            {"scheduler": scheduler, "num_inference_steps": steps, "guidance_scale": guidance}
-        )
+    def replaced(self, said: Mapping[str, Any]) -> "Sampler":
+        """The same but for what is said; spacing and eta are of this one's scheduler alone."""
+        kept = self.model_dump()
+        if said.get("scheduler", self.scheduler) != self.scheduler:
+            del kept["spacing"], kept["eta"]
+        return Sampler.model_validate(kept | dict(said))

@@ -1,8 +1,8 @@
 """Declarations of feature extractors: where distances between images are taken. Each kind is one line of `FEATURES`."""
 
-from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
-from pydantic import Field, PositiveInt
+from pydantic import Field, PositiveInt, SerializeAsAny, model_validator
 
 from rayograph.config.kinds import Kind, Kinds
 
@@ -13,6 +13,11 @@ class Features(Kind):
     `implemented_by` is called with the declaration, the device to compute on, and what stores are opened with, and
     gives back a `FeatureExtractor` (evaluation/extractors).
     """
+
+    @property
+    def side_multiple(self) -> int:
+        """What the side of images must be a multiple of."""
+        return 1
 
 
 class PooledPixels(Features):
@@ -25,6 +30,11 @@ class PooledPixels(Features):
     """A divisor of the images' side."""
     grey: bool = True
     """Whether the plain mean of the three channels is taken; otherwise each is kept."""
+
+    @property
+    def side_multiple(self) -> int:
+        """Areas are of equal size."""
+        return self.size
 
 
 class NetworkFeatures(Features):
@@ -47,6 +57,15 @@ class NetworkFeatures(Features):
     input_range: Literal["0..255", "0..1", "-1..1", "imagenet"] = "imagenet"
     """What it was trained on; "imagenet" is 0..1, less torchvision's means, over its deviations."""
 
+    @model_validator(mode="after")
+    def _file_and_architecture_fit(self) -> "NetworkFeatures":
+        if not self.uri.endswith((".pt", ".onnx", ".safetensors")):
+            raise ValueError(f"uri: expected a file .pt (TorchScript), .onnx or .safetensors, got {self.uri!r}")
+        if self.uri.endswith(".safetensors") != (self.architecture is not None):
+            expected = "none but with .safetensors" if self.architecture else "one with .safetensors"
+            raise ValueError(f"architecture: expected {expected}, got {self.architecture!r}")
+        return self
+
 
 class EfficientNetLite0(Features):
     """The 1,280 features of an EfficientNet-Lite0 that was trained on ImageNet: the extra `evaluation` brings it."""
@@ -67,7 +86,4 @@ FEATURES = Kinds(
     },
 )
 
-if TYPE_CHECKING:
-    AnyFeatures = Features
-else:
-    AnyFeatures = FEATURES.annotation(Features)
+AnyFeatures = Annotated[SerializeAsAny[Features], FEATURES]

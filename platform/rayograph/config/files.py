@@ -11,7 +11,7 @@ from types import TracebackType
 import yaml
 from pydantic import ValidationError
 
-from rayograph.config import core_yaml
+from rayograph.config import core_yaml, extensions
 from rayograph.config.explain import explain
 from rayograph.config.scale import Scale
 from rayograph.config.stages import Job
@@ -21,8 +21,8 @@ from rayograph.errors import ConfigError
 def load_job(path: str) -> Job:
     """Return the `job` that a job file declares. The file is Python and is run: it is the user's own code.
 
-    Modules beside it are found while it runs. Whatever it raises, and its end by `sys.exit`, is a ConfigError naming
-    file, line and exception; only Ctrl-C is what it always is.
+    Modules beside it are found while it runs; those that register kinds go to the workers too. Whatever it raises, and
+    its end by `sys.exit`, is a ConfigError naming file, line and exception; only Ctrl-C is what it always is.
     """
     file = Path(path)
     path = str(file)
@@ -30,7 +30,7 @@ def load_job(path: str) -> Job:
         raise ConfigError(f"{path}: expected a job file such as jobs/digits.py, found none")
     try:
         with _beside(file):
-            job = runpy.run_path(path).get("job")
+            job = runpy.run_path(path, run_name=extensions.JOB_FILE).get("job")
     except KeyboardInterrupt:
         raise
     except ValidationError as error:
@@ -38,6 +38,10 @@ def load_job(path: str) -> Job:
         raise explain(error, model, f"{_place(path, error)}: {error.title}") from None
     except BaseException as error:
         raise ConfigError(f"{_place(path, error)}: {_told(error)}") from error
+    if extensions.registers(extensions.JOB_FILE):
+        raise ConfigError(
+            f"{path}: expected kinds in a module beside the job file, for workers import it, got them here"
+        )
     if not isinstance(job, Job):
         raise ConfigError(f"{path}: expected a variable `job` holding a Job, got {type(job).__name__}")
     return _plain(job)
@@ -45,18 +49,31 @@ def load_job(path: str) -> Job:
 
 @contextmanager
 def _beside(file: Path) -> Iterator[None]:
-    """Modules in the file's folder can be imported meanwhile; another job's of the same names never stand for them."""
+    """Modules in the file's folder can be imported meanwhile; another job's of the same names never stand for them.
+
+    They stay where one of them registers kinds: what is made of these is pickled by their names.
+    """
     folder = str(file.resolve().parent)
+    extensions.forget()
     before = set(sys.modules)
     sys.path.insert(0, folder)
     try:
         yield
     finally:
         sys.path.remove(folder)
-        for name in set(sys.modules) - before:
-            origin = getattr(sys.modules[name], "__file__", None)
-            if origin and Path(origin).is_relative_to(folder) and "site-packages" not in origin:
+        own = [name for name in set(sys.modules) - before if _lies_in(name, folder)]
+        extending = any(map(extensions.registers, own))
+        for name in own:
+            if not extending:
                 del sys.modules[name]
+            elif "." not in name:
+                place = Path(str(sys.modules[name].__file__))
+                extensions.keep(name, place.parent if place.name == "__init__.py" else place)
+
+
+def _lies_in(name: str, folder: str) -> bool:
+    origin = getattr(sys.modules[name], "__file__", None)
+    return bool(origin) and Path(str(origin)).is_relative_to(folder) and "site-packages" not in str(origin)
 
 
 def _plain(job: Job) -> Job:
@@ -97,7 +114,7 @@ def _told(error: BaseException) -> str:
 
 
 def load_scale(path: str | None) -> Scale:
-    """The profile at `path`; None is the built-in one, which is a laptop's."""
+    """Return the profile at `path`; None is the built-in one, which is a laptop's."""
     if path is None:
         return Scale()
     file = Path(path)

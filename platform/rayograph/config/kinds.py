@@ -2,7 +2,7 @@
 
 A kind is a declaration with a field `kind`, and names what does its work: `implemented_by`, a "module:name" that is
 imported when the work begins, or the class itself. Kinds come from three places: this package (`built_in`), installed
-packages (an entry point in the group `rayograph.<seam>`), and a job file, which calls `register`.
+packages (an entry point in the group `rayograph.<seam>`), and a module beside a job file, which calls `register`.
 """
 
 import importlib
@@ -14,6 +14,7 @@ from pydantic import GetCoreSchemaHandler, SerializeAsAny, ValidationError
 from pydantic_core import CoreSchema, InitErrorDetails, PydanticCustomError, PydanticKnownError
 from pydantic_core.core_schema import ErrorType, no_info_wrap_validator_function
 
+from rayograph.config import extensions
 from rayograph.config.base import Declaration
 from rayograph.errors import ConfigError
 
@@ -49,18 +50,28 @@ class Kinds:
         if name in self._places or (taken is not None and taken.__qualname__ != declaration.__qualname__):
             raise ValueError(f"{self.seam}: kind {name!r} is there already")
         self._known[name] = declaration
+        extensions.registering(declaration.__module__)
         return declaration
 
     def names(self) -> list[str]:
-        """All kinds by name, those of installed packages too."""
+        """Return all kinds by name, those of installed packages too."""
+        extensions.load()
         return sorted({*self._places, *self._known, *(point.name for point in self._installed())})
 
     def declaration(self, kind: str) -> type[Declaration]:
-        """The declaration of a kind. Raises KeyError for an unknown one, ConfigError for one that is broken."""
+        """Return the declaration of a kind. Raises KeyError for an unknown one, ConfigError for a broken one."""
+        found = self._find(kind)
+        if found is None:
+            raise KeyError(kind)
+        return found
+
+    def _find(self, kind: str) -> type[Declaration] | None:
+        if kind not in self._known and kind not in self._places:
+            extensions.load()
         if kind not in self._known:
             place = self._places.get(kind) or next((p.value for p in self._installed() if p.name == kind), None)
             if place is None:
-                raise KeyError(kind)
+                return None
             try:
                 self._known[kind] = imported(place)
             except (ImportError, AttributeError) as error:
@@ -68,11 +79,11 @@ class Kinds:
         return self._known[kind]
 
     def loaded(self) -> list[type[Declaration]]:
-        """The declarations of this package, and those of others that are in use: what can be told without imports."""
+        """Return the declarations of this package, and those of others that are in use."""
         return [self.declaration(kind) for kind in {**self._places, **self._known}]
 
     def annotation(self, base: type[Declaration]) -> Any:
-        """The type of a field that takes any kind of this seam, where it is only known when the program runs."""
+        """Return the type of a field that takes any kind of this seam, where it is only known when the program runs."""
         return Annotated[SerializeAsAny[base], self]  # type: ignore[misc,valid-type]
 
     def __get_pydantic_core_schema__(self, source: object, handler: GetCoreSchemaHandler) -> CoreSchema:
@@ -87,14 +98,15 @@ class Kinds:
             kind = given.get("kind", self.default)
         else:
             raise PydanticKnownError("model_attributes_type")
-        if not isinstance(kind, str) or kind not in self.names():
+        declaration = self._find(kind) if isinstance(kind, str) else None
+        if declaration is None or not isinstance(kind, str):
             expected = ", ".join(map(repr, self.names()))
             got = "none" if kind is None else repr(kind)
             raise PydanticCustomError(UNKNOWN_KIND, "{said}", {"said": f"expected one of {expected}, got {got}"})
         if isinstance(given, Kind):
             return is_of_the_seam(given)
         try:
-            return is_of_the_seam(self.declaration(kind).model_validate(given))
+            return is_of_the_seam(declaration.model_validate(given))
         except ValidationError as error:
             raise _below(kind, error) from None
 
@@ -121,17 +133,17 @@ def _below(kind: str, error: ValidationError) -> ValidationError:
 
 
 def kind_of(declaration: type[Declaration]) -> str:
-    """The name that a declaration has among its seam's kinds."""
+    """Return the name that a declaration has among its seam's kinds."""
     return str(declaration.model_fields["kind"].default)
 
 
 def imported(place: str) -> Any:
-    """What "module:name" means."""
+    """Return what "module:name" names."""
     module, _, name = place.partition(":")
     return getattr(importlib.import_module(module), name)
 
 
 def implementation(declared: Kind) -> Any:
-    """What does a declared kind's work, imported now."""
+    """Import what does a declared kind's work."""
     place = declared.implemented_by
     return imported(place) if isinstance(place, str) else place

@@ -1,14 +1,12 @@
 """Declarations of the networks, in diffusers' own words. What no network can be built of is refused here."""
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
-from pydantic import Field, PositiveInt, model_validator
+from pydantic import Field, PositiveInt, SerializeAsAny, model_validator
 
 from rayograph.config.base import NOT_IN_KEY, Channels, Declaration, Seed
-from rayograph.config.conditioning import Classes
 from rayograph.config.kinds import Kind, Kinds
-from rayograph.errors import ConfigError
 
 Widths = Annotated[tuple[Channels, ...], Field(min_length=1, max_length=16)]
 """One a level; every level but the first halves the grid."""
@@ -31,6 +29,11 @@ class AutoencoderKind(Kind):
         """Pixels a side of one latent cell: the paper's f."""
         raise NotImplementedError(f"{type(self).__name__}: expected a downsampling_factor")
 
+    @property
+    def decides_factor(self) -> str:
+        """The field that decides the downsampling factor, for messages."""
+        return "downsampling_factor"
+
 
 class Autoencoder(AutoencoderKind):
     """diffusers' `AutoencoderKL`, or with a codebook its `VQModel`: the first stage (Rombach et al. 2022, sec. 3.1).
@@ -50,12 +53,16 @@ class Autoencoder(AutoencoderKind):
 
     @model_validator(mode="after")
     def _norms_fit(self) -> "Autoencoder":
-        _groups_divide(self.block_out_channels, self.norm_num_groups)
+        groups_divide(self.block_out_channels, self.norm_num_groups)
         return self
 
     @property
     def downsampling_factor(self) -> int:
         return 2 ** (len(self.block_out_channels) - 1)
+
+    @property
+    def decides_factor(self) -> str:
+        return "block_out_channels"
 
 
 class Identity(AutoencoderKind):
@@ -84,10 +91,7 @@ AUTOENCODERS = Kinds(
     default="convolutional",
 )
 
-if TYPE_CHECKING:
-    AnyAutoencoder = AutoencoderKind
-else:
-    AnyAutoencoder = AUTOENCODERS.annotation(AutoencoderKind)
+AnyAutoencoder = Annotated[SerializeAsAny[AutoencoderKind], AUTOENCODERS]
 
 
 class Discriminator(Declaration):
@@ -125,61 +129,14 @@ class PerceptualNetwork(Declaration):
     """
 
     weights_uri: str | None = None
+    weights_sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")] | None = None
+    """Of the file, refused where it differs. With None what was found stands in the record alone."""
     channels: Annotated[tuple[Channels, ...], Field(min_length=1)] = (16, 32, 64)
     seed: Seed = 0
 
 
-class Denoiser(Declaration):
-    """diffusers' `UNet2DModel`, conditioned on a class through its time embedding.
-
-    `attention_levels` counts from the finest level, 0. The condition `num_classes` itself is the null condition.
-    """
-
-    version: ClassVar[int] = 2  # the middle attention's norm under scale_shift
-
-    num_classes: Classes = 0
-    """Of the data; "auto" is as many as it has, known once it is packed. 0 makes the model unconditional."""
-    block_out_channels: Widths = (224, 448, 672, 896)
-    layers_per_block: Layers = 2
-    attention_levels: tuple[int, ...] = ()
-    mid_block_attention: bool = True
-    attention_head_dim: PositiveInt = 32
-    """Channels of a head: a divisor of every level's that attends, and of the last one's with `mid_block_attention`."""
-    norm_num_groups: PositiveInt = 32
-    resnet_time_scale_shift: Literal["default", "scale_shift"] = "default"
-
-    @property
-    def known_classes(self) -> int:
-        """The number of classes. Raises ConfigError while it is "auto": a training takes it from its data."""
-        if self.num_classes == "auto":
-            raise ConfigError("num_classes: expected a number by now, got 'auto'")
-        return self.num_classes
-
-    @model_validator(mode="after")
-    def _levels_exist(self) -> "Denoiser":
-        for level in self.attention_levels:
-            if not 0 <= level < len(self.block_out_channels):
-                raise ValueError(f"attention_levels: expected 0 to {len(self.block_out_channels) - 1}, got {level}")
-        if len(set(self.attention_levels)) < len(self.attention_levels):
-            raise ValueError(f"attention_levels: expected each once, got {self.attention_levels}")
-        return self
-
-    @model_validator(mode="after")
-    def _norms_and_heads_fit(self) -> "Denoiser":
-        _groups_divide(self.block_out_channels, self.norm_num_groups)
-        attending = [self.block_out_channels[level] for level in self.attention_levels]
-        if self.mid_block_attention:
-            attending.append(self.block_out_channels[-1])
-        for width in attending:
-            if width % self.attention_head_dim:
-                raise ValueError(
-                    f"attention_head_dim: expected a divisor of {width}, the channels of a level that attends, got "
-                    f"{self.attention_head_dim}"
-                )
-        return self
-
-
-def _groups_divide(widths: Iterable[int], groups: int) -> None:
+def groups_divide(widths: Iterable[int], groups: int) -> None:
+    """Raise ValueError where a level cannot be normalised by group."""
     for width in widths:
         if width % groups:
             raise ValueError(f"norm_num_groups: expected a divisor of every one of {widths}, got {groups}")

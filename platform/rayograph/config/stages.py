@@ -6,13 +6,11 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field, PositiveInt, SerializeAsAny, field_validator, model_validator
 
 from rayograph.config.base import NOT_IN_KEY, Declaration, LearningRate, Seed, Weight
-from rayograph.config.diffusion import DiffusionLoss, FlowSchedule, NoiseSchedule, Sampler, Schedule
-from rayograph.config.features import AnyFeatures, Features, PooledPixels
+from rayograph.config.diffusion import Sampler
 from rayograph.config.kinds import Kinds
 from rayograph.config.networks import (
     AnyAutoencoder,
     AutoencoderKind,
-    Denoiser,
     Discriminator,
     Identity,
     PerceptualNetwork,
@@ -91,7 +89,7 @@ class AutoencoderLoss(Declaration):
 class TrainAutoencoder(Training):
     """Trains the first stage; commits it as a diffusers folder."""
 
-    inputs: ClassVar[dict[str, ArtifactType]] = {"images": ArtifactType.IMAGES}
+    inputs: ClassVar[dict[str, ArtifactType]] = {"images": ArtifactType.IMAGES, "init_from": ArtifactType.AUTOENCODER}
     output: ClassVar[ArtifactType] = ArtifactType.AUTOENCODER
     implemented_by: ClassVar[str | type] = "rayograph.stages.train_autoencoder:TrainAutoencoderStage"
     version: ClassVar[int] = 2  # the averages' warm-up; colours and transparency of shards that others made
@@ -141,40 +139,6 @@ class Encode(StageBase):
     """Images that cannot be decoded are left out and named in the manifest; one more than this fails the stage."""
 
 
-class TrainDiffusion(Training):
-    """Trains the second stage on moments; commits EMA weights, scheduler and first stage as one diffusers folder."""
-
-    inputs: ClassVar[dict[str, ArtifactType]] = {
-        "moments": ArtifactType.LATENTS,
-        "autoencoder": ArtifactType.AUTOENCODER,
-    }
-    output: ClassVar[ArtifactType] = ArtifactType.DIFFUSION_MODEL
-    implemented_by: ClassVar[str | type] = "rayograph.stages.train_diffusion:TrainDiffusionStage"
-    version: ClassVar[int] = 2  # the averages' warm-up
-
-    kind: Literal["train_diffusion"] = "train_diffusion"
-    moments: Mixture = "encode"
-    autoencoder: ArtifactRef = "train_autoencoder"
-    network: Denoiser
-    noise_schedule: Schedule = NoiseSchedule()
-    loss: DiffusionLoss = DiffusionLoss()
-    condition_drop_probability: float = Field(0.1, ge=0, lt=1)
-
-    @model_validator(mode="after")
-    def _weights_suit_the_schedule(self) -> "TrainDiffusion":
-        gamma, schedule = self.loss.min_snr_gamma, self.noise_schedule
-        if gamma is None:
-            return self
-        if isinstance(schedule, FlowSchedule):
-            raise ValueError(f"loss.min_snr_gamma: expected none with a FlowSchedule, got {gamma}")
-        if schedule.zero_terminal_snr:
-            raise ValueError(
-                f"loss.min_snr_gamma: expected none with zero_terminal_snr, got {gamma}: the last timestep, where "
-                "samples begin, would count nothing"
-            )
-        return self
-
-
 class Sample(StageBase):
     """Draws images: as many as `num_samples` says, or what the rows of `request` ask for.
 
@@ -207,56 +171,17 @@ class Sample(StageBase):
         return self
 
 
-class Evaluate(StageBase):
-    """Compares samples and reconstructions with held-out images; commits report.json and report.html."""
-
-    inputs: ClassVar[dict[str, ArtifactType]] = {
-        "images": ArtifactType.IMAGES,
-        "autoencoder": ArtifactType.AUTOENCODER,
-        "model": ArtifactType.DIFFUSION_MODEL,
-        "samples": ArtifactType.IMAGES,
-    }
-    output: ClassVar[ArtifactType] = ArtifactType.REPORT
-    implemented_by: ClassVar[str | type] = "rayograph.stages.evaluate:EvaluateStage"
-
-    kind: Literal["evaluate"] = "evaluate"
-    images: ArtifactRef = "pack"
-    autoencoder: ArtifactRef = "train_autoencoder"
-    model: ArtifactRef = "train_diffusion"
-    samples: ArtifactRef = "sample"
-    features: AnyFeatures | None = None
-    """Where distances are taken. None is grey pixels averaged down to `feature_size` × `feature_size`."""
-    feature_size: PositiveInt = 8
-    image_size: PositiveInt | None = None
-    """Side of the middle square that is looked at; None is what the autoencoder, or else the images, were made at."""
-    neighbours: PositiveInt = 3
-    compared_images: PositiveInt = 10_000
-    """Of each set so many, drawn by the seed, are compared one by one: for precision and recall, nearest images and the
-    classifier. Means, covariances and reconstructions are of all."""
-    bad_sample_limit: Annotated[int, NOT_IN_KEY] = Field(0, ge=0)
-    """Images that cannot be decoded are left out and named in the manifest; one more than this fails the stage."""
-
-    @model_validator(mode="after")
-    def _one_feature_space(self) -> "Evaluate":
-        if self.features is not None and self.feature_size != type(self).model_fields["feature_size"].default:
-            raise ValueError(f"feature_size: expected none beside features, got {self.feature_size}")
-        return self
-
-    @property
-    def extractor(self) -> Features:
-        """The features that are meant."""
-        return PooledPixels(size=self.feature_size) if self.features is None else self.features
-
-
 STAGES = Kinds(
     "stages",
     {
         "pack": "rayograph.config.stages:Pack",
         "train_autoencoder": "rayograph.config.stages:TrainAutoencoder",
+        "import_model": "rayograph.config.foreign:ImportModel",
         "encode": "rayograph.config.stages:Encode",
-        "train_diffusion": "rayograph.config.stages:TrainDiffusion",
+        "train_diffusion": "rayograph.config.train_diffusion:TrainDiffusion",
         "sample": "rayograph.config.stages:Sample",
-        "evaluate": "rayograph.config.stages:Evaluate",
+        "evaluate": "rayograph.config.evaluation:Evaluate",
+        "filter_images": "rayograph.config.filtering:FilterImages",
     },
 )
 
@@ -292,6 +217,6 @@ class Job(Declaration):
         return self
 
     def seed_of(self, name: str) -> int:
-        """The seed a stage draws from: its own, or the job's."""
+        """Return the seed that a stage draws from: its own, or the job's."""
         own = self.stages[name].seed
         return self.seed if own is None else own

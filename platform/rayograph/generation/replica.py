@@ -19,7 +19,7 @@ from rayograph.sampling.marking.c2pa import Signer
 from rayograph.sampling.marking.watermark import Watermark
 from rayograph.sampling.pipeline import DiffusionModel
 from rayograph.sampling.requests.plan import Unit, open_plan
-from rayograph.sampling.requests.sample_batch import Draws
+from rayograph.sampling.requests.sample_batch import SampleBatch
 from rayograph.sampling.work_unit import Files, Landed, Origin, draw, keep
 
 MAX_ONGOING = 2
@@ -45,12 +45,12 @@ class SamplerReplica:
     def __init__(self, assignment: Assignment) -> None:
         scale = assignment.scale
         torch.set_num_threads(scale.threads_per_replica)
-        plan = open_plan(assignment.target)
+        self._model = DiffusionModel.load(assignment.model, assignment.device, scale.precision, scale.compile)
+        plan = open_plan(assignment.target, self._model.conditioner.conditioner)
         if plan is None or plan.digest != assignment.origin.request:
             raise DataError(f"{assignment.target.uri}: expected the plan {assignment.origin.request}")
         self._assignment, self._plan = assignment, plan
         self._files = files_of(assignment)
-        self._model = DiffusionModel.load(assignment.model, assignment.device, scale.precision, scale.compile)
         self._encoders = ThreadPoolExecutor(scale.threads_per_replica, thread_name_prefix="encode")
         self._drawing = asyncio.Lock()
         self._sizes: dict[tuple[int, int], int] = {}
@@ -69,17 +69,18 @@ class SamplerReplica:
             started = time.perf_counter()
             pixels = await asyncio.to_thread(self._draw, draws)
             seconds = time.perf_counter() - started
-        work = partial(keep, target, unit, draws, pixels, self._assignment.origin, self._files)
+        conditioner = self._model.conditioner.conditioner
+        work = partial(keep, target, unit, draws, pixels, self._assignment.origin, self._files, conditioner)
         index = await asyncio.to_thread(work, self._encoders)
         return Landed.of(target, unit, index, seconds)
 
-    def _draw(self, draws: Draws) -> np.ndarray:
+    def _draw(self, draws: SampleBatch) -> np.ndarray:
         """Compiled networks want batches of one size: a last short one is filled up with its last sample."""
         size = self._batch_size(draws)
         whole = draws.padded(-len(draws) % size) if self._assignment.scale.compile else draws
         return draw(self._model, whole, size)[: len(draws)]
 
-    def _batch_size(self, draws: Draws) -> int:
+    def _batch_size(self, draws: SampleBatch) -> int:
         """For pixels of this size; measured the first time."""
         key = (draws.group.width, draws.group.height)
         if key not in self._sizes:

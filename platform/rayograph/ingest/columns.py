@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from rayograph.conditioning.class_label import class_of
 from rayograph.errors import DataError
 from rayograph.shards.images import EXTENSIONS
 from rayograph.shards.sample import Sample
@@ -26,17 +27,6 @@ def image_of(sample: Sample) -> tuple[bytes, str]:
         if extension in sample.members:
             return sample.members[extension], sample.key
     raise DataError(f"{sample.key}: expected an image ({', '.join(EXTENSIONS)}), got {', '.join(sample.members)}")
-
-
-def class_of(sample: Sample) -> int:
-    """A sample's class. Raises DataError naming a sample whose class is no number of 64 bits."""
-    try:
-        found = int(sample.members["cls"])
-    except ValueError:
-        found = None
-    if found is None or abs(found) >= 1 << 63:
-        raise DataError(f"{sample.key}: expected a class's number, got {sample.members['cls'][:40]!r}") from None
-    return found
 
 
 def to_npy(array: np.ndarray) -> bytes:

@@ -12,9 +12,11 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 import torch
 
+from rayograph.conditioning.class_label import class_of
+from rayograph.conditioning.protocol import Conditioner
 from rayograph.config import View
 from rayograph.errors import DataError
-from rayograph.ingest.columns import class_of, from_npy, image_of, npy_header
+from rayograph.ingest.columns import from_npy, image_of, npy_header
 from rayograph.runs.philox import Stream, uniform
 from rayograph.shards.frames import Frame, middle_square, random_square
 from rayograph.shards.images import render
@@ -52,7 +54,8 @@ class Content(Protocol):
 
 @dataclass(frozen=True)
 class Images:
-    """`pixels` (n, s, s, 3) uint8 and, where there are classes, `classes` (n,) int64.
+    """`pixels` (n, s, s, 3) uint8 and, where there are classes, `classes` (n,) int64; in the place of these what a
+    conditioner, where there is one, reads of a sample.
 
     What is random in a view is drawn from (seed, position).
     """
@@ -60,6 +63,7 @@ class Images:
     size: int
     view: View = field(default_factory=View)
     seed: int = 0
+    conditioner: Conditioner | None = None
 
     @property
     def row_bytes(self) -> int:
@@ -80,7 +84,8 @@ class Images:
 
     def _decode(self, draws: np.ndarray | None, row: int, sample: Sample) -> Columns:
         choose = partial(self._frame, None if draws is None else draws[row])
-        return {"pixels": render(*image_of(sample), choose)} | _class(sample)
+        told = _class(sample) if self.conditioner is None else self.conditioner.decode(sample)
+        return {"pixels": render(*image_of(sample), choose)} | told
 
     def _frame(self, draws: np.ndarray | None, width: int, height: int) -> Frame:
         if draws is None:
@@ -90,9 +95,10 @@ class Images:
 
 @dataclass(frozen=True)
 class Moments:
-    """`moments` (n, 2z, y, x) as they were stored and, where there are classes, `classes` (n,) int64."""
+    """`moments` (n, 2z, y, x) as they were stored, and what the conditioner reads of their samples."""
 
     shape: tuple[int, int, int]
+    conditioner: Conditioner
 
     @property
     def row_bytes(self) -> int:
@@ -114,16 +120,8 @@ class Moments:
         moments = np.empty((total, int(np.prod(shape)) * dtype.itemsize), np.uint8)
         if not all(rows.scatter("npy", moments, places, prefix) for rows, places in groups):
             return None
-        columns: Columns = {"moments": moments.view(dtype).reshape(total, *shape)}
-        if all(rows.has("cls") for rows, _ in groups):
-            classes = np.empty(total, np.int64)
-            for rows, places in groups:
-                found = rows.numbers("cls")
-                if found is None:
-                    return None
-                classes[places] = found
-            columns["classes"] = classes
-        return columns
+        conditions = self.conditioner.decode_rows(groups)
+        return None if conditions is None else {"moments": moments.view(dtype).reshape(total, *shape)} | conditions
 
     def _decode(self, row: int, sample: Sample) -> Columns:
         if "npy" not in sample.members:
@@ -133,7 +131,7 @@ class Moments:
             raise DataError(
                 f"{sample.key}: expected moments of shape {self.shape}, got {moments.dtype} of shape {moments.shape}"
             )
-        return {"moments": moments} | _class(sample)
+        return {"moments": moments} | self.conditioner.decode(sample)
 
 
 def _class(sample: Sample) -> Columns:

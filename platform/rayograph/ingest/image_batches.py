@@ -13,7 +13,7 @@ from jaxtyping import Int64, UInt8
 from rayograph.ingest.columns import class_columns
 from rayograph.ingest.decoding import decoded_images
 from rayograph.shards.committed import Shards
-from rayograph.shards.frames import middle_square
+from rayograph.shards.frames import middle_square, whole
 
 IMAGES_AT_ONCE = 128
 """Rows in a batch, but the last one's: bounds what is decoded at a time."""
@@ -46,3 +46,10 @@ def image_batches(shards: Shards, name: str, size: int) -> Iterator[ImageBatch]:
             names=[f"{name} {sample.key}" for _, sample, _ in decoded],
             rejected=[row["reason"] for row in rejected],
         )
+
+
+def first_side(shards: Shards) -> int | None:
+    """The shorter side of the first image; None where that cannot be decoded."""
+    name = shards.names[0]
+    decoded, _ = decoded_images(shards.rows(name, shards.index(name), [0]), whole)
+    return min(decoded[0][2].shape[:2]) if decoded else None

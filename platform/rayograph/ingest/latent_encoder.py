@@ -8,6 +8,7 @@ Shapes: b batch, z latent channels, y x latent grid.
 
 from collections.abc import Sequence
 from functools import partial
+from itertools import compress
 from typing import Any
 
 import numpy as np
@@ -16,16 +17,19 @@ import torch
 from rayograph.ingest.columns import to_npy
 from rayograph.ingest.decoding import decoded_images, require_few
 from rayograph.models.autoencoder import posterior_sample, to_images
-from rayograph.models.finite import require_finite
 from rayograph.models.folder import load_autoencoder
 from rayograph.models.scaling import LatentScale
 from rayograph.runs.artifact import Artifact
 from rayograph.runs.philox import Stream, normal
 from rayograph.shards.committed import Shards
 from rayograph.shards.frames import middle_square
+from rayograph.shards.images import EXTENSIONS
 from rayograph.shards.index import ShardIndex
 from rayograph.shards.sample import Sample, key_fraction
 from rayograph.shards.store import find_index, put_shard
+
+MOMENTS = "npy"
+"""The extension of a sample's moments."""
 
 
 class ShardEncoder:
@@ -73,7 +77,15 @@ class ShardEncoder:
                 continue
             pixels = torch.from_numpy(np.stack([image for _, _, image in decoded])).to(self._device)
             moments = self._autoencoder.encode(to_images(pixels))
-            require_finite("moments", [f"{name} {sample.key}" for _, sample, _ in decoded], moments)
+            sound = moments.isfinite().flatten(1).all(1).tolist()
+            if not all(sound):
+                rejected += [
+                    _not_finite(name, sample) for (_, sample, _), good in zip(decoded, sound, strict=True) if not good
+                ]
+                require_few(rejected, self._limit)
+                decoded, moments = list(compress(decoded, sound)), moments[sound]
+                if not decoded:
+                    continue
             # By the row, not by what is left of a batch: no sample's noise depends on another's being sound.
             positions = first + start + torch.tensor([row for row, _, _ in decoded], device=self._device)
             shape = (moments.shape[1] // 2, *moments.shape[2:])
@@ -103,6 +115,11 @@ def latent_scale(facts: Sequence[dict[str, Any]]) -> LatentScale:
     return LatentScale(tuple(mean.tolist()), tuple(np.sqrt(np.maximum(variance, 1e-12)).tolist()))
 
 
+def _not_finite(name: str, sample: Sample) -> dict[str, str]:
+    return {"key": sample.key, "reason": f"{name} {sample.key}: expected finite moments, got nan or infinity"}
+
+
 def _encoded(sample: Sample, moments: np.ndarray) -> Sample:
-    kept = {"cls": sample.members["cls"]} if "cls" in sample.members else {}
-    return Sample(sample.key, {"npy": to_npy(moments), **kept})
+    """The moments, and all that stood beside the image: what a denoiser is told is chosen when it is trained."""
+    kept = {name: data for name, data in sample.members.items() if name not in EXTENSIONS and name != MOMENTS}
+    return Sample(sample.key, {MOMENTS: to_npy(moments), **kept})

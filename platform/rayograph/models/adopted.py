@@ -2,12 +2,12 @@
 
 from typing import Protocol, TypeVar, runtime_checkable
 
-from diffusers import AutoencoderKL, ModelMixin, VQModel
+from diffusers import AsymmetricAutoencoderKL, AutoencoderDC, AutoencoderKL, ModelMixin, VQModel
 from torch import nn
 
 from rayograph.models.specs import AutoencoderSpec
 
-N = TypeVar("N", AutoencoderKL, VQModel)
+N = TypeVar("N", AutoencoderKL, VQModel, AsymmetricAutoencoderKL, AutoencoderDC)
 
 
 @runtime_checkable

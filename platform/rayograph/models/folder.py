@@ -16,28 +16,33 @@ from diffusers import DDPMScheduler, FlowMatchEulerDiscreteScheduler, UNet2DMode
 from safetensors.torch import load_file, save_file
 from torch import nn
 
+from rayograph.config.denoisers import DENOISERS
 from rayograph.config.kinds import Kinds, imported
 from rayograph.config.networks import AUTOENCODERS
 from rayograph.errors import CheckpointError
 from rayograph.models.adopted import InDiffusersForm
 from rayograph.models.autoencoder import AutoencoderNetwork, build_autoencoder
+from rayograph.models.denoiser import DenoiserNetwork, build_denoiser
+from rayograph.models.denoisers.unet import UNetDenoiser
+from rayograph.models.layout import AUTOENCODER, CONFIG, DENOISER, SCHEDULE, SCHEDULER_CONFIG
 from rayograph.models.schedule import TrainingSchedule
-from rayograph.models.specs import SPEC, autoencoder_spec
+from rayograph.models.specs import SPEC, autoencoder_spec, denoiser_spec
 from rayograph.runs.artifact import Artifact
 
-AUTOENCODER, DENOISER, SCHEDULE = "model/vae", "model/unet", "model/scheduler"
-"""diffusers' own names for the parts of a pipeline."""
+__all__ = ["AUTOENCODER", "DENOISER", "SCHEDULE", "load_autoencoder", "load_denoiser", "load_schedule", "save_model"]
 
 T = TypeVar("T")
 N = TypeVar("N", bound=nn.Module)
 
 _DECLARED, _WEIGHTS = "declared", "model.safetensors"
-_CONFIGS = ("config.json", "scheduler_config.json")
+_CONFIGS = (CONFIG, SCHEDULER_CONFIG)
 _SAFELY = {"local_files_only": True, "use_safetensors": True, "low_cpu_mem_usage": False}
 
 _AUTOENCODERS = {
     "AutoencoderKL": "rayograph.models.autoencoders.kl:KLAutoencoder",
     "VQModel": "rayograph.models.autoencoders.vq:VQAutoencoder",
+    "AsymmetricAutoencoderKL": "rayograph.models.autoencoders.asymmetric_kl:AsymmetricKLAutoencoder",
+    "AutoencoderDC": "rayograph.models.autoencoders.deep_compression:DeepCompressionAutoencoder",
 }
 """What diffusers' autoencoders stand behind, by the class that a folder names."""
 
@@ -75,11 +80,14 @@ def load_autoencoder(artifact: Artifact) -> AutoencoderNetwork:
     return _opened(artifact, AUTOENCODER, "AutoencoderKL", opened).eval()
 
 
-def load_denoiser(artifact: Artifact) -> UNet2DModel:
+def load_denoiser(artifact: Artifact) -> DenoiserNetwork:
     """Load the denoiser, with its EMA weights, of a committed artifact."""
 
-    def opened(folder: Path, config: dict[str, Any]) -> UNet2DModel:
-        return UNet2DModel.from_pretrained(folder, **_SAFELY)
+    def opened(folder: Path, config: dict[str, Any]) -> DenoiserNetwork:
+        if SPEC in config:
+            spec = denoiser_spec(config)
+            return _with_weights(folder, build_denoiser(_declared(config, DENOISERS), spec.in_channels, spec.size))
+        return UNetDenoiser(UNet2DModel.from_pretrained(folder, **_SAFELY))
 
     return _opened(artifact, DENOISER, "UNet2DModel", opened).eval()
 

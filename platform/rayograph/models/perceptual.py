@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from rayograph.config import PerceptualNetwork
 from rayograph.errors import CheckpointError
+from rayograph.runs.digests import sha256
 from rayograph.shapes import Images
 from rayograph.storage import open_store
 
@@ -57,9 +58,24 @@ def build_perceptual(declared: PerceptualNetwork, image_channels: int) -> tuple[
     if declared.weights_uri is None:
         network = _random_network(declared.channels, image_channels, declared.seed)
         return network, f"perceptual network: {len(declared.channels)} random stages (no weights file given)"
-    folder, _, name = declared.weights_uri.rpartition("/")
-    network = _vgg16(open_store(folder or ".").read(name), declared.weights_uri)
-    return network, f"perceptual network: LPIPS on VGG-16 from {declared.weights_uri}"
+    data, digest = _read_weights(declared.weights_uri)
+    if declared.weights_sha256 not in (None, digest):
+        raise CheckpointError(f"{declared.weights_uri}: expected sha256 {declared.weights_sha256}, got {digest}")
+    network = _vgg16(data, declared.weights_uri)
+    return network, f"perceptual network: LPIPS on VGG-16 from {declared.weights_uri} (sha256 {digest})"
+
+
+def pinned(declared: PerceptualNetwork) -> PerceptualNetwork:
+    """The declaration with its file's digest, so that whoever builds it builds the same."""
+    if declared.weights_uri is None or declared.weights_sha256 is not None:
+        return declared
+    return declared.model_copy(update={"weights_sha256": _read_weights(declared.weights_uri)[1]})
+
+
+def _read_weights(uri: str) -> tuple[bytes, str]:
+    folder, _, name = uri.rpartition("/")
+    data = open_store(folder or ".").read(name)
+    return data, sha256(data)
 
 
 def _random_network(channels: Sequence[int], image_channels: int, seed: int) -> PerceptualDistance:

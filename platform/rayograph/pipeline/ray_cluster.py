@@ -11,14 +11,14 @@ from pathlib import Path
 from typing import Any
 
 import rayograph
-from rayograph.config import Scale
+from rayograph.config import Scale, extensions
 from rayograph.config.address import LOCAL
 from rayograph.errors import ResourceError
 from rayograph.ray_compat import listen_on_loopback, override_submitted_runtime_env, submitted_runtime_env
 
 
 def connect(scale: Scale) -> None:
-    """Idempotent. Inside a submitted job, or with RAY_ADDRESS set, it is that cluster, whatever the profile says.
+    """Join or start a cluster, once. Inside a submitted job, or with RAY_ADDRESS set, it is that one.
 
     On a joined cluster this very package travels to the workers (`py_modules`), so nodes need its dependencies only.
     A cluster started here answers to this machine alone, and only to those who hold its token.
@@ -54,6 +54,7 @@ def _start(scale: Scale) -> None:
         ray.init(
             address=LOCAL,
             num_cpus=scale.ray.local_cpus or os.cpu_count(),
+            runtime_env=_extensions() or None,
             include_dashboard=False,
             log_to_driver=False,
             logging_level=logging.ERROR,
@@ -104,14 +105,24 @@ def _own_signals() -> Iterator[None]:
 
 
 def _runtime_env() -> dict[str, Any]:
-    """This package, beside what a submitted job brings already."""
-    job = submitted_runtime_env()
-    if "py_modules" in job or "excludes" in job:
+    """This package and what extends it, beside what a submitted job brings already."""
+    job, added = submitted_runtime_env(), _extensions()
+    if {"py_modules", "excludes", *added} & job.keys():
         override_submitted_runtime_env()  # Ray merges no lists: ours, below, hold the job's
     return {
-        "py_modules": [str(Path(rayograph.__file__).parent), *job.get("py_modules", [])],
+        "py_modules": [str(Path(rayograph.__file__).parent), *added.get("py_modules", []), *job.get("py_modules", [])],
         "excludes": ["__pycache__", ".env", ".netrc", *job.get("excludes", [])],
+        **({"env_vars": job.get("env_vars", {}) | added["env_vars"]} if added else {}),
     }
+
+
+def _extensions() -> dict[str, Any]:
+    """The modules that register kinds, and the variable by which a worker knows them; nothing where there are none."""
+    extensions.load()
+    if not extensions.files():
+        return {}
+    names = os.pathsep.join(extensions.names())
+    return {"py_modules": [str(file) for file in extensions.files()], "env_vars": {extensions.VARIABLE: names}}
 
 
 def _quieten() -> None:

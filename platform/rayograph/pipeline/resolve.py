@@ -17,6 +17,7 @@ from rayograph.runs.digests import digest_of
 from rayograph.runs.lineage import place_in_store
 from rayograph.runs.manifest import Manifest
 from rayograph.runs.stage_context import StageContext
+from rayograph.stages.stage import stage_of
 from rayograph.storage import Access, ObjectStore, open_store
 
 log = logging.getLogger(__name__)
@@ -25,7 +26,7 @@ KEY_FORMAT = 3
 
 
 def resolve(job: Job, scale: Scale, store: ObjectStore) -> dict[str, StageContext]:
-    """Every stage of the job, in its order. Raises DataError for an outside artifact that does not fit."""
+    """Return every stage of the job, in its order. Raises DataError for an outside artifact that does not fit."""
     resolved: dict[str, StageContext] = {}
     for name, stage in job.stages.items():
         inputs: dict[str, Artifact] = {}
@@ -40,14 +41,17 @@ def resolve(job: Job, scale: Scale, store: ObjectStore) -> dict[str, StageContex
         }
         seed = job.seed_of(name)
         made_of = {"format": KEY_FORMAT, **decisive(stage), "seed": seed, "inputs": parent_keys, "weights": weights}
+        source = stage_of(stage).source_digest(stage, scale.access)
+        if source is not None:
+            made_of["source"] = source
         key = digest_of(made_of)[:16]
         artifact = Artifact(store, f"{job.name}/{name}/{key}")
-        resolved[name] = StageContext(job, scale, name, seed, key, artifact, inputs)
+        resolved[name] = StageContext(job, scale, name, seed, key, artifact, inputs, source)
     return resolved
 
 
 def needed(job: Job, target: str) -> list[str]:
-    """The target stage and all that it is made from, in the job's order."""
+    """Return the target stage and all that it is made from, in the job's order."""
     wanted = {target}
     for name in reversed(job.stages):
         if name in wanted:

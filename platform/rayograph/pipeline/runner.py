@@ -20,14 +20,14 @@ from rayograph.storage import ObjectStore, open_store
 
 
 def run_job(job: Job, scale: Scale, target: str | None) -> str:
-    """Runs `target`, by default the whole job; the URI of the result, of the report where there is one.
+    """Run `target`, by default the whole job, and return the URI of the result, of the report where there is one.
 
     Everything that can be refused is refused before any work: names, fields, inputs, the store.
     """
     names = stage_names(job, target)
     check(job, scale, names)
     check_machine(scale)
-    store = _open(scale)
+    store = store_of(scale)
     stages = resolve(job, scale, store)
     waiting = [stages[name] for name in names if stages[name].artifact.manifest() is None]
     check(job, scale, [stage.name for stage in waiting], stages)
@@ -41,14 +41,14 @@ def run_job(job: Job, scale: Scale, target: str | None) -> str:
         connect(scale)
         if stage is waiting[0]:
             check_cluster(waiting)
-        _run_stage(stage)
+        run_stage(stage)
         left = [other.name for other in waiting[waiting.index(stage) + 1 :]]
         check(job, scale, left, stages)
     return _result(stages[names[-1]])
 
 
 def stage_names(job: Job, target: str | None) -> list[str]:
-    """The stages that `target` needs, itself last; all of them for None. Raises ConfigError for an unknown one."""
+    """Return the stages that `target` needs, itself last; all for None. Raises ConfigError for an unknown one."""
     if target is None:
         return list(job.stages)
     if target not in job.stages:
@@ -56,7 +56,8 @@ def stage_names(job: Job, target: str | None) -> list[str]:
     return needed(job, target)
 
 
-def _run_stage(stage: StageContext) -> None:
+def run_stage(stage: StageContext) -> None:
+    """Do one stage's work and commit it; its inputs are committed."""
     started = time.monotonic()
     work = stage_of(stage.declared)
     work.prepare(stage.declared, stage)
@@ -73,8 +74,8 @@ def _run_stage(stage: StageContext) -> None:
         say(f"warning: {stage.name}: {warning}")
 
 
-def _open(scale: Scale) -> ObjectStore:
-    """The profile's store, shown to be usable."""
+def store_of(scale: Scale) -> ObjectStore:
+    """Open the profile's store, shown to be usable."""
     if inside_submitted_job() and "://" not in scale.store and not scale.store.startswith(("/", "~")):
         raise StorageError(
             f"store: expected an absolute path or a URI inside a submitted job, got {scale.store!r}: "
@@ -86,7 +87,7 @@ def _open(scale: Scale) -> ObjectStore:
 
 
 def _result(stage: StageContext) -> str:
-    """The report where there is one, else the artifact."""
+    """Return the report where there is one, else the artifact."""
     if any(file.path == REPORT for file in stage.artifact.committed().files):
         uri = stage.artifact.store.uri_of(stage.artifact.key(REPORT))
         return uri.removeprefix("file://")

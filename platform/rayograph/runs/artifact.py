@@ -16,7 +16,7 @@ from pydantic import ValidationError
 from rayograph.errors import DataError, MissingObjectError
 from rayograph.runs.digests import sha256
 from rayograph.runs.manifest import FileRecord, Manifest
-from rayograph.storage import Access, ObjectStore, open_store
+from rayograph.storage import ObjectStore
 
 MANIFEST = "manifest.json"
 METRICS = "metrics.jsonl"
@@ -39,11 +39,11 @@ class Artifact:
         return self.store.uri_of(self.path) if self.path else self.store.uri
 
     def key(self, name: str) -> str:
-        """The store's key of a file of this artifact."""
+        """Return the store's key of a file of this artifact."""
         return f"{self.path}/{name}" if self.path else name
 
     def manifest(self) -> Manifest | None:
-        """The commit, or None while there is none. Raises DataError for one that cannot be read."""
+        """Read the commit; None while there is none. Raises DataError for one that cannot be read."""
         key = self.key(MANIFEST)
         if not self.store.exists(key):
             return None
@@ -57,25 +57,25 @@ class Artifact:
             ) from error
 
     def committed(self) -> Manifest:
-        """The commit. Raises DataError where there is none."""
+        """Read the commit. Raises DataError where there is none."""
         manifest = self.manifest()
         if manifest is None:
             raise DataError(f"{self.uri}: expected a committed artifact, found no {MANIFEST}")
         return manifest
 
     def commit(self, manifest: Manifest) -> Manifest:
-        """Makes the artifact count; the first of two racing commits stands, and is returned."""
+        """Make the artifact count; the first of two racing commits stands, and is returned."""
         data = manifest.model_dump_json(indent=1).encode()
         if self.store.put_if_absent(self.key(MANIFEST), data):
             return manifest
         return self.committed()
 
     def record(self, name: str, data: bytes | memoryview) -> FileRecord:
-        """What the manifest says of a file with these bytes."""
+        """Return what the manifest says of a file with these bytes."""
         return FileRecord(path=name, bytes=len(data), sha256=sha256(data))
 
     def write(self, name: str, data: bytes | memoryview) -> FileRecord:
-        """Puts a file, replacing one of that name."""
+        """Put a file, replacing one of that name."""
         self.store.put(self.key(name), data)
         return self.record(name, data)
 
@@ -83,12 +83,12 @@ class Artifact:
         return self.store.read(self.key(name))
 
     def names(self, prefix: str = "") -> list[str]:
-        """Files below `prefix`, relative to the artifact."""
+        """List the files below `prefix`, relative to the artifact."""
         start = len(self.key(""))
         return [info.key[start:] for info in self.store.list(self.key(prefix))]
 
     def records(self, prefix: str) -> list[FileRecord]:
-        """Every file below `prefix`, read back from the store and hashed: what it holds, not what was meant."""
+        """Record every file below `prefix`, read back from the store and hashed: what it holds, not what was meant."""
         return [self.record(name, self.read(name)) for name in self.names(prefix)]
 
     def copy(self, manifest: Manifest, prefix: str, target: Path) -> list[str]:
@@ -121,12 +121,12 @@ class Artifact:
         if problem := _difference(file, size, found.hexdigest):
             raise DataError(f"{self.store.uri_of(key)}: {problem}")
 
-    def problems(self, manifest: Manifest, access: Access = None) -> Iterator[str]:
-        """Every way in which the store differs from the manifest, one line each; nothing if all is well.
+    def problems(self, manifest: Manifest, tars: "Artifact | None" = None) -> Iterator[str]:
+        """Yield every way in which the store differs from the manifest, one line each; nothing if all is well.
 
-        Tars that lie elsewhere are checked there; `access` opens that place.
+        `tars` is where those lie, if not here.
         """
-        tars = self if manifest.base_uri is None else Artifact(open_store(manifest.base_uri, access), "")
+        tars = tars or self
         places = {True: tars, False: self}
         listed = {place: {info.key: info.size for info in place.store.list(place.key(""))} for place in {tars, self}}
 
@@ -147,7 +147,7 @@ class Artifact:
 
 
 def _difference(file: FileRecord, size: int | None, digest: Callable[[], str]) -> str | None:
-    """How what is there differs from what was committed; the digest is asked for last."""
+    """Return how what is there differs from what was committed; the digest is asked for last."""
     if size is None:
         return "missing"
     if size != file.bytes:

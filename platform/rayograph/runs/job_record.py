@@ -51,7 +51,7 @@ def read_job(artifact: Artifact) -> JobRecord:
         raise DataError(f"{where}: not a job of this version: {explain(error, model, '')}") from None
     except ConfigError as error:
         raise DataError(f"{where}: not a job of this version: {error}") from None
-    except (yaml.YAMLError, ValueError, RecursionError, TypeError, KeyError, AttributeError) as error:
+    except (yaml.YAMLError, ValueError, ArithmeticError, RecursionError, TypeError, KeyError, AttributeError) as error:
         reason = " ".join(str(error).split())[:200]
         raise DataError(f"{where}: not a resolved job: {type(error).__name__}: {reason}") from None
     return found

@@ -8,8 +8,10 @@ it has the digest that the child holds.
 
 import posixpath
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 
+from rayograph.config.stage_base import ArtifactType
 from rayograph.errors import DataError, StorageError
 from rayograph.runs.artifact import Artifact
 from rayograph.runs.manifest import Manifest
@@ -57,6 +59,15 @@ def find(child: Artifact, uri: str, digest: str, access: Access) -> Artifact:
     return Artifact(open_store(uri, access), "")
 
 
+def tars_of(artifact: Artifact, manifest: Manifest, access: Access) -> Artifact:
+    """Return where the tars of an artifact lie, which may be another's, or no artifact's at all."""
+    if manifest.base_uri is None:
+        return artifact
+    if manifest.base_uri.startswith(UP):
+        return _relative(artifact, manifest.base_uri, access)
+    return Artifact(open_store(manifest.base_uri, access), "")
+
+
 def place_in_store(uri: str) -> str | None:
     """<store>/digits/pack/0123456789abcdef → digits/pack/0123456789abcdef; None for the URI of anything else."""
     found = _PLACE.fullmatch(uri)
@@ -83,6 +94,13 @@ def ancestors(artifact: Artifact, access: Access) -> list[LineageNode]:
 
     visit(artifact)
     return list(reversed(found.values()))
+
+
+def data_sets(nodes: Iterable[LineageNode], but: Artifact | None = None) -> set[str]:
+    """Return the digests of all images among ancestors, but those of one artifact: what a model was learned from."""
+    return {
+        node.manifest.digest for node in nodes if node.manifest.type is ArtifactType.IMAGES and node.artifact != but
+    }
 
 
 def _relative(child: Artifact, uri: str, access: Access) -> Artifact:

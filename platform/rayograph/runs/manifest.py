@@ -24,6 +24,9 @@ TYPES = {
 TRAIN, HELD_OUT = "train", "held_out"
 """The splits: what is learned from, and what is kept to judge by."""
 
+DRAWN = "samples"
+"""The split of what a model drew, which is all there to learn from."""
+
 
 class Record(BaseModel):
     """Written by us, read by us and by other tools: closed and frozen like a declaration."""
@@ -78,7 +81,8 @@ class Manifest(Record):
     parents: list[Parent]
     files: list[FileRecord]
     base_uri: str | None = None
-    """Where the tars among the files lie, if not beside this manifest: they are another's, and only read."""
+    """Where the tars among the files lie, if not beside this manifest: another's, and only read. One of the same store
+    is named from this artifact's folder, as parents are; `lineage.tars_of` finds both."""
     shards: list[ShardRecord]
     facts: dict[str, Any]
     """What the stage found out and a later one needs: class names, latents' statistics, rejected samples."""
@@ -123,5 +127,6 @@ class Manifest(Record):
         return sum(file.bytes for file in self.files)
 
     def split(self, name: str) -> list[ShardRecord]:
-        """The shards of one split, in their order."""
-        return [shard for shard in self.shards if shard.split == name]
+        """The shards of one split, in their order; of images that a model drew all of them are to learn from."""
+        wanted = (TRAIN, DRAWN) if name == TRAIN else (name,)
+        return [shard for shard in self.shards if shard.split in wanted]

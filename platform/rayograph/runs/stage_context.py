@@ -22,6 +22,8 @@ class StageContext:
     key: str
     artifact: Artifact
     inputs: Mapping[str, Artifact]
+    source: str | None = None
+    """The digest of what comes from outside the job, as the key holds it."""
 
     @property
     def declared(self) -> StageBase:
@@ -32,19 +34,19 @@ class StageContext:
         return JobRecord(self.job, self.scale, self.name).to_bytes()
 
     def parents(self) -> list[Parent]:
-        """The inputs as the manifest records them. Raises DataError for one that is not committed."""
+        """Return the inputs as the manifest records them. Raises DataError for one that is not committed."""
         return [
             Parent(input=field, uri=address(self.artifact, artifact), digest=artifact.committed().digest)
             for field, artifact in self.inputs.items()
         ]
 
     def input(self, field: str) -> tuple[Artifact, Manifest]:
-        """An input's place and its manifest."""
+        """Return an input's place and its manifest."""
         artifact = self.inputs[field]
         return artifact, artifact.committed()
 
     def mixture(self, field: str) -> list[tuple[Artifact, Manifest, float]]:
-        """A mixed input's data sets: place, manifest and weight of each, in the declared order."""
+        """Return a mixed input's data sets: place, manifest and weight of each, in the declared order."""
         given = getattr(self.declared, field)
         if isinstance(given, str):
             return [(*self.input(field), 1.0)]

@@ -11,7 +11,7 @@ import torch
 
 from rayograph.runs.artifact import Artifact
 from rayograph.sampling.pipeline import DiffusionModel
-from rayograph.sampling.requests.sample_batch import Draws
+from rayograph.sampling.requests.sample_batch import SampleBatch
 
 MEMORY_SHARE = 0.85
 """Of what is free before, that a batch may take."""
@@ -19,7 +19,7 @@ GAIN = 1.05
 """A larger batch that is not faster by as much is not worth its memory."""
 
 
-def agreed_batch_size(target: Artifact, model: DiffusionModel, draws: Draws, declared: int | str) -> int:
+def agreed_batch_size(target: Artifact, model: DiffusionModel, draws: SampleBatch, declared: int | str) -> int:
     """The declared one, or what the first replica to draw images of this size measured, by kind of device."""
     if isinstance(declared, int):
         return declared
@@ -31,7 +31,7 @@ def agreed_batch_size(target: Artifact, model: DiffusionModel, draws: Draws, dec
     return int(json.loads(target.store.read(key))["batch_size"])
 
 
-def measured_batch(model: DiffusionModel, draws: Draws) -> int:
+def measured_batch(model: DiffusionModel, draws: SampleBatch) -> int:
     """What suits the model's device. Compiles nothing: every size would be compiled for itself, minutes each, and torch
     gives up at the eighth.
     """
@@ -39,7 +39,7 @@ def measured_batch(model: DiffusionModel, draws: Draws) -> int:
         return _largest_batch(model, draws) if model.device.type == "cpu" else _fastest_batch(model, draws)
 
 
-def _largest_batch(model: DiffusionModel, draws: Draws) -> int:
+def _largest_batch(model: DiffusionModel, draws: SampleBatch) -> int:
     """The whole unit, or the power of two that memory holds: by what one image takes more, not by the clock.
 
     CPUs gain little from batches, and a machine that does other things too would time another one each time.
@@ -51,7 +51,7 @@ def _largest_batch(model: DiffusionModel, draws: Draws) -> int:
     return min(len(draws), 1 << (fitting.bit_length() - 1))
 
 
-def _fastest_batch(model: DiffusionModel, draws: Draws) -> int:
+def _fastest_batch(model: DiffusionModel, draws: SampleBatch) -> int:
     """1, 2, 4, … images of a unit, as long as there is memory for twice as many and it still pays.
 
     The smallest of those that come near the fastest: what is beyond only takes memory.
@@ -69,11 +69,10 @@ def _fastest_batch(model: DiffusionModel, draws: Draws) -> int:
     return min(tried for tried, rate in rates.items() if rate * GAIN >= fastest)
 
 
-def _measured(model: DiffusionModel, draws: Draws) -> tuple[float, int]:
+def _measured(model: DiffusionModel, draws: SampleBatch) -> tuple[float, int]:
     """Images/s and bytes of one batch, at two steps instead of all: networks cost the same at every one."""
-    sampler = draws.sampler.model_copy(update={"num_inference_steps": min(2, draws.group.num_inference_steps)})
-    seeds, counters, columns = draws.tensors()
-    noise = model.noise(seeds, counters, (draws.group.height, draws.group.width))
+    sampler = draws.sampler.model_copy(update={"num_inference_steps": min(2, draws.sampler.num_inference_steps)})
+    noise, columns = model.told(draws)
     seconds = []
     before = _start_watching(model.device)
     for _ in range(3):  # the first one plans and allocates

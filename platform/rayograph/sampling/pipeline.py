@@ -5,8 +5,10 @@ Shapes: b batch, z latent channels, y x latent grid, h w pixels, s kept steps.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, Literal
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -14,13 +16,13 @@ from rayograph.conditioning.trained import TrainedConditioner, load_conditioner
 from rayograph.config import Sampler
 from rayograph.models.autoencoder import AutoencoderNetwork, to_pixels
 from rayograph.models.conditioning import Conditioning
-from rayograph.models.denoiser import denoise
+from rayograph.models.denoiser import DenoiserNetwork
 from rayograph.models.finite import require_finite
 from rayograph.models.folder import load_autoencoder, load_denoiser, load_schedule
 from rayograph.models.scaling import LatentScale
 from rayograph.runs.artifact import Artifact
 from rayograph.runs.philox import Stream, normal
-from rayograph.sampling.requests.sample_batch import Draws
+from rayograph.sampling.requests.sample_batch import SampleBatch
 from rayograph.sampling.solvers import build_solver
 from rayograph.shapes import Latents, Noise, Positions
 
@@ -49,7 +51,7 @@ class SampleNoise:
 class DiffusionModel:
     """A trained model, ready to draw: all that a committed model folder holds."""
 
-    denoiser: Any
+    denoiser: DenoiserNetwork
     conditioner: TrainedConditioner
     autoencoder: AutoencoderNetwork
     schedule: Any
@@ -73,14 +75,16 @@ class DiffusionModel:
             for convolutional in (autoencoder, denoiser):
                 convolutional.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # unknown to torch's stubs
         if compile:
-            denoiser.compile(dynamic=False)
+            for compiled in denoiser.separable_parts():
+                compiled.compile(dynamic=False)
             autoencoder.compile_decoder()
         schedule = load_schedule(artifact)
         return DiffusionModel(denoiser, conditioner, autoencoder, schedule, scale, torch.device(device))
 
     def examples(self, numbers: Positions) -> dict[str, Tensor]:
         """What samples are of, by their numbers, where nobody says: columns (b, …)."""
-        columns = self.conditioner.conditioner.examples(numbers.numpy())
+        conditioner = self.conditioner.conditioner
+        columns = conditioner.arrays(conditioner.examples(numbers.numpy()))
         return {name: torch.from_numpy(values) for name, values in columns.items()}
 
     def draw(
@@ -99,21 +103,30 @@ class DiffusionModel:
         noise = self.noise(seed, numbers)
         return self.walk(noise, columns, sampler, keep_steps=keep_steps, numbers=numbers.tolist())
 
-    def draw_rows(self, draws: Draws) -> torch.Tensor:
+    def draw_rows(self, draws: SampleBatch) -> Tensor:
         """Pixels (n, h, w, 3) uint8 of one batch of a request."""
-        seeds, counters, columns = draws.tensors()
+        noise, columns = self.told(draws)
+        options = {
+            name: torch.from_numpy(values.astype(np.float32)).to(self.device) for name, values in draws.options.items()
+        }
+        if not draws.group.guided:
+            options = {}
+        return self.walk(noise, columns, draws.sampler, options, numbers=draws.numbers.tolist())[0]
+
+    def told(self, draws: SampleBatch) -> tuple[SampleNoise, dict[str, Tensor]]:
+        """A batch's noise, and what its samples are conditioned on."""
+        seeds, counters = torch.from_numpy(draws.seeds), torch.from_numpy(draws.counters)
         noise = self.noise(seeds, counters, (draws.group.height, draws.group.width))
-        guidance = torch.from_numpy(draws.guidance_scales).to(self.device, torch.float32)
-        guidance_scales = guidance if draws.group.guided else None
-        return self.walk(noise, columns, draws.sampler, guidance_scales, numbers=draws.numbers.tolist())[0]
+        columns = self.conditioner.conditioner.arrays(draws.rows)
+        return noise, {name: torch.from_numpy(values) for name, values in columns.items()}
 
     def noise(self, seeds: int | torch.Tensor, counters: Positions, size: tuple[int, int] | None = None) -> SampleNoise:
         """Of pixels of (height, width); None is the size it was trained at."""
-        side, factor = self.denoiser.config.sample_size, self.autoencoder.spec.factor
+        side, factor = self.denoiser.spec.size, self.autoencoder.spec.factor
         height, width = (side, side) if size is None else (size[0] // factor, size[1] // factor)
         if isinstance(seeds, torch.Tensor):
             seeds = seeds.to(self.device)
-        shape = (self.denoiser.config.in_channels, height, width)
+        shape = (self.denoiser.spec.in_channels, height, width)
         return SampleNoise(seeds, counters.to(self.device), shape)
 
     @torch.inference_mode()
@@ -122,28 +135,29 @@ class DiffusionModel:
         noise: SampleNoise,
         columns: Mapping[str, Tensor],
         sampler: Sampler,
-        guidance_scales: torch.Tensor | None = None,
+        options: Mapping[str, Tensor] = MappingProxyType({}),
         keep_steps: Sequence[int] = (),
         numbers: Sequence[int] | None = None,
     ) -> tuple[torch.Tensor, list[torch.Tensor]]:
         """From noise to pixels, as `draw` gives them.
 
-        `guidance_scales` (b,) are each sample's own; None is the sampler's for all. `numbers` (b,) are what samples are
-        called. Raises NonFiniteError by number for those whose latents or pixels are not finite; without numbers, all
-        pass: to measure a walk, not to keep its pixels.
+        `options` (b,) are each sample's own, of the sampler's fields that may differ within a batch; without, the
+        sampler's count for all. `numbers` (b,) are what samples are called. Raises NonFiniteError by number for those
+        whose latents or pixels are not finite; without numbers, all pass: to measure a walk, not to keep its pixels.
         """
         solver = build_solver(self.schedule, sampler, self.device)
         network = self.conditioner.network
         conditioning = network.embed({name: values.to(self.device) for name, values in columns.items()})
         scale: float | Tensor | None = None
-        if not conditioning.is_empty and (guidance_scales is not None or sampler.guidance_scale != 1.0):
-            scale = sampler.guidance_scale if guidance_scales is None else guidance_scales[:, None, None, None]
+        rescale = _each(options, sampler, "guidance_rescale")
+        if not conditioning.is_empty and ("guidance_scale" in options or sampler.guidance_scale != 1.0):
+            scale = _each(options, sampler, "guidance_scale")
             conditioning = conditioning.beside(network.null(len(noise.counters)))
         latents, earlier, kept = noise.first(), None, []
         for step, timestep in enumerate(solver.timesteps):
             if step in keep_steps:
                 kept.append(self._pixels(latents, numbers))
-            prediction = self._predicted(latents, timestep, conditioning, scale)
+            prediction = self._predicted(latents, timestep, conditioning, scale, rescale)
             denoised = solver.denoised(step, latents, prediction)
             fresh = noise.after(step) if solver.adds_noise(step) else None
             latents = solver.advance(step, latents, denoised, earlier, fresh)
@@ -151,19 +165,30 @@ class DiffusionModel:
         return self._pixels(latents, numbers), kept
 
     def _predicted(
-        self, latents: Latents, timestep: Tensor, conditioning: Conditioning, scale: float | Tensor | None
+        self,
+        latents: Latents,
+        timestep: Tensor,
+        conditioning: Conditioning,
+        scale: float | Tensor | None,
+        rescale: float | Tensor = 0.0,
     ) -> Latents:
         """Predict as told; by a `scale`, as far as that from being told nothing, which stands beside.
 
-        unconditional + scale × (conditional - unconditional) (Ho & Salimans 2022, eq. 6, in the field's scale).
+        unconditional + scale × (conditional - unconditional) (Ho & Salimans 2022, eq. 6, in the field's scale); of
+        that, by `rescale`, the spread of the conditional one (Lin et al. 2024, eq. 15 and 16).
         """
         timesteps = timestep.expand(len(latents))
         inputs = latents.to(self.denoiser.dtype)
         if scale is None:
-            return denoise(self.denoiser, inputs, timesteps, conditioning).float()
-        both = denoise(self.denoiser, inputs.repeat(2, 1, 1, 1), timesteps.repeat(2), conditioning)
+            prediction: Latents = self.denoiser(inputs, timesteps, conditioning).float()
+            return prediction
+        both = self.denoiser(inputs.repeat(2, 1, 1, 1), timesteps.repeat(2), conditioning)
         conditional, unconditional = both.float().chunk(2)
-        return unconditional + scale * (conditional - unconditional)
+        guided = unconditional + scale * (conditional - unconditional)
+        if not isinstance(rescale, Tensor) and rescale == 0.0:
+            return guided
+        spread = conditional.std(dim=(1, 2, 3), keepdim=True) / guided.std(dim=(1, 2, 3), keepdim=True)
+        return guided * (rescale * spread + (1.0 - rescale))
 
     def _pixels(self, latents: Latents, numbers: Sequence[int] | None) -> torch.Tensor:
         raw = self.latent_scale.unscale(latents).to(self.denoiser.dtype)
@@ -171,3 +196,11 @@ class DiffusionModel:
         if numbers is not None:
             require_finite("latents and pixels", [f"sample {number}" for number in numbers], latents, images)
         return to_pixels(images)
+
+
+def _each(options: Mapping[str, Tensor], sampler: Sampler, name: str) -> float | Tensor:
+    """Each sample's own, (b, 1, 1, 1), or the sampler's for all."""
+    if name in options:
+        return options[name][:, None, None, None]
+    found: float = getattr(sampler, name)
+    return found

@@ -1,6 +1,7 @@
 """One image of a generation, drawn once more from what its artifact says: no other sample is needed for it."""
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -45,13 +46,15 @@ def draw_again(
     if plan is None:
         raise DataError(f"{artifact.uri}: expected a generation with its plan, found none")
     unit, row = plan.place(number)
-    draws = plan.draws(plan.unit(unit))[row : row + 1]
     model = find(artifact, said["uri"], said["model"], endpoint_url)
     digest = model.committed().digest
     if digest != said["model"]:
         raise DataError(f"{model.uri}: expected the model of digest {said['model']}, found {digest}")
     origin = Origin(artifact.path, plan.digest, said["model"], tuple(said["data"]))
-    pixels = DiffusionModel.load(model, device).draw_rows(draws)[0].numpy()
+    loaded = DiffusionModel.load(model, device)
+    plan = replace(plan, conditioner=loaded.conditioner.conditioner)
+    draws = plan.draws(plan.unit(unit))[row : row + 1]
+    pixels = loaded.draw_rows(draws)[0].numpy()
     record = origin.record(draws, 0)
     watermark = None if said["watermark"] is None else Watermark(said["watermark"]).hide
     if watermark is not None:

@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from rayograph.conditioning.protocol import Conditioner
 from rayograph.config import ImageFile
 from rayograph.runs.artifact import Artifact
 from rayograph.runs.manifest import FileRecord, ShardRecord
@@ -15,7 +16,7 @@ from rayograph.sampling.marking.image_encoder import encode
 from rayograph.sampling.marking.record import xmp_packet
 from rayograph.sampling.pipeline import DiffusionModel
 from rayograph.sampling.requests.plan import SPLIT, Unit
-from rayograph.sampling.requests.sample_batch import Draws
+from rayograph.sampling.requests.sample_batch import SampleBatch
 from rayograph.shards.index import ShardIndex
 from rayograph.shards.sample import Sample
 from rayograph.shards.store import find_index, put_shard, shard_files
@@ -30,9 +31,9 @@ class Origin:
     request: str
     model: str
     data: tuple[str, ...]
-    """Digests: of the plan, of the model's manifest, and of every pack that the model descends from."""
+    """Digests: of the plan, of the model's manifest, and of all images that the model descends from."""
 
-    def record(self, draws: Draws, row: int) -> dict[str, Any]:
+    def record(self, draws: SampleBatch, row: int) -> dict[str, Any]:
         """All there is to say of one image; the same whenever it is drawn."""
         common = {"artifact": self.artifact, "request": self.request, "model": self.model, "data": list(self.data)}
         return draws.record(row) | common
@@ -75,24 +76,29 @@ class Landed:
         return Landed(unit.number, tuple(files), shard, device_seconds)
 
 
-def draw(model: DiffusionModel, draws: Draws, batch_size: int) -> np.ndarray:
+def draw(model: DiffusionModel, draws: SampleBatch, batch_size: int) -> np.ndarray:
     """Pixels (n, h, w, 3) uint8 of a unit, `batch_size` samples at a time."""
     return np.concatenate([model.draw_rows(batch).numpy() for batch in draws.batches(batch_size)])
 
 
 def keep(
-    target: Artifact, unit: Unit, draws: Draws, pixels: np.ndarray, origin: Origin, files: Files, pool: Executor
+    target: Artifact,
+    unit: Unit,
+    draws: SampleBatch,
+    pixels: np.ndarray,
+    origin: Origin,
+    files: Files,
+    conditioner: Conditioner,
+    pool: Executor,
 ) -> ShardIndex:
-    """Encodes a unit's pixels and commits them as its shard: image, record and, where there are classes, class."""
+    """Encodes a unit's pixels and commits them as its shard: image, record, and members that say what it is of."""
 
     def sample(row: int) -> Sample:
         record = origin.record(draws, row)
         members = {
             files.image.extension: files.bytes_of(pixels[row], record),
             "json": json.dumps(record, sort_keys=True, ensure_ascii=False).encode(),
-        }
-        if "class" in record:
-            members["cls"] = str(record["class"]).encode()
+        } | conditioner.members_of(record)
         return Sample(f"{record['number']:09d}", members)
 
     return put_shard(target, unit.shard, list(pool.map(sample, range(len(draws)))))

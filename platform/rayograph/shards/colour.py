@@ -65,6 +65,9 @@ def to_srgb(pixels: np.ndarray, profile: bytes | None, found: set[str]) -> np.nd
             if transform is None:
                 return _plain(pixels)
             found.add("converted")
+            if channels == 1:
+                levels = np.arange(256, dtype=np.uint8).reshape(1, 256, 1)
+                return np.asarray(ImageCms.applyTransform(_image(levels), transform))[0][pixels[..., 0]]
             return np.asarray(ImageCms.applyTransform(_image(pixels), transform))
     return _plain(pixels)
 
@@ -124,6 +127,12 @@ def matrix_profile(primaries: tuple[float, ...], exponent: float | None) -> byte
     return (header + bytes(28) + _fixed(*_D50)).ljust(128, b"\0") + table + body
 
 
+@lru_cache(maxsize=1)
+def adobe_rgb() -> bytes:
+    """The profile of Adobe RGB (1998)."""
+    return matrix_profile((0.64, 0.33, 0.21, 0.71, 0.15, 0.06, *_D65), 563 / 256)
+
+
 def _fixed(*numbers: float) -> bytes:
     return struct.pack(f">{len(numbers)}i", *(round(number * 65536) for number in numbers))
 
@@ -137,7 +146,8 @@ def _transform(profile: bytes, channels: int) -> ImageCms.ImageCmsTransform | No
         _MODES[channels],
         "RGB",
         ImageCms.Intent.PERCEPTUAL,
-        ImageCms.Flags.HIGHRESPRECALC,
+        # A grey's curve is not cut into 49 lines: its dark end would be six levels off.
+        ImageCms.Flags.NOOPTIMIZE if channels == 1 else ImageCms.Flags.HIGHRESPRECALC,
     )
     if channels == 4:
         return transform

@@ -19,9 +19,10 @@ from PIL import Image
 
 from rayograph.errors import DataError
 from rayograph.shards import jpeg
-from rayograph.shards.colour import to_srgb
+from rayograph.shards.colour import adobe_rgb, to_srgb
+from rayograph.shards.exif import exif_orientation, says_adobe_rgb
 from rayograph.shards.frames import Frame, whole
-from rayograph.shards.pictures import check_size, exif_orientation, open_picture, upright
+from rayograph.shards.pictures import check_size, open_picture, upright
 
 IMAGE_EXTENSIONS = (
     *(".jpg", ".jpeg", ".png", ".webp"),
@@ -52,7 +53,8 @@ def render(
 ) -> np.ndarray:
     """The pixels of the frame that `choose(width, height)` asks for, upright by the EXIF orientation, in sRGB.
 
-    Adds to `found` what was done beyond decoding: `converted`, `profile_ignored`, `composited`, `damaged`, `animated`.
+    Adds to `found` what was done beyond decoding: `converted`, `profile_ignored`, `composited`, `damaged`, `animated`,
+    `adobe_by_exif`.
     Raises DataError naming the sample for what is no image, is damaged, or is or would become larger than `MAX_PIXELS`.
     """
     found = set() if found is None else found
@@ -61,20 +63,34 @@ def render(
         try:
             return _rendered(data, header, name, choose, reading, found)
         except jpeg.CannotReadError:
-            pass  # Pillow says whether it can
-        except (IndexError, ValueError) as error:  # of a header that contradicts itself
-            raise DataError(
-                f"{name}: expected an image, got {len(data)} bytes of a corrupt JPEG: its headers contradict each other"
-            ) from error
+            data = _whole(data, header, name, reading, found)
     picture = open_picture(data, name)
     if picture.animated:
         found.add("animated")
+    if picture.adobe_by_exif:
+        found.add("adobe_by_exif")
     pixels = to_srgb(picture.pixels, picture.profile, found)
     if picture.alpha is not None and picture.alpha.min(initial=255) < 255:
         pixels = _over(pixels, picture.alpha, reading.background)
         found.add("composited")
     frame = _framed(choose, *_upright_size(pixels.shape[1], pixels.shape[0], picture.orientation), name)
     return _shown(pixels, picture.orientation, frame)
+
+
+def _whole(data: bytes, header: jpeg.Header, name: str, reading: Reading, found: set[str]) -> bytes:
+    """A JPEG that is left to Pillow, which takes what never came for grey and says nothing.
+
+    Its image is whole where it does not depend on what would follow. Raises DataError naming the sample.
+    """
+    longer = jpeg.go_on(data, header)
+    if data.find(jpeg.END, header.scan) < 0:
+        data += jpeg.END
+    if np.array_equal(open_picture(data, name).pixels, open_picture(longer, name).pixels):
+        return data
+    if not reading.tolerate_damage:
+        raise DataError(f"{name}: expected an image, got {len(data)} bytes of a corrupt JPEG: premature end of data")
+    found.add("damaged")
+    return data
 
 
 def _rendered(
@@ -92,8 +108,12 @@ def _rendered(
         (d for d in _DIVISORS if frame.width // d >= frame.size[0] and frame.height // d >= frame.size[1]), 1
     )
     pixels = jpeg.decode(data, header, divisor, name, reading.tolerate_damage, found)
-    if header.profile is not None or pixels.shape[2] == 4:
-        pixels = to_srgb(pixels, header.profile, found)
+    profile = header.profile
+    if profile is None and pixels.shape[2] == 3 and says_adobe_rgb(header.exif):
+        profile = adobe_rgb()
+        found.add("adobe_by_exif")
+    if profile is not None or pixels.shape[2] == 4:
+        pixels = to_srgb(pixels[..., :1] if len(header.components) == 1 else pixels, profile, found)
     return _shown(pixels, orientation, frame.shrunk(divisor))
 
 

@@ -13,8 +13,10 @@ from PIL import Image
 
 from rayograph.errors import DataError
 from rayograph.shards import png
-from rayograph.shards.colour import coded_profile, measured_profile
+from rayograph.shards.colour import adobe_rgb, coded_profile, measured_profile
+from rayograph.shards.exif import exif_orientation, says_adobe_rgb
 from rayograph.shards.signatures import described
+from rayograph.shards.tiff import deep_values, eight_bits, planes_apart
 
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF")
 """Told by a file's first bytes, whatever its name. Pillow has more readers; the one of EPS starts another program."""
@@ -26,9 +28,7 @@ MAX_ANIMATED_PIXELS = 1 << 25
 """Of an animation, of which decoders hold several canvases at once."""
 
 _ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
-_ORIENTATION = 0x0112  # EXIF's tag; 1 is upright
 _MIN_IS_WHITE, _PHOTOMETRIC = 0, 262
-_EIGHT = ((np.arange(65536) + 128) // 257).astype(np.uint8)  # v × 255 / 65535 to the nearest
 
 
 @dataclass
@@ -40,6 +40,8 @@ class Picture:
     profile: bytes | None = None
     orientation: int = 1
     animated: bool = False
+    adobe_by_exif: bool = False
+    """Whether it was EXIF that named Adobe RGB, in place of a profile."""
 
 
 def open_picture(data: bytes, name: str) -> Picture:
@@ -58,25 +60,6 @@ def check_size(width: int, height: int, name: str, most: int = MAX_PIXELS) -> No
     """Raises DataError naming the sample for an image too large to be decoded, or to be made."""
     if width * height > most:
         raise DataError(f"{name}: expected at most {most} pixels, got {width}×{height}")
-
-
-def exif_orientation(exif: bytes) -> int:
-    """1 to 8; 1 also where a block says nothing or cannot be read."""
-    exif = exif.removeprefix(b"Exif\0\0")
-    order = {b"II": "<", b"MM": ">"}.get(exif[:2])
-    if order is None:
-        return 1
-    try:
-        (start,) = struct.unpack_from(f"{order}I", exif, 4)
-        (count,) = struct.unpack_from(f"{order}H", exif, start)
-        for at in range(start + 2, start + 2 + 12 * count, 12):
-            tag, kind, _ = struct.unpack_from(f"{order}HHI", exif, at)
-            if tag == _ORIENTATION:
-                (value,) = struct.unpack_from(order + ("I" if kind == 4 else "H"), exif, at + 8)
-                return value if 1 <= value <= 8 else 1
-    except struct.error:
-        return 1
-    return 1
 
 
 def upright(pixels: np.ndarray, orientation: int) -> np.ndarray:
@@ -120,13 +103,13 @@ def _from_png(data: bytes, name: str) -> Picture:
         values = _deep_png(chunks, image, name) if chunks.depth == 16 else _values(image)
         colours_of = 3 if chunks.colour_type in (2, 6) else 1
         if chunks.colour_type in (4, 6):
-            picture.alpha = _eight(values[..., colours_of])
+            picture.alpha = eight_bits(values[..., colours_of])
         elif clear is not None and len(clear) >= 2 * colours_of:
             key = np.frombuffer(clear, ">u2")[:colours_of].astype(np.uint32)
             if chunks.depth < 8:
                 key = key * 255 // ((1 << chunks.depth) - 1)
             picture.alpha = np.where((values == key).all(axis=2), 0, 255).astype(np.uint8)
-        picture.pixels = _eight(values[..., :colours_of])
+        picture.pixels = eight_bits(values[..., :colours_of])
     picture.profile = _png_profile(chunks, name)
     picture.orientation = exif_orientation(chunks.found.get(b"eXIf", b""))
     picture.animated = b"acTL" in chunks.found
@@ -176,35 +159,28 @@ def _values(image: Image.Image) -> np.ndarray:
     return array if array.ndim == 3 else array[..., None]
 
 
-def _eight(values: np.ndarray) -> np.ndarray:
-    return values if values.dtype == np.uint8 else _EIGHT[values]
-
-
 def _from_pillow(data: bytes, name: str) -> Picture:
     image = _opened(data, name)
     picture = Picture(np.empty((0, 0, 3), np.uint8))
     picture.animated = bool(getattr(image, "is_animated", False)) and image.format not in ("MPO", "JPEG")
     raw = image.tile[0].args if image.format == "TIFF" and image.tile else None  # type: ignore[attr-defined]
     raw = raw[0] if isinstance(raw, tuple) else raw
+    if image.format == "TIFF" and planes_apart(image):
+        raise DataError(f"{name}: expected a TIFF of pixels, got planes of 16 bits apart that are not compressed")
     photometric = image.tag_v2.get(_PHOTOMETRIC) if image.format == "TIFF" else None  # type: ignore[attr-defined]
     profile = image.info.get("icc_profile")
     image.load()
     picture.profile = profile or (_coded_avif(data, name) if image.format == "AVIF" else None)
-    if image.format not in ("TIFF", "GIF", "BMP"):  # Pillow turns TIFFs by itself
-        picture.orientation = exif_orientation(image.info.get("exif", b""))
+    exif = image.info.get("exif", b"") if image.format not in ("TIFF", "GIF", "BMP") else b""
+    picture.orientation = exif_orientation(exif)  # Pillow turns TIFFs by itself
+    if picture.profile is None and image.mode == "RGB" and says_adobe_rgb(exif):
+        picture.profile, picture.adobe_by_exif = adobe_rgb(), True
     if image.mode.startswith("I;16"):
         values = np.asarray(image).astype(np.uint16)[..., None]
-        picture.pixels = _eight(65535 - values if photometric == _MIN_IS_WHITE else values)
+        picture.pixels = eight_bits(65535 - values if photometric == _MIN_IS_WHITE else values)
         return picture
-    if isinstance(raw, str) and raw in ("RGB;16L", "RGB;16B", "RGBA;16L", "RGBA;16B"):
-        upper = np.asarray(image).astype(np.uint16)
-        other = _opened(data, name)
-        tiles = other.tile  # type: ignore[attr-defined]
-        swapped = raw[:-1] + ("B" if raw.endswith("L") else "L")
-        other.tile = [  # type: ignore[attr-defined]
-            tile._replace(args=(swapped, *tile.args[1:]) if isinstance(tile.args, tuple) else swapped) for tile in tiles
-        ]
-        values = _eight(upper << 8 | np.asarray(other))
+    if isinstance(raw, str) and ";16" in raw:
+        values = deep_values(image, lambda: _opened(data, name), raw)
     elif image.mode in ("P", "PA") or "transparency" in image.info:
         values = np.asarray(image.convert("RGBA"))
     elif image.mode in ("1", "L", "LA", "RGB", "RGBA", "CMYK"):

@@ -22,7 +22,7 @@ from rayograph.generation.monitor import Steward
 from rayograph.generation.replica import MAX_ONGOING, Assignment
 from rayograph.ray_compat import inside_submitted_job
 from rayograph.runs.artifact import Artifact
-from rayograph.runs.lineage import ancestors
+from rayograph.runs.lineage import ancestors, data_sets
 from rayograph.runs.reporter import Reporter
 from rayograph.runs.stage_context import StageContext
 from rayograph.runs.stage_result import StageResult
@@ -31,8 +31,8 @@ from rayograph.sampling.reproduce import keep_origin
 from rayograph.sampling.requests.plan import Plan
 from rayograph.sampling.work_unit import Landed, Origin
 from rayograph.shards.index import SUFFIX
-from rayograph.stages.prepare import plan_of
 from rayograph.stages.resources import require
+from rayograph.stages.sample import plan_of
 
 READERS = 16
 
@@ -46,7 +46,7 @@ def run_sample(stage: StageContext, declared: Sample) -> StageResult:
     model, trained = stage.input("model")
     plan = plan_of(stage, declared)
     before = ancestors(model, stage.scale.access)
-    data = sorted({node.manifest.digest for node in before if node.manifest.kind == "pack"})
+    data = sorted(data_sets(before))
     origin = Origin(stage.artifact.path, plan.digest, trained.digest, tuple(data))
     keep_origin(stage.artifact, origin, model, declared.image, declared.marking)
     there = committed_units(stage.artifact, plan)

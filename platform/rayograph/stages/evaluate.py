@@ -1,4 +1,4 @@
-"""The stage `evaluate`: samples and reconstructions beside held-out images (stages/evaluation.py)."""
+"""The stage `evaluate`: images beside images, and reconstructions beside what they are of (stages/evaluation.py)."""
 
 from rayograph.config import Evaluate
 from rayograph.errors import ConfigError
@@ -15,28 +15,46 @@ class EvaluateStage(Stage[Evaluate]):
     """Images and samples to a report."""
 
     def check(self, declared: Evaluate, context: CheckContext) -> None:
-        """Raise ConfigError where nothing is held out, or the images' size suits no measure."""
-        if context.input("images").held_out is False:
+        """Raise ConfigError where nothing is held out to reconstruct, or the images' size suits no measure.
+
+        Features that are said are made once, to see that they can be.
+        """
+        reconstructs = declared.autoencoder is not None
+        if reconstructs and context.input("images").held_out is False:
             raise ConfigError(
                 f"{declared.images}.held_out_fraction: expected more than 0, as {context.name} needs held-out images"
             )
-        seen = context.input("autoencoder")
-        size, where = seen.image_size, seen.decided_by
+        if declared.features is not None and context.resolved:
+            from rayograph.evaluation.extractors import build_extractor
+
+            build_extractor(declared.features, "cpu", context.scale.access)
+        where, size = _image_size(declared, context)
         if size is None:
             return
-        if declared.features is None and size % declared.feature_size:
+        multiple = declared.extractor.side_multiple
+        if size % multiple and declared.features is None:
+            raise ConfigError(f"{context.name}.feature_size: expected a divisor of {where} {size}, got {multiple}")
+        if size % multiple:
             raise ConfigError(
-                f"{context.name}.feature_size: expected a divisor of {where} {size}, got {declared.feature_size}"
+                f"{context.name}.features: expected images of a multiple of {multiple}, got {where} {size}"
             )
-        if size < SMALLEST_SSIM_SIDE:
+        if reconstructs and size < SMALLEST_SSIM_SIDE:
             raise ConfigError(f"{where}: expected at least {SMALLEST_SSIM_SIDE} for SSIM, got {size}")
 
     def check_cluster(self, declared: Evaluate, context: StageContext) -> None:
-        """Room for the pool that reconstructs images."""
+        """Room for the pool that looks at images."""
         require_pool(context)
 
     def run(self, declared: Evaluate, context: StageContext) -> StageResult:
-        """Gather, measure, draw the page."""
+        """Sum up, measure, draw the page."""
         from rayograph.stages.evaluation import run_evaluate
 
         return run_evaluate(context, declared)
+
+
+def _image_size(declared: Evaluate, context: CheckContext) -> tuple[str, int | None]:
+    """What decides the side at which images are looked at, and the side; None where only the data can tell."""
+    if declared.image_size is not None:
+        return f"{context.name}.image_size", declared.image_size
+    seen = context.input("images" if declared.autoencoder is None else "autoencoder")
+    return seen.decided_by, seen.image_size

@@ -16,6 +16,7 @@ import numpy as np
 from rayograph.config import Evaluate, Features, core_yaml
 from rayograph.errors import ConfigError, DataError
 from rayograph.evaluation.selection import select
+from rayograph.ingest.image_batches import first_side
 from rayograph.runs.artifact import REPORT, Artifact
 from rayograph.runs.lineage import ancestors
 from rayograph.runs.manifest import HELD_OUT, TRAIN, Manifest, ShardRecord
@@ -58,11 +59,15 @@ class ImageSet:
         """How many there are, those that cannot be decoded included."""
         return sum(shard.samples for shard in self.shards)
 
+    def read(self, access: Access) -> Shards:
+        """The shards for reading."""
+        return Shards.of(self.artifact, self.manifest, self.shards, access)
+
 
 def run_evaluate(stage: StageContext, declared: Evaluate) -> StageResult:
     """Sum up, measure, draw the page. Raises DataError once more is left out than `bad_sample_limit`."""
     from rayograph.evaluation.measures import measure
-    from rayograph.evaluation.report.page import circumstances, render, summary
+    from rayograph.evaluation.report.page import circumstances, headlines, render, summary
 
     require_pool(stage)
     sets = _image_sets(stage)
@@ -71,7 +76,7 @@ def run_evaluate(stage: StageContext, declared: Evaluate) -> StageResult:
     ) as recorder:
         if not any(images.name == "held_out" for images in sets):
             recorder.progress.say(
-                "no held-out images: samples are compared with all of them, and nothing with real ones"
+                "no held-out images: samples are compared with all, and there is nothing to compare that with"
             )
         found = _summaries(stage, declared, sets, recorder)
         recorder.progress.doing("now", "draws a few step by step")
@@ -83,7 +88,7 @@ def run_evaluate(stage: StageContext, declared: Evaluate) -> StageResult:
         recorder.wandb.summarise({name: value for name, value in figures.items() if isinstance(value, float)})
         for name, picture in _pictures(report, found["samples"]).items():
             recorder.wandb.log_image(name, picture)
-        for line in _headlines(figures):
+        for line in headlines(figures):
             recorder.progress.say(line)
     rejected = [reason for part in found.values() for reason in part.rejected]
     text = json.dumps(figures, allow_nan=False, indent=2).encode()
@@ -110,15 +115,16 @@ def _image_sets(stage: StageContext) -> list[ImageSet]:
     return [found for found in sets if found.shards]
 
 
-def _image_size(stage: StageContext, declared: Evaluate) -> int:
-    """What is said, or what the autoencoder was trained at, or what the images were packed at."""
+def _image_size(stage: StageContext, declared: Evaluate, samples: ImageSet) -> int:
+    """What is said, or what the autoencoder was trained at or the images packed at, or the first sample's own."""
     known = [
         stage.input(field)[1].facts.get("image_size") for field in ("autoencoder", "images") if field in stage.inputs
     ]
     size = next((size for size in (declared.image_size, *known) if size is not None), None)
+    size = first_side(samples.read(stage.scale.access)) if size is None else int(size)
     if size is None:
         raise ConfigError(f"{stage.name}.image_size: expected a size, as neither autoencoder nor images have one")
-    return int(size)
+    return size
 
 
 def _summaries(
@@ -129,7 +135,7 @@ def _summaries(
     from rayograph.ingest.streams import each_with
 
     scale, pool = stage.scale, stage.scale.encode
-    size = _image_size(stage, declared)
+    size = _image_size(stage, declared, sets[-1])
     shards = _selected(stage, declared, sets, size)
     worker = partial(
         _summariser,
@@ -168,7 +174,7 @@ def _selected(stage: StageContext, declared: Evaluate, sets: Sequence[ImageSet],
             stand_ins=counts["samples"] if images.name == "train" and "held_out" in counts else 0,
             shown=shown.get(images.name, 0),
         )
-        shards = Shards.of(images.artifact, images.manifest, images.shards, stage.scale.access)
+        shards = images.read(stage.scale.access)
         reconstructed = images.name == "held_out" and "autoencoder" in stage.inputs
         found += [
             SelectedShard(images.name, shards, name, selection, reconstructed)
@@ -261,22 +267,3 @@ def _pictures(report: "Report", samples: "Summary") -> dict[str, bytes]:
         "denoising": report.denoising,
     }
     return {name: picture for name, picture in pictures.items() if picture is not None}
-
-
-def _headlines(figures: Mapping[str, object]) -> list[str]:
-    lines = []
-    for name, real in (
-        ("class_agreement", "classifier_accuracy_real"),
-        ("precision", "precision_real"),
-        ("recall", "recall_real"),
-        ("within_class_variance", "within_class_variance_real"),
-        ("frechet_distance", "frechet_distance_real"),
-        ("nearest_train_distance", "nearest_train_distance_real"),
-        ("reconstruction_psnr", None),
-        ("reconstruction_ssim", None),
-    ):
-        value = figures.get(name)
-        if value is not None:
-            beside = f"   ({figures[real]:.4f} {real})" if real and figures.get(real) is not None else ""
-            lines.append(f"{name:24} {value:.4f}{beside}")
-    return lines

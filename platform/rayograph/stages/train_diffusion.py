@@ -1,16 +1,18 @@
 """The stage `train_diffusion`: latents to a diffusion model (stages/diffusion_training.py)."""
 
+from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 
-from rayograph.config import FlowSchedule, TrainDiffusion
+from rayograph.conditioning.protocol import Conditioner
+from rayograph.config import FlowSchedule, Identity, TrainDiffusion
 from rayograph.config.batches import worker_counts
 from rayograph.errors import ConfigError
 from rayograph.runs.stage_context import StageContext
 from rayograph.runs.stage_result import StageResult
-from rayograph.sampling.requests.model_spec import ModelTraits
-from rayograph.stages.foreseen import Foreseen
-from rayograph.stages.known_classes import with_known_classes
-from rayograph.stages.stage import CheckContext, Stage
+from rayograph.sampling.requests.model_spec import ModelSpec
+from rayograph.stages.seen_images import foreseen_size
+from rayograph.stages.stage import CheckContext, Foreseen, Stage
 from rayograph.training.cost import Cost
 
 
@@ -20,53 +22,55 @@ class TrainDiffusionStage(Stage[TrainDiffusion]):
     def check(self, declared: TrainDiffusion, context: CheckContext) -> None:
         """Raise ConfigError where no number of workers suits the batch, the grid not the network, or the classes."""
         worker_counts(declared, context.scale.training)
-        grid, halvings = self._grid(context), 2 ** (len(declared.network.block_out_channels) - 1)
-        if grid is not None and grid % halvings:
-            raise ConfigError(
-                f"{context.name}.network.block_out_channels: {len(declared.network.block_out_channels)} levels need a "
-                f"latent grid divisible by {halvings}, got {grid}×{grid}"
-            )
-        for moments in context.mixture("moments"):
-            if moments.class_names is not None:
-                with_known_classes(context.name, declared, moments.class_names)
+        grid = self._grid(declared, context)
+        if grid is not None:
+            try:
+                declared.network.require_grid(grid)
+            except ConfigError as error:
+                raise ConfigError(f"{context.name}.network.{error}") from error
+        for learned in context.mixture(_field(declared)):
+            if learned.class_names is not None:
+                self._conditioner(declared, context, {"class_names": learned.class_names})
 
     def foresee(self, declared: TrainDiffusion, context: CheckContext) -> Foreseen:
-        """What the model can be asked for."""
-        first_stage, names = context.input("autoencoder"), context.input("moments").class_names
-        counted = declared if names is None else with_known_classes(context.name, declared, names)
-        classes = counted.network.num_classes
-        known = Foreseen(class_names=names if classes else (), decided_by=context.name)
-        side, factor = first_stage.image_size, first_stage.downsampling_factor
-        if side is None or factor is None or classes == "auto":
+        """Return what the model can be asked for."""
+        names = context.input(_field(declared)).class_names
+        if names is None and declared.conditioning.needs_data:
+            return Foreseen(decided_by=context.name)
+        conditioner = self._conditioner(declared, context, None if names is None else {"class_names": names})
+        known = Foreseen(class_names=names if "class_names" in conditioner.facts else (), decided_by=context.name)
+        seen = self._seen(declared, context)
+        side, factor = seen.image_size, seen.downsampling_factor
+        if side is None or factor is None:
             return known
         schedule = declared.noise_schedule
-        multiple = factor * 2 ** (len(declared.network.block_out_channels) - 1)
-        traits = ModelTraits(
-            classes, known.class_names, side, multiple, schedule.num_train_timesteps, isinstance(schedule, FlowSchedule)
-        )
-        return replace(known, model=traits)
+        multiple = factor * declared.network.size_multiple
+        steps, flow = schedule.num_train_timesteps, isinstance(schedule, FlowSchedule)
+        return replace(known, model=ModelSpec(conditioner, side, multiple, steps, flow))
 
     def estimate(self, declared: TrainDiffusion, context: CheckContext) -> Cost:
         """Count on the first stage's latents. Raises ConfigError where the job does not say them."""
-        grid, channels = self._grid(context), context.input("autoencoder").latent_channels
+        grid, seen = self._grid(declared, context), self._seen(declared, context)
+        channels = seen.latent_channels
         if channels is None:
             raise ConfigError(
                 f"{context.name}.autoencoder: expected a stage of this job to tell its latents by, got "
                 f"{declared.autoencoder}"
             )
         if grid is None:
-            raise ConfigError(
-                f"{declared.autoencoder}.view.image_size: expected a size, as the job does not say that of its images"
-            )
+            where = declared.autoencoder or context.name
+            raise ConfigError(f"{where}.view.image_size: expected a size, as the job does not say that of its images")
+        from rayograph.conditioning.settled import settled
         from rayograph.training.estimate import diffusion_cost
 
-        if declared.network.num_classes != "auto":
+        if not declared.conditioning.needs_data:
             return diffusion_cost(declared, channels, grid)
+        counted, _ = settled(context.name, declared, [{"class_names": ()}])
         note = "num_classes auto: counted without classes; the data tells how many, once it is packed"
-        return replace(diffusion_cost(with_known_classes(context.name, declared, ()), channels, grid), notes=(note,))
+        return replace(diffusion_cost(counted, channels, grid), notes=(note,))
 
     def check_cluster(self, declared: TrainDiffusion, context: StageContext) -> None:
-        """Room for the fewest workers."""
+        """Require room for the fewest workers."""
         from rayograph.trainer.elastic import Room
 
         Room(context.scale, worker_counts(declared, context.scale.training)).require(context.name)
@@ -77,9 +81,39 @@ class TrainDiffusionStage(Stage[TrainDiffusion]):
 
         return run_train_diffusion(context, declared)
 
-    def _grid(self, context: CheckContext) -> int | None:
+    def _conditioner(
+        self, declared: TrainDiffusion, context: CheckContext, facts: Mapping[str, Any] | None
+    ) -> Conditioner:
+        """What the denoiser is told, of data of these facts; None where they are not known yet."""
+        from rayograph.conditioning.settled import settled
+        from rayograph.conditioning.trained import conditioner_of
+
+        if facts is None:
+            return conditioner_of(declared.conditioning, None)
+        return settled(context.name, declared, [facts])[1]
+
+    def _seen(self, declared: TrainDiffusion, context: CheckContext) -> Foreseen:
+        """Return the size of images, and what the first stage, or none, makes of them."""
+        if declared.images is None:
+            first_stage = context.input("autoencoder")
+            sides = [moments.image_size for moments in context.mixture("moments") if moments.image_size is not None]
+            # An autoencoder may have been trained at another size than images are encoded at.
+            return replace(first_stage, image_size=sides[0]) if sides else first_stage
+        pixels = Identity()
+        return replace(
+            foreseen_size(declared.view, context),
+            downsampling_factor=pixels.downsampling_factor,
+            latent_channels=pixels.latent_channels,
+        )
+
+    def _grid(self, declared: TrainDiffusion, context: CheckContext) -> int | None:
         """Side of the latents, in cells."""
-        first_stage = context.input("autoencoder")
-        if first_stage.image_size is None or first_stage.downsampling_factor is None:
+        seen = self._seen(declared, context)
+        if seen.image_size is None or seen.downsampling_factor is None:
             return None
-        return first_stage.image_size // first_stage.downsampling_factor
+        return seen.image_size // seen.downsampling_factor
+
+
+def _field(declared: TrainDiffusion) -> str:
+    """The input that is learned."""
+    return "moments" if declared.images is None else "images"

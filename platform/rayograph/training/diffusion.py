@@ -11,10 +11,9 @@ from torch import Tensor, nn
 
 from rayograph.conditioning.trained import CONDITIONER, TrainedConditioner, conditioned, conditioner_of
 from rayograph.config import DiffusionLoss, TrainDiffusion, TrainingScale
-from rayograph.config.conditioning import ClassLabel, Unconditional
 from rayograph.losses.diffusion import ForwardProcess, diffusion_loss
-from rayograph.models.autoencoder import posterior_sample
-from rayograph.models.denoiser import build_denoiser, denoise
+from rayograph.models.autoencoder import posterior_sample, to_images
+from rayograph.models.denoiser import DenoiserNetwork, build_denoiser
 from rayograph.models.folder import DENOISER, SCHEDULE
 from rayograph.models.scaling import LatentScale
 from rayograph.models.schedule import build_schedule, noise_levels, prediction_type, timesteps_at
@@ -23,12 +22,16 @@ from rayograph.shapes import Latents, Noise, Positions, Timesteps
 from rayograph.shards.batch import Batch
 from rayograph.training.engine import Engine
 from rayograph.training.flat import Loss
+from rayograph.training.initial_weights import start_from
 from rayograph.training.learner import Metrics, mean_metrics
 from rayograph.training.setup import averages_of, engine_settings, learning_rate, prepared
 from rayograph.training.workers import device, world
 
 DENOISER_ENGINE = "denoiser"
 
+
+MOMENTS, PIXELS = "moments", "pixels"
+"""The column of a batch that is learned, the second in pixel space; all others are what it is conditioned on."""
 
 NAMES_BEFORE = {"denoiser.class_embedding.weight": "conditioner.embedding.weight"}
 """Weights by the names that checkpoints have for them from before conditioners stood beside their denoisers."""
@@ -37,7 +40,9 @@ NAMES_BEFORE = {"denoiser.class_embedding.weight": "conditioner.embedding.weight
 class DenoisingPass(nn.Module):
     """Noise the latents, predict under conditions, compare. Denoiser and conditioner are trained as one."""
 
-    def __init__(self, denoiser: Any, conditioner: Any, process: ForwardProcess, loss: DiffusionLoss) -> None:
+    def __init__(
+        self, denoiser: DenoiserNetwork, conditioner: Any, process: ForwardProcess, loss: DiffusionLoss
+    ) -> None:
         super().__init__()
         self.denoiser, self.conditioner = denoiser, conditioner
         self._process, self._loss = process, loss
@@ -48,7 +53,7 @@ class DenoisingPass(nn.Module):
         """Of samples conditioned on what `columns` say, or on nothing where `keep` (b,) is false."""
         noisy_latents = self._process.noisy_latents(latents, noise, timesteps)
         conditioning = self.conditioner.embed(columns).where(keep, self.conditioner.null(len(latents)))
-        prediction = denoise(self.denoiser, noisy_latents, timesteps, conditioning)
+        prediction = self.denoiser(noisy_latents, timesteps, conditioning)
         gamma = self._loss.min_snr_gamma
         weights = None if gamma is None else self._process.min_snr_weights(timesteps, gamma)
         target = self._process.target(latents, noise, timesteps)
@@ -70,8 +75,15 @@ class DiffusionLearner:
     names_before = NAMES_BEFORE
 
     def __init__(
-        self, recipe: TrainDiffusion, scale: TrainingScale, seed: int, latent_scale: LatentScale, latent_size: int
+        self,
+        recipe: TrainDiffusion,
+        scale: TrainingScale,
+        seed: int,
+        latent_scale: LatentScale,
+        latent_size: int,
+        initial: Mapping[str, Tensor] | None = None,
     ) -> None:
+        """`initial` are weights by the engine's names, in the place of fresh ones."""
         self.notes: list[str] = []
         self._recipe, self._seed, self._latent_scale, self._latent_size = recipe, seed, latent_scale, latent_size
         _, workers = world()
@@ -80,9 +92,11 @@ class DiffusionLearner:
         settings = engine_settings(recipe, scale, workers, averages_of(recipe))
         self._micro_batch_size = settings.micro_batch_size
         denoiser, trained = build_networks(recipe, len(latent_scale.mean), latent_size)
-        prepared(denoiser, scale, [denoiser])
+        prepared(denoiser, scale, denoiser.separable_parts())
         process = ForwardProcess(*noise_levels(self._schedule), prediction_type(self._schedule))
         denoising = DenoisingPass(denoiser, trained.network, process, recipe.loss)
+        if initial is not None:
+            start_from(denoising, initial)
         self._engine = Engine(denoising.to(device()), settings)
 
     def engines(self) -> dict[str, Engine[Any]]:
@@ -105,24 +119,31 @@ class DiffusionLearner:
     def _tensors(self, batch: Batch) -> tuple[Latents, Noise, Timesteps, dict[str, Tensor], Tensor]:
         recipe, seed = self._recipe, self._seed
         positions = torch.from_numpy(batch.positions).to(device())
-        moments = torch.from_numpy(batch.columns["moments"]).to(device()).float()
-        shape = (moments.shape[1] // 2, *moments.shape[2:])
-        raw_latents = posterior_sample(moments, normal(seed, Stream.POSTERIOR, positions, shape))
-        noise = normal(seed, Stream.NOISE, positions, shape)
+        raw_latents = self._raw_latents(batch, positions)
+        noise = normal(seed, Stream.NOISE, positions, raw_latents.shape[1:])
         numbers = draw_timesteps(seed, positions, recipe.loss, recipe.noise_schedule.num_train_timesteps)
         timesteps = timesteps_at(self._schedule, numbers)
-        columns = {}
-        if recipe.network.known_classes:
-            columns["class"] = torch.from_numpy(batch.columns["classes"]).to(device())
+        told = batch.columns.keys() - {MOMENTS, PIXELS}
+        columns = {name: torch.from_numpy(batch.columns[name]).to(device()) for name in sorted(told)}
         keep = uniform(seed, Stream.CONDITION_DROP, positions, 1)[:, 0] >= recipe.condition_drop_probability
         return self._latent_scale.scale(raw_latents), noise, timesteps, columns, keep
 
+    def _raw_latents(self, batch: Batch, positions: Positions) -> Latents:
+        """Of every sample a draw from its posterior; in pixel space the image itself."""
+        if self._recipe.images is not None:
+            return to_images(torch.from_numpy(batch.columns[PIXELS]).to(device()))
+        moments = torch.from_numpy(batch.columns[MOMENTS]).to(device()).float()
+        shape = (moments.shape[1] // 2, *moments.shape[2:])
+        return posterior_sample(moments, normal(self._seed, Stream.POSTERIOR, positions, shape))
 
-def build_networks(recipe: TrainDiffusion, latent_channels: int, latent_size: int) -> tuple[Any, TrainedConditioner]:
+
+def build_networks(
+    recipe: TrainDiffusion, latent_channels: int, latent_size: int
+) -> tuple[DenoiserNetwork, TrainedConditioner]:
     """Denoiser and conditioner with fresh weights."""
-    classes = recipe.network.known_classes
-    conditioner = conditioner_of(ClassLabel(num_classes=classes) if classes else Unconditional(), None)
-    denoiser = build_denoiser(recipe.network, latent_channels, latent_size)
+    conditioner = conditioner_of(recipe.conditioning, None)
+    takes_vector = bool(conditioner.request_columns)
+    denoiser = build_denoiser(recipe.network, latent_channels, latent_size, takes_vector)
     return denoiser, conditioned(denoiser, conditioner)
 
 

@@ -5,6 +5,7 @@ Shapes: c image channels, s side of an image, z latent channels, y side of a lat
 
 from collections.abc import Callable, Sequence
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
@@ -55,7 +56,9 @@ def diffusion_cost(recipe: TrainDiffusion, latent_channels: int, latent_size: in
         denoising = DenoisingPass(denoiser, trained.network, process, recipe.loss)
         latents = torch.empty(1, latent_channels, latent_size, latent_size)
         numbers = torch.zeros(1, dtype=torch.int64)
-    columns, keep = {"class": numbers}, numbers == 0
+    examples = trained.conditioner.arrays(trained.conditioner.examples(np.zeros(1, np.int64)))
+    columns = {name: torch.from_numpy(values).to("meta") for name, values in examples.items()}
+    keep = numbers == 0
     flops, kept = _counted(lambda: denoising(latents, latents, numbers, columns, keep)[0], [denoising])
     size = _size(denoising)
     return Cost({"denoiser": size}, 0, _states(recipe) * size, flops, kept)

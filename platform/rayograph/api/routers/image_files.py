@@ -7,11 +7,11 @@ from typing import Annotated
 from fastapi import APIRouter, HTTPException, Query, Request, Response
 
 from rayograph.api.bodies import BodyRoute
-from rayograph.api.comparison import Again, compare
+from rayograph.api.comparison import Reproduction, compare
 from rayograph.api.images import Page
 from rayograph.api.schemas import Ancestor, Answer, Record
 from rayograph.api.services import Given
-from rayograph.sampling.classes import class_number
+from rayograph.conditioning.class_names import class_number
 
 FOREVER = "private, max-age=31536000, immutable"
 MOST_IMAGES = 500
@@ -62,12 +62,12 @@ def lineage(job_id: str, number: int, given: Given) -> Lineage:
     artifact = given.jobs.begun(job_id).artifact
     found = given.images.image(artifact, number)
     file = _file_name(job_id, number, found.extension)
-    command = shlex.join(["rayograph", "whence", file, "--store", given.store_uri, "--again"])
+    command = shlex.join(["rayograph", "trace", file, "--store", given.store_uri, "--again"])
     return Lineage(record=found.record, ancestors=list(given.job_service.lineage(artifact)), command=command)
 
 
 @router.post("/{number}/again", summary="Draws it anew and compares the pixels")
-def again(job_id: str, number: int, given: Given) -> Again:
+def again(job_id: str, number: int, given: Given) -> Reproduction:
     artifact = given.jobs.begun(job_id).artifact
     kept = given.images.image(artifact, number)
     _, data, record = given.job_service.draw_again(artifact, number)

@@ -67,18 +67,13 @@ class NetworkExtractor:
 
 
 def _load(data: bytes, declared: NetworkFeatures, device: torch.device) -> Network:
-    suffix = declared.uri.rpartition(".")[2]
-    if (suffix == "safetensors") != (declared.architecture is not None):
-        expected = "an architecture" if suffix == "safetensors" else "none but with .safetensors"
-        raise ConfigError(f"features.architecture: expected {expected}, got {declared.architecture!r}")
-    match suffix:
+    match declared.uri.rpartition(".")[2]:
         case "pt":
             return _torchscript(data, declared.uri, device)
         case "onnx":
             return _onnx(data, declared.uri)
-        case "safetensors":
+        case _:
             return _listed(data, declared, device)
-    raise ConfigError(f"features.uri: expected a file .pt (TorchScript), .onnx or .safetensors, got {declared.uri!r}")
 
 
 def _torchscript(data: bytes, uri: str, device: torch.device) -> Network:

@@ -72,6 +72,7 @@ def render(report: Report) -> str:
         report=report,
         measures=report.measures,
         figures=_figures(report.measures),
+        subset=_subset(report.measures),
         classes=_classes(report),
         charts=_charts(report.training),
         longest_seconds=max(report.stage_seconds.values(), default=0.0),
@@ -96,6 +97,26 @@ def circumstances(report: Report) -> dict[str, object]:
     }
 
 
+def headlines(figures: Mapping[str, object]) -> list[str]:
+    """Lines for a terminal: the figures that apply, each beside what real images reach."""
+    lines = []
+    for name, real in (
+        ("class_agreement", "classifier_accuracy_real"),
+        ("precision", "precision_real"),
+        ("recall", "recall_real"),
+        ("within_class_variance", "within_class_variance_real"),
+        ("frechet_distance", "frechet_distance_real"),
+        ("nearest_train_distance", "nearest_train_distance_real"),
+        ("reconstruction_psnr", None),
+        ("reconstruction_ssim", None),
+    ):
+        value = figures.get(name)
+        if value is not None:
+            beside = f"   ({figures[real]:.4f} {real})" if real and figures.get(real) is not None else ""
+            lines.append(f"{name:24} {value:.4f}{beside}")
+    return lines
+
+
 def _figures(measures: Measures) -> list[dict[str, object]]:
     """Tiles and table rows, for the figures that apply."""
     figures = []
@@ -114,6 +135,12 @@ def _figures(measures: Measures) -> list[dict[str, object]]:
             }
         )
     return figures
+
+
+def _subset(measures: Measures) -> str:
+    """The sets of which not all images are compared one by one, as "10,000 of samples, 10,000 of train"."""
+    fewer = {name: compared for name, compared in measures.compared.items() if compared < measures.counts[name]}
+    return ", ".join(f"{compared:,} of {name.replace('_', '-')}" for name, compared in fewer.items())
 
 
 def _classes(report: Report) -> list[dict[str, object]]:

@@ -25,6 +25,9 @@ from rayograph.storage import Access
 
 CAPTION = ".txt"
 
+MOST_CAPTION_BYTES = 1 << 20
+"""A longer text beside an image is none of its captions, but has lost its way."""
+
 _CHUNK = 65_536
 _ENDING = r"\.[^./]*$"
 
@@ -37,8 +40,12 @@ class Folder:
     def __init__(self, declared: ImageFolder, endpoint_url: Access) -> None:
         below = Below(declared.uri, endpoint_url)
         images, captions = _Names(), _Names()
+        self._long: dict[str, int] = {}
         for info in below.files((*IMAGE_EXTENSIONS, CAPTION)):
-            (captions if info.key.lower().endswith(CAPTION) else images).add(info.key)
+            is_caption = info.key.lower().endswith(CAPTION)
+            (captions if is_caption else images).add(info.key)
+            if is_caption and info.size > MOST_CAPTION_BYTES:
+                self._long[printable(info.key)] = info.size
         paths = images.array()
         if not len(paths):
             below.pass_over(CAPTION, len(captions))
@@ -87,6 +94,10 @@ class Folder:
         if path is None:
             return None
         where = self._store.uri_of(path)
+        if path in self._long:
+            raise DataError(
+                f"{where}: expected a caption of at most {MOST_CAPTION_BYTES:,} bytes, got {self._long[path]:,}"
+            )
         caption = caption_of(self._read(path, where, "a caption"), where)
         return None if caption is None else caption.strip()
 

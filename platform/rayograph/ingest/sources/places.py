@@ -55,6 +55,11 @@ class Places:
         root = f"{scheme}://{bucket}" if mark else "/"
         return read_file(_store(root, self.endpoint_url), key if mark else address.lstrip("/"), self.uri(name))
 
+    def key_below(self, name: str) -> str | None:
+        """The key, from the table's folder on, that a name means; None for one that leads elsewhere."""
+        address = _address(name if _is_absolute(name) else _joined(self.root, name))
+        return address[len(self.root.rstrip("/")) + 1 :] if address and _is_below(address, self.root) else None
+
     @property
     def root(self) -> str:
         """The table's folder."""

@@ -34,6 +34,7 @@ from rayograph.ingest.sources.tables import (
     left_out,
 )
 from rayograph.ingest.sources.texts import Faults, distinct, readable, typed
+from rayograph.ingest.sources.unnamed import unnamed_files
 from rayograph.storage import Access, ObjectStore, open_store
 from rayograph.storage.range_file import RangeFile
 
@@ -83,7 +84,8 @@ class TabledFolder:
         self._listing = Listing.of(paths, given, partial(self._place, where), held_out)
         self.fingerprint = self._listing.fingerprint
         self.class_names = list(labels.names) if labels else []
-        self.findings = Findings(notes=tuple(said))
+        unnamed = unnamed_files(places, name, paths)
+        self.findings = Findings(unnamed.passed_over, (*said, *unnamed.notes))
         self._rows = TableRows(chosen, places, labels, where, columns.captions == "all")
 
     def tasks(self, rows: int, held_out_fraction: float) -> list[Task]:

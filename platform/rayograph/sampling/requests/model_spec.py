@@ -4,21 +4,18 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
+from rayograph.conditioning.protocol import Conditioner
 from rayograph.errors import CheckpointError, MissingObjectError
-from rayograph.models.specs import autoencoder_spec
+from rayograph.models.specs import autoencoder_spec, denoiser_spec
 from rayograph.runs.artifact import Artifact
 from rayograph.runs.manifest import Manifest
 
 
 @dataclass(frozen=True)
-class ModelTraits:
-    """`side` is the size it was trained at, pixels; sides must be multiples of `multiple`: f times the grid's halvings.
+class ModelSpec:
+    """`side` is the size it was trained at, pixels; sides are multiples of `multiple`: f times the grid's halvings."""
 
-    `class_names` is None where names are not known yet, before the data is packed.
-    """
-
-    num_classes: int
-    class_names: tuple[str, ...] | None
+    conditioner: Conditioner
     side: int
     multiple: int
     num_train_timesteps: int
@@ -26,21 +23,26 @@ class ModelTraits:
     """Whether its schedule is a flow's."""
 
     @staticmethod
-    def of(model: Artifact, manifest: Manifest) -> "ModelTraits":
+    def of(model: Artifact, manifest: Manifest) -> "ModelSpec":
         """Of a committed model. Raises CheckpointError for a folder that is not whole."""
-        from rayograph.conditioning.trained import declared_conditioner  # not before: it brings torch
+        from rayograph.conditioning.trained import conditioner_of, declared_conditioner  # not before: it brings torch
 
         unet, vae = _config(model, "unet/config.json"), _config(model, "vae/config.json")
+        denoiser = denoiser_spec(unet)
         factor = autoencoder_spec(vae).factor
         schedule = _config(model, "scheduler/scheduler_config.json")
-        return ModelTraits(
-            num_classes=getattr(declared_conditioner(model), "num_classes", 0),
-            class_names=tuple(manifest.facts.get("class_names", ())),
-            side=unet["sample_size"] * factor,
-            multiple=factor * 2 ** (len(unet["block_out_channels"]) - 1),
+        return ModelSpec(
+            conditioner=conditioner_of(declared_conditioner(model), manifest.facts),
+            side=denoiser.size * factor,
+            multiple=factor * denoiser.size_multiple,
             num_train_timesteps=schedule["num_train_timesteps"],
             flow="Flow" in schedule.get("_class_name", ""),
         )
+
+    @property
+    def is_conditional(self) -> bool:
+        """Whether there is anything to be guided by."""
+        return bool(self.conditioner.request_columns)
 
 
 def _config(model: Artifact, name: str) -> dict[str, Any]:

@@ -10,22 +10,26 @@ and the rows themselves lie in the artifact, a page at a time.
 
 import json
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
+from rayograph.conditioning.columns import to_array
+from rayograph.conditioning.protocol import Conditioner
 from rayograph.errors import DataError, MissingObjectError
 from rayograph.runs.artifact import Artifact
 from rayograph.runs.digests import sha256
+from rayograph.runs.manifest import DRAWN
+from rayograph.sampling.requests.options import options, per_sample
 from rayograph.sampling.requests.row_group import Page, read_page
-from rayograph.sampling.requests.sample_batch import Draws, Group
+from rayograph.sampling.requests.sample_batch import Group, SampleBatch
 from rayograph.shards.store import shard_name
 
 PLAN, PAGE = "request/plan.json", "request/page-{:06d}-{}.parquet"
-SPLIT = "samples"
+SPLIT = DRAWN
 
 
 @dataclass(frozen=True)
@@ -47,10 +51,12 @@ class Unit:
 
 @dataclass(frozen=True)
 class Plan:
-    """A committed plan. Without pages, sample i has class i mod `num_classes`, which needs no rows."""
+    """A committed plan. Without pages, samples are the conditioner's examples, which need no rows."""
 
     artifact: Artifact
     text: bytes
+    conditioner: Conditioner | None = None
+    """Of the model that draws; to look samples up, none is needed."""
 
     @cached_property
     def _said(self) -> dict[str, Any]:
@@ -74,7 +80,7 @@ class Plan:
 
     @cached_property
     def groups(self) -> list[Group]:
-        return [Group(**group) for group in self._said["groups"]]
+        return [Group.read(group) for group in self._said["groups"]]
 
     @cached_property
     def _first_units(self) -> np.ndarray:
@@ -104,7 +110,7 @@ class Plan:
         start = int(number - self._first_units[group]) * size
         return Unit(number, group, start, min(start + size, int(self._before[-1, group])))
 
-    def draws(self, unit: Unit) -> Draws:
+    def draws(self, unit: Unit) -> SampleBatch:
         """What the unit's samples are; reads the pages that they lie in."""
         if not self._said["pages"]:
             return self._counted(unit)
@@ -115,7 +121,7 @@ class Plan:
         for number in range(first, last):
             page = read_page(self.artifact, self._said["pages"][number]["name"], self._said["pages"][number]["sha256"])
             parts.append(self._rows(page, unit, int(before[number])))
-        return parts[0] if len(parts) == 1 else _joined(parts)
+        return replace(parts[0], rows=_together([part.rows for part in parts]))
 
     def place(self, number: int) -> tuple[int, int]:
         """The unit that draws sample `number`, and the sample's row in its shard. Raises DataError for none such."""
@@ -170,19 +176,20 @@ class Plan:
             page = read_page(self.artifact, entry["name"], entry["sha256"])
             yield page.matching(prompt, class_number, seed, self._said["seed"], start, limit)
 
-    def _counted(self, unit: Unit) -> Draws:
+    def _counted(self, unit: Unit) -> SampleBatch:
         numbers = np.arange(unit.start, unit.stop)
-        classes, seed = self._said["num_classes"], np.uint64(self._said["seed"]).astype(np.int64)
-        return Draws(
-            self.groups[unit.group],
-            numbers,
-            np.full(len(numbers), seed),
-            numbers,
-            np.full(len(numbers), float(self._said["guidance_scale"])),
-            numbers % classes if classes else None,
-        )
+        columns: dict[str, Any] = {
+            "number": numbers,
+            "seed": np.full(len(numbers), self._said["seed"], np.uint64),
+            "counter": numbers,
+        }
+        columns |= {name: np.full(len(numbers), float(self._said[name])) for name in per_sample() if name in self._said}
+        if self.conditioner is not None:
+            examples = self.conditioner.examples(numbers)
+            columns |= {name: examples[name] for name in examples.column_names}
+        return SampleBatch(self.groups[unit.group], pa.table(columns))
 
-    def _rows(self, page: Page, unit: Unit, before: int) -> Draws:
+    def _rows(self, page: Page, unit: Unit, before: int) -> SampleBatch:
         """The unit's samples in one page, which begins after `before` samples of its group."""
         rows = np.flatnonzero(page.group == unit.group)
         counts = page.count[rows]
@@ -195,46 +202,37 @@ class Plan:
         within = np.arange(len(which)) - np.repeat(np.cumsum(high - low) - (high - low), high - low)
         within += np.repeat(low - starts, high - low)
         source = rows[which]
-        numbers, own = page.first[source] + within, page.has_seed[source]
-        seed = np.uint64(self._said["seed"]).astype(np.int64)
-        return Draws(
-            self.groups[unit.group],
-            numbers,
-            np.where(own, page.seed[source], seed),
-            np.where(own, within, numbers),
-            page.guidance_scale[source],
-            None if page.classes is None else page.classes[source],
-            {name: values.take(pa.array(source)).to_pylist() for name, values in page.kept.items()},
-        )
+        chosen, numbers = pa.array(source), page.first[source] + within
+        columns = {
+            "number": pa.array(numbers),
+            "seed": page.seeds(self._said["seed"]).take(chosen),
+            "counter": pa.array(np.where(to_array(page.seed.is_valid())[source], within, numbers)),
+        }
+        rest = page.rows.take(chosen)
+        columns |= {name: rest[name] for name in rest.column_names}
+        return SampleBatch(self.groups[unit.group], pa.table(columns))
 
 
-def open_plan(artifact: Artifact) -> Plan | None:
+def open_plan(artifact: Artifact, conditioner: Conditioner | None = None) -> Plan | None:
     """The artifact's plan, or None where none is committed."""
     try:
-        return Plan(artifact, artifact.read(PLAN))
+        return Plan(artifact, artifact.read(PLAN), conditioner)
     except MissingObjectError:
         return None
 
 
-def commit_plan(artifact: Artifact, said: dict[str, Any], groups: list[Group]) -> Plan:
+def commit_plan(artifact: Artifact, said: dict[str, Any], groups: list[Group], conditioner: Conditioner) -> Plan:
     """The first of two racing plans stands, and is returned."""
-    said = {"format": 1} | said | {"groups": [asdict(group) for group in groups]}
+    said = {"format": 1} | said | {"groups": [group.said() for group in groups]}
     artifact.store.put_if_absent(artifact.key(PLAN), json.dumps(said, sort_keys=True).encode())
-    return Plan(artifact, artifact.read(PLAN))
+    return Plan(artifact, artifact.read(PLAN), conditioner)
 
 
-def _joined(parts: list[Draws]) -> Draws:
-    first = parts[0]
-
-    def joined(name: str) -> np.ndarray:
-        return np.concatenate([getattr(part, name) for part in parts])
-
-    return Draws(
-        first.group,
-        joined("numbers"),
-        joined("seeds"),
-        joined("counters"),
-        joined("guidance_scales"),
-        None if first.classes is None else joined("classes"),
-        {name: [value for part in parts for value in part.kept[name]] for name in first.kept},
-    )
+def _together(tables: list[pa.Table]) -> pa.Table:
+    """One table of several pages' rows; an option that only a later page says has its default before."""
+    rows = pa.concat_tables(tables, promote_options="default").combine_chunks()
+    for option in options():
+        if option.per_sample and option.name in rows.column_names:
+            at = rows.column_names.index(option.name)
+            rows = rows.set_column(at, option.name, rows[option.name].fill_null(option.default))
+    return rows

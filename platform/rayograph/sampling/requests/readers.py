@@ -1,13 +1,14 @@
 """The rows of a request, as they are written: a part at a time, in their order, from parquet, JSON lines, CSV, shards.
 
-Nothing here knows what a row means (checks.py does); a file that cannot be read is refused here.
+Nothing here knows what a row means (validation.py does); a file that cannot be read is refused here.
 """
 
 import csv
 import io
 import json
 from bisect import bisect_left
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from functools import partial
 from itertools import islice
 from typing import Any
@@ -15,13 +16,15 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet
 
+from rayograph.conditioning.columns import shown
+from rayograph.conditioning.protocol import Conditioner
+from rayograph.conditioning.values import is_exact, once, real_number, whole_number
 from rayograph.config import Request
 from rayograph.config.base import is_unicode
 from rayograph.errors import DataError
 from rayograph.runs.artifact import Artifact
 from rayograph.runs.digests import sha256
-from rayograph.sampling.classes import class_text
-from rayograph.sampling.values import is_exact, once, real_number, whole_number
+from rayograph.sampling.requests.options import options
 from rayograph.shards.committed import Shards
 from rayograph.storage import Access, ObjectStore, open_store
 from rayograph.storage.range_file import RangeFile
@@ -29,18 +32,8 @@ from rayograph.storage.range_file import RangeFile
 PAGE_ROWS = 65_536
 """Rows that are held at once."""
 
-KNOWN = {
-    "count": pa.int64(),
-    "seed": pa.uint64(),
-    "class": pa.string(),
-    "prompt": pa.string(),
-    "width": pa.int64(),
-    "height": pa.int64(),
-    "num_inference_steps": pa.int64(),
-    "guidance_scale": pa.float64(),
-    "scheduler": pa.string(),
-}
-"""The columns that mean something, and what they hold; CSV files have no types of their own."""
+PLACES = {"count": pa.int64(), "seed": pa.uint64(), "prompt": pa.string(), "width": pa.int64(), "height": pa.int64()}
+"""Columns that mean something whatever the model: what they hold."""
 
 SEEDS = "a whole number from 0 to 2⁶⁴ - 1"
 
@@ -52,18 +45,25 @@ _ENDS_BYTES = 1 << 20
 _SHARD_ROWS = 1024  # a sample's image comes along
 
 
-def read_rows(request: Request, endpoint_url: Access) -> Iterator[pa.Table]:
+def known_columns(conditioner: Conditioner) -> dict[str, pa.DataType]:
+    """The columns that mean something, and what they hold; CSV files have no types of their own."""
+    return PLACES | {option.name: option.kind for option in options()} | dict(conditioner.request_columns)
+
+
+def read_rows(request: Request, conditioner: Conditioner, endpoint_url: Access) -> Iterator[pa.Table]:
     """Tables of up to `PAGE_ROWS` rows. Raises DataError naming the file and, where it can, the row."""
     ending = request.uri.rpartition(".")[2].lower()
+    typed = _Typed(conditioner, known_columns(conditioner))
     if ending not in ("parquet", "jsonl", "csv"):
-        return _shards(Artifact(open_store(request.uri, endpoint_url), ""), {*KNOWN, *request.keep}, endpoint_url)
+        artifact = Artifact(open_store(request.uri, endpoint_url), "")
+        return _shards(artifact, {*typed.known, *request.keep}, typed, endpoint_url)
     store, key = _file(request.uri, endpoint_url)
     match ending:
         case "parquet":
             return _pages(_parquet(store, key))
         case "csv":
-            return _csv(store, key)
-    return _json_lines(store, key)
+            return _csv(store, key, typed)
+    return _json_lines(store, key, typed)
 
 
 def fingerprint(request: Request, endpoint_url: Access) -> dict[str, Any]:
@@ -115,7 +115,7 @@ def _lines(store: ObjectStore, key: str) -> Iterator[bytes]:
             yield line
 
 
-def _csv(store: ObjectStore, key: str) -> Iterator[pa.Table]:
+def _csv(store: ObjectStore, key: str, typed: "_Typed") -> Iterator[pa.Table]:
     """By Python's own reader: Arrow's reads ahead in a thread, which may hold up the interpreter's end for ever."""
     where = store.uri_of(key)
     lines = _decoded(_lines(store, key), where)
@@ -127,7 +127,7 @@ def _csv(store: ObjectStore, key: str) -> Iterator[pa.Table]:
             if len(row) != len(names):
                 raise DataError(f"{where} row {at}: expected {len(names)} values, got {len(row)}")
         values = zip(*page, strict=True)
-        columns = [_typed(name, column, where, number) for name, column in zip(names, values, strict=True)]
+        columns = [typed.of_texts(name, column, where, number) for name, column in zip(names, values, strict=True)]
         yield pa.Table.from_arrays(columns, names=names)
         number += len(page)
 
@@ -151,30 +151,13 @@ def _parsed(reader: Any, where: str) -> Iterator[list[str]]:
         yield row
 
 
-def _typed(name: str, values: Iterable[str], where: str, first: int) -> pa.Array:
-    """An empty value is none."""
-    texts = [value or None for value in values]
-    kind = KNOWN.get(name, pa.string())
-    if pa.types.is_string(kind):
-        return pa.array(texts, kind)
-    real = pa.types.is_floating(kind)
-    numbers: list[float | None] = []
-    for at, value in enumerate(texts, first):
-        number = None if value is None else real_number(value) if real else whole_number(value.strip())
-        if value is not None and number is None:
-            what = "a number" if real else "a whole number"
-            raise DataError(f"{where} row {at}: {name}: expected {what}, got {shown(value)}")
-        numbers.append(number)
-    return _array(name, numbers, where, first)
-
-
-def _json_lines(store: ObjectStore, key: str) -> Iterator[pa.Table]:
+def _json_lines(store: ObjectStore, key: str, typed: "_Typed") -> Iterator[pa.Table]:
     where, seen = store.uri_of(key), dict[str, None]()
     number = 0
     lines = (line for line in _lines(store, key) if line.strip())
     while page := list(islice(lines, PAGE_ROWS)):
         rows = [_object(line, f"{where} row {at}") for at, line in enumerate(page, number)]
-        yield _table(rows, where, number, seen)
+        yield _table(rows, where, number, seen, typed)
         number += len(rows)
 
 
@@ -188,35 +171,75 @@ def _object(line: bytes, where: str) -> dict[str, Any]:
     return row
 
 
-def _table(rows: list[dict[str, Any]], where: str, first: int, seen: dict[str, None]) -> pa.Table:
+def _table(rows: list[dict[str, Any]], where: str, first: int, seen: dict[str, None], typed: "_Typed") -> pa.Table:
     """Columns that were `seen` in earlier parts and are not in this one are empty here."""
     for at, row in enumerate(rows, first):
         for name in row.keys() - seen.keys():
             if not is_unicode(name):
                 raise DataError(f"{where} row {at}: column {name!r}: expected a name in UTF-8")
         seen |= dict.fromkeys(row)
-    columns = {}
-    for name in seen:
-        values = [row.get(name) for row in rows]
-        if name == "class":  # numbers and names may stand in one column
-            values = [_class(value, f"{where} row {at}") for at, value in enumerate(values, first)]
-        elif name in KNOWN and pa.types.is_integer(KNOWN[name]):
-            values = [int(value) if type(value) is float and is_exact(value) else value for value in values]
-        columns[name] = _array(name, values, where, first)
+    columns = {name: typed.of_values(name, [row.get(name) for row in rows], where, first) for name in seen}
     return pa.table(columns) if columns else pa.Table.from_pylist([{"count": None}] * len(rows))
 
 
-def _class(value: Any, where: str) -> str | None:
-    text = class_text(value)
-    if value is not None and text is None:
-        raise DataError(f"{where}: class: expected a class's number or name, got {shown(value)}")
-    return text
+@dataclass(frozen=True)
+class _Typed:
+    """Columns of what files hold that have no types, or looser ones."""
+
+    conditioner: Conditioner
+    known: Mapping[str, pa.DataType]
+
+    def of_texts(self, name: str, values: Iterable[str], where: str, first: int) -> pa.Array:
+        """An empty value is none; lists are written as JSON."""
+        texts = [value or None for value in values]
+        kind = self.known.get(name, pa.string())
+        if pa.types.is_string(kind):
+            return pa.array(texts, kind)
+        if pa.types.is_nested(kind):
+            return _array(
+                name, [_list(value, f"{where} row {at}: {name}") for at, value in enumerate(texts, first)], where, first
+            )
+        real = pa.types.is_floating(kind)
+        numbers: list[float | None] = []
+        for at, value in enumerate(texts, first):
+            number = None if value is None else real_number(value) if real else whole_number(value.strip())
+            if value is not None and number is None:
+                what = "a number" if real else "a whole number"
+                raise DataError(f"{where} row {at}: {name}: expected {what}, got {shown(value)}")
+            numbers.append(number)
+        return _array(name, numbers, where, first)
+
+    def of_values(self, name: str, values: list[Any], where: str, first: int) -> pa.Array:
+        """A whole number may be written as a float."""
+        if name in self.conditioner.request_columns:
+            values = [self._conditions(name, value, f"{where} row {at}") for at, value in enumerate(values, first)]
+        elif name in self.known and pa.types.is_integer(self.known[name]):
+            values = [int(value) if type(value) is float and is_exact(value) else value for value in values]
+        return _array(name, values, where, first)
+
+    def _conditions(self, name: str, value: Any, where: str) -> Any:
+        try:
+            return self.conditioner.request_value(name, value)
+        except ValueError as error:
+            raise DataError(f"{where}: {name}: expected {error}, got {shown(value)}") from None
+
+
+def _list(text: str | None, where: str) -> list[Any] | None:
+    if text is None:
+        return None
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError):
+        found = None
+    if not isinstance(found, list):
+        raise DataError(f"{where}: expected a list in JSON, got {shown(text)}")
+    return found
 
 
 def _array(name: str, values: list[Any], where: str, first: int) -> pa.Array:
     """Raises DataError for the first value that does not go with those before it."""
     seeds = name == "seed" and all(value is None or type(value) is int for value in values)
-    kind = KNOWN["seed"] if seeds else None  # Arrow itself takes integers to be below 2⁶³
+    kind = PLACES["seed"] if seeds else None  # Arrow itself takes integers to be below 2⁶³
     try:
         return pa.array(values, kind)
     except (pa.ArrowException, OverflowError, UnicodeEncodeError):
@@ -238,16 +261,9 @@ def _goes(values: list[Any], kind: pa.DataType | None) -> bool:
     return True
 
 
-def shown(value: Any) -> str:
-    """A value of a row, for a message."""
-    text = repr(value)
-    return text if len(text) <= 60 else f"{text[:60]}… ({len(text)} characters)"
+def _shards(artifact: Artifact, names: set[str], typed: _Typed, access: Access) -> Iterator[pa.Table]:
+    """A row a sample: what its json says in columns of these names, its caption (txt), and what it is conditioned on.
 
-
-def _shards(artifact: Artifact, names: set[str], access: Access) -> Iterator[pa.Table]:
-    """A row a sample: what its json says in columns of these names, else its class (cls) and caption (txt).
-
-    A class's number there is one of the artifact's own classes, and is meant by the name that it has among them.
     A generated sample's seed is left out: it counts with its number there, which here would be another.
     """
     seen = dict[str, None]()
@@ -255,7 +271,6 @@ def _shards(artifact: Artifact, names: set[str], access: Access) -> Iterator[pa.
     if manifest.kind == "sample":
         names = names - {"seed"}
     shards = Shards.of(artifact, manifest, manifest.shards, access).as_written()
-    classes = [str(name) for name in manifest.facts.get("class_names") or ()]
     for name in shards.names:
         index = shards.index(name)
         for start in range(0, len(index), _SHARD_ROWS):
@@ -263,21 +278,10 @@ def _shards(artifact: Artifact, names: set[str], access: Access) -> Iterator[pa.
             rows: list[dict[str, Any]] = []
             for sample in samples:
                 row = {}
-                if "cls" in sample.members:
-                    row["class"] = sample.members["cls"].decode(errors="replace").strip()
                 if "txt" in sample.members:
                     row["prompt"] = sample.members["txt"].decode(errors="replace")
                 if "json" in sample.members:
                     said = _object(sample.members["json"], f"{artifact.uri}/{name} {sample.key}")
                     row |= {column: value for column, value in said.items() if column in names}
-                if "class" in row:
-                    row["class"] = _named(row["class"], classes)
-                rows.append(row)
-            yield _table(rows, f"{artifact.uri}/{name}", start, seen)
-
-
-def _named(given: Any, classes: Sequence[str]) -> Any:
-    """A class's name, for its number among `classes`; what is no such number stays."""
-    text = class_text(given)
-    number = None if text is None else whole_number(text)
-    return classes[number] if number is not None and 0 <= number < len(classes) else given
+                rows.append(row | typed.conditioner.requested_by(sample, row, manifest.facts))
+            yield _table(rows, f"{artifact.uri}/{name}", start, seen, typed)

@@ -6,55 +6,51 @@ Shapes: n rows.
 import io
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from rayograph.conditioning.columns import to_array, whole
 from rayograph.errors import DataError
 from rayograph.runs.artifact import Artifact
 from rayograph.runs.digests import sha256
-
-KEEP = "keep."
-"""Before the names of columns that are only carried along."""
+from rayograph.sampling.requests.sample_batch import KEEP
 
 _PAGES_KEPT = 4
 
 
 @dataclass(frozen=True)
 class Page:
-    """Columns (n,) int64, but for `has_seed`, bool, and `guidance_scale`, float64.
+    """`first` is the number of a row's first sample, `count` how many it has, `group` theirs: (n,) int64.
 
-    `first` is the number of a row's first sample, `seed` the bits of uint64.
+    `seed` (n,) is uint64, null where the job's counts. `rows` are all other columns, as `SampleBatch` has them.
     """
 
     first: np.ndarray
     count: np.ndarray
     group: np.ndarray
-    seed: np.ndarray
-    has_seed: np.ndarray
-    guidance_scale: np.ndarray
-    classes: np.ndarray | None
-    kept: dict[str, pa.Array]
+    seed: pa.Array
+    rows: pa.Table
 
     def matching(
         self, prompt: str | None, class_number: int | None, seed: int | None, job_seed: int, start: int, limit: int
     ) -> np.ndarray:
         """Numbers of the first samples from `start` on, of the rows that fit: `limit`, or all there are."""
         fits = self.first + self.count > start
+        there = self.rows.column_names
         if prompt is not None:
-            texts = self.kept.get("prompt")
+            name = f"{KEEP}prompt"
             fits &= (
-                False
-                if texts is None
-                else pc.match_substring(texts, prompt, ignore_case=True).fill_null(False).to_numpy(zero_copy_only=False)
+                to_array(pc.match_substring(self.rows[name], prompt, ignore_case=True).fill_null(False))
+                if name in there
+                else False
             )
         if class_number is not None:
-            fits &= False if self.classes is None else self.classes == class_number
+            fits &= to_array(self.rows["class"]) == class_number if "class" in there else False
         if seed is not None:
-            fits &= np.where(self.has_seed, self.seed.astype(np.uint64), np.uint64(job_seed)) == np.uint64(seed)
+            fits &= to_array(self.seeds(job_seed)) == np.uint64(seed)
         first = np.maximum(self.first[fits], start)
         count = np.minimum(self.first[fits] + self.count[fits] - first, limit)
         enough = int(np.searchsorted(np.cumsum(count), limit)) + 1  # rows: one alone may ask for 10⁹ samples
@@ -62,11 +58,15 @@ class Page:
         within = np.arange(int(count.sum())) - np.repeat(np.cumsum(count) - count, count)
         return (np.repeat(first, count) + within)[:limit]
 
+    def seeds(self, job_seed: int) -> pa.Array:
+        """Every row's seed, or the job's."""
+        return self.seed.fill_null(pa.scalar(job_seed, pa.uint64()))
 
-def page_bytes(columns: dict[str, Any]) -> bytes:
+
+def page_bytes(table: pa.Table) -> bytes:
     """The same bytes for the same rows."""
     buffer = io.BytesIO()
-    pq.write_table(pa.table(columns), buffer, compression="zstd")
+    pq.write_table(table, buffer, compression="zstd")
     return buffer.getvalue()
 
 
@@ -78,16 +78,6 @@ def read_page(artifact: Artifact, name: str, digest: str) -> Page:
         raise DataError(f"{artifact.uri}/{name}: expected sha256 {digest}, got {sha256(data)}")
     # Not by pq.read_table: one of its threads that lets go of Python's bytes while the interpreter ends would abort it.
     with pq.ParquetFile(pa.BufferReader(data), pre_buffer=False) as file:
-        table = file.read(use_threads=False)
-    columns = {column: table[column].combine_chunks() for column in table.column_names}
-    columns = {c: pa.concat_arrays(v.chunks) if isinstance(v, pa.ChunkedArray) else v for c, v in columns.items()}
-    seeds = columns.pop("seed")
-    arrays = {n: columns.pop(n).to_numpy(zero_copy_only=False) for n in ("first", "count", "group", "guidance_scale")}
-    classes = columns.pop("class", None)
-    return Page(
-        **arrays,
-        seed=seeds.fill_null(0).to_numpy(zero_copy_only=False).astype(np.int64),
-        has_seed=seeds.is_valid().to_numpy(zero_copy_only=False),
-        classes=None if classes is None else classes.to_numpy(zero_copy_only=False),
-        kept={name.removeprefix(KEEP): values for name, values in columns.items()},
-    )
+        table = file.read(use_threads=False).combine_chunks()
+    first, count, group = (to_array(table[name]) for name in ("first", "count", "group"))
+    return Page(first, count, group, whole(table["seed"]), table.drop_columns(["first", "count", "group", "seed"]))

@@ -1,119 +1,126 @@
-"""What is to be drawn: rows of a request as columns, all of one size and one walk.
+"""What is to be drawn: rows of a request, one a sample, all of one size and one sample loop.
 
 Shapes: n samples.
 """
 
-from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
-import torch
+import pyarrow as pa
 
+from rayograph.conditioning.columns import to_array
 from rayograph.config import Sampler
+from rayograph.sampling.requests.options import per_sample
+
+KEEP = "keep."
+"""Before the names of columns that are only carried along."""
+
+ALWAYS = ("scheduler", "num_inference_steps", "spacing", "eta")
+"""What every plan says of a group's sampler. A later field is said where it is not its default, so that plans stay what
+they were."""
+
+ALWAYS_PER_SAMPLE = ("guidance_scale",)
+"""And of its samples."""
 
 
 @dataclass(frozen=True)
 class Group:
-    """Samples that fit into one batch: pixels of one size, one scheduler with as many steps, all guided or none.
+    """Samples that fit into one batch: pixels of one size, one sampler, all guided or none.
 
-    `eta` is of DDIM alone. Plans from before these two were said have None for both: they were drawn by "trailing".
+    `options` are the sampler's, without what is per sample: "eta" is of DDIM alone, and None elsewhere. Plans from
+    before spacing and eta were said have neither: they were drawn by "trailing".
     """
 
     width: int
     height: int
-    scheduler: str
-    num_inference_steps: int
     guided: bool
-    spacing: str | None = None
-    eta: float | None = None
+    options: Mapping[str, Any]
 
     @staticmethod
     def of(sampler: Sampler, width: int, height: int, guided: bool, flow: bool) -> "Group":
         """What a sampler comes to on a flow, or on a diffusion, every default filled in."""
-        return Group(
-            width,
-            height,
-            sampler.scheduler,
-            sampler.num_inference_steps,
-            guided,
-            sampler.spacing_on(flow),
-            sampler.eta if sampler.scheduler == "ddim" else None,
-        )
+        said = sampler.model_dump(exclude=set(per_sample()))
+        fields = Sampler.model_fields
+        said = {name: value for name, value in said.items() if name in ALWAYS or value != fields[name].default}
+        said |= {"spacing": sampler.spacing_on(flow), "eta": sampler.eta if sampler.scheduler == "ddim" else None}
+        return Group(width, height, guided, said)
+
+    @staticmethod
+    def read(said: Mapping[str, Any]) -> "Group":
+        """What a plan says of a group."""
+        options = {name: value for name, value in said.items() if name not in ("width", "height", "guided")}
+        return Group(said["width"], said["height"], said["guided"], options)
+
+    def said(self) -> dict[str, Any]:
+        """Plain, for a plan."""
+        return {"width": self.width, "height": self.height, "guided": self.guided} | dict(self.options)
 
 
 @dataclass(frozen=True)
-class Draws:
-    """`numbers`, `seeds` (the bits of uint64), `counters`, `classes` (n,) int64; `guidance_scales` (n,) float64.
-
-    Noise is of (seed, counter). `kept` holds n strings, or None, for each column that is carried along.
+class SampleBatch:
+    """A row a sample, in columns: `number`, `seed` (uint64), `counter`; the sampler's options that are per sample; what
+    the model is conditioned on; and, after `KEEP`, what is carried along. Noise is of (seed, counter).
     """
 
     group: Group
-    numbers: np.ndarray
-    seeds: np.ndarray
-    counters: np.ndarray
-    guidance_scales: np.ndarray
-    classes: np.ndarray | None = None
-    kept: dict[str, list[str | None]] = field(default_factory=dict)
+    rows: pa.Table
 
     def __len__(self) -> int:
-        return len(self.numbers)
+        return len(self.rows)
 
-    def __getitem__(self, part: slice) -> "Draws":
-        return self._at(np.arange(len(self))[part])
+    def __getitem__(self, part: slice) -> "SampleBatch":
+        start, stop, _ = part.indices(len(self))
+        return replace(self, rows=self.rows.slice(start, max(0, stop - start)))
 
-    def padded(self, more: int) -> "Draws":
+    def padded(self, more: int) -> "SampleBatch":
         """The last sample `more` times again at the end."""
-        return self._at(np.minimum(np.arange(len(self) + more), len(self) - 1))
+        rows = np.minimum(np.arange(len(self) + more), len(self) - 1)
+        return replace(self, rows=self.rows.take(pa.array(rows))) if more else self
 
-    def _at(self, rows: np.ndarray) -> "Draws":
-        return replace(
-            self,
-            numbers=self.numbers[rows],
-            seeds=self.seeds[rows],
-            counters=self.counters[rows],
-            guidance_scales=self.guidance_scales[rows],
-            classes=None if self.classes is None else self.classes[rows],
-            kept={name: [values[row] for row in rows.tolist()] for name, values in self.kept.items()},
-        )
-
-    def batches(self, size: int) -> Iterator["Draws"]:
+    def batches(self, size: int) -> Iterator["SampleBatch"]:
         """In order, up to `size` samples each."""
         for start in range(0, len(self), size):
             yield self[start : start + size]
 
     @property
-    def sampler(self) -> Sampler:
-        """Of the whole group; guidance is each sample's own."""
-        return Sampler.model_validate(
-            {
-                "scheduler": self.group.scheduler,
-                "num_inference_steps": self.group.num_inference_steps,
-                "guidance_scale": float(self.guidance_scales[0]),
-                "spacing": self.group.spacing or "trailing",
-                "eta": self.group.eta or 0.0,
-            }
-        )
+    def numbers(self) -> np.ndarray:
+        return to_array(self.rows["number"])
 
-    def tensors(self) -> tuple[torch.Tensor, torch.Tensor, dict[str, torch.Tensor]]:
-        """seeds, counters, and the columns that the model is conditioned on."""
-        columns = {} if self.classes is None else {"class": torch.from_numpy(self.classes)}
-        return torch.from_numpy(self.seeds), torch.from_numpy(self.counters), columns
+    @property
+    def seeds(self) -> np.ndarray:
+        """The bits of uint64, (n,) int64."""
+        return to_array(self.rows["seed"]).view(np.int64)
+
+    @property
+    def counters(self) -> np.ndarray:
+        return to_array(self.rows["counter"])
+
+    @cached_property
+    def options(self) -> dict[str, np.ndarray]:
+        """(n,) float64 of each sampler's option that is per sample."""
+        there = self.rows.column_names
+        return {name: to_array(self.rows[name]) for name in per_sample() if name in there}
+
+    @property
+    def sampler(self) -> Sampler:
+        """Of the whole group; what is per sample is the first one's."""
+        said = {name: value for name, value in self.group.options.items() if value is not None}
+        said |= {name: float(values[0]) for name, values in self.options.items()}
+        return Sampler.model_validate({"spacing": "trailing"} | said)
+
+    @cached_property
+    def _records(self) -> list[dict[str, Any]]:
+        common = {"width": self.group.width, "height": self.group.height} | dict(self.group.options)
+        common = {name: value for name, value in common.items() if value is not None}
+        found = []
+        for row in self.rows.to_pylist():
+            kept = {name.removeprefix(KEEP): row.pop(name) for name in list(row) if name.startswith(KEEP)}
+            found.append(common | row | {name: value for name, value in kept.items() if value is not None})
+        return found
 
     def record(self, row: int) -> dict[str, Any]:
         """What drew this sample, for people and for drawing it again."""
-        record: dict[str, Any] = {
-            "number": int(self.numbers[row]),
-            "seed": int(self.seeds[row].astype(np.uint64)),
-            "counter": int(self.counters[row]),
-            "width": self.group.width,
-            "height": self.group.height,
-            "scheduler": self.group.scheduler,
-            "num_inference_steps": self.group.num_inference_steps,
-            "guidance_scale": float(self.guidance_scales[row]),
-        }
-        record |= {name: value for name in ("spacing", "eta") if (value := getattr(self.group, name)) is not None}
-        if self.classes is not None:
-            record["class"] = int(self.classes[row])
-        return record | {name: values[row] for name, values in self.kept.items() if values[row] is not None}
+        return dict(self._records[row])

@@ -10,22 +10,22 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from rayograph.conditioning.columns import WrongRow, nulls, refuse, shown
 from rayograph.config import Request, Sampler
-from rayograph.config.diffusion import HIGHEST_GUIDANCE
 from rayograph.config.explain import suggestion
 from rayograph.errors import DataError
-from rayograph.sampling.classes import class_number
-from rayograph.sampling.requests.model_spec import ModelTraits
-from rayograph.sampling.requests.readers import KNOWN, SEEDS, shown
+from rayograph.sampling.requests.model_spec import ModelSpec
+from rayograph.sampling.requests.options import Option, options
+from rayograph.sampling.requests.readers import SEEDS, known_columns
+from rayograph.sampling.requests.sample_batch import ALWAYS_PER_SAMPLE, KEEP
 
 MAX_TEXT_BYTES = 10_000
 """Of a prompt, or of any column that is carried along: it travels in every image's record."""
 
-CONDITIONS = ("prompt", "boxes", "map", "image", "mask")
-"""What a model may be conditioned on beside classes; none that is trained here takes them yet."""
+CONDITIONS = {"class": "class", "prompt": "text", "boxes": "boxes", "map": "map", "image": "image", "mask": "mask"}
+"""Columns that a model may be conditioned on, and what they hold: those that this model does not take are refused."""
 
 MAX_COUNT = 10**9
-SCHEDULERS = ("ddim", "dpmsolver++", "euler_ancestral")
 
 
 @dataclass(frozen=True)
@@ -33,59 +33,71 @@ class Checker:
     """Makes a page of good rows of a table as it was read."""
 
     request: Request
-    traits: ModelTraits
+    spec: ModelSpec
     sampler: Sampler
 
-    def page(self, table: pa.Table, first_row: int) -> dict[str, Any]:
-        """Columns of the rows from number `first_row` on: count, width, height, num_inference_steps (n,) int64,
-        scheduler (n,) its place in SCHEDULERS, guidance_scale (n,) float64, seed (n,) Arrow uint64 with nulls,
-        classes (n,) int64 where the model has classes, and an Arrow column for each one that is kept.
+    def page(self, table: pa.Table, first_row: int) -> pa.Table:
+        """The rows from number `first_row` on, every default filled in: count, width and height (n,) int64, seed uint64
+        with nulls; the sampler's options (options.py); what the conditioner reads; after `KEEP`, what is kept.
 
         Raises DataError naming file, row and column, what was expected and what came.
         """
         self._columns(table.column_names)
-        rows, side = len(table), self.traits.side
+        rows, side, conditioner = len(table), self.spec.side, self.spec.conditioner
         read = _Reader(self.request.uri, first_row, rows, {})
-        for name in table.column_names:
-            read.columns[name] = read.plain(name, table[name])
-        steps = self.traits.num_train_timesteps
-        page: dict[str, Any] = {
-            "count": read.integers("count", 1, MAX_COUNT, 1),
-            "width": read.integers("width", 1, self.request.max_side, side),
-            "height": read.integers("height", 1, self.request.max_side, side),
-            "num_inference_steps": read.integers("num_inference_steps", 1, steps, self.sampler.num_inference_steps),
-            "guidance_scale": read.reals("guidance_scale", 0.0, HIGHEST_GUIDANCE, self.sampler.guidance_scale),
-            "scheduler": read.choice("scheduler", SCHEDULERS, self.sampler.scheduler),
-            "seed": read.seeds("seed"),
-        }
-        for name in ("width", "height"):
-            wrong = page[name] % self.traits.multiple != 0
-            read.refuse(name, wrong, f"a multiple of {self.traits.multiple}", page[name])
-        if self.traits.num_classes:
-            page["classes"] = read.classes("class", self.traits)
-        for name in self.request.keep:
-            page[name] = read.texts(name)
-        return page
+        try:
+            for name in table.column_names:
+                read.columns[name] = read.plain(name, table[name])
+            page: dict[str, Any] = {
+                "count": read.integers("count", 1, MAX_COUNT, 1),
+                "width": read.integers("width", 1, self.request.max_side, side),
+                "height": read.integers("height", 1, self.request.max_side, side),
+                "seed": read.seeds("seed"),
+            }
+            for name in ("width", "height"):
+                wrong = page[name] % self.spec.multiple != 0
+                refuse(name, wrong, f"a multiple of {self.spec.multiple}", page[name])
+            for option in options():
+                default = getattr(self.sampler, option.name)
+                if (
+                    option.name in table.column_names
+                    or not option.per_sample
+                    or option.name in ALWAYS_PER_SAMPLE
+                    or default != option.default
+                ):
+                    page[option.name] = self._option(read, option, default)
+            given = {name: read.columns[name] for name in conditioner.request_columns}
+            conditions = conditioner.validate(pa.table(given))
+            page |= {name: conditions[name] for name in conditions.column_names}
+            page |= {f"{KEEP}{name}": read.texts(name) for name in self.request.keep}
+        except WrongRow as error:
+            where = f"{self.request.uri} row {first_row + error.row}: {error.column}"
+            raise DataError(f"{where}: expected {error.expected}, got {error.got}") from None
+        return pa.table(page)
+
+    def _option(self, read: "_Reader", option: Option, default: Any) -> np.ndarray | pa.Array:
+        if option.choices:
+            return read.choice(option.name, option.choices, default)
+        if pa.types.is_integer(option.kind):
+            high = self.spec.num_train_timesteps if option.name == "num_inference_steps" else int(option.high)
+            return read.integers(option.name, int(option.low), high, default)
+        return read.reals(option.name, option.low, option.high, default)
 
     def _columns(self, names: list[str]) -> None:
-        uri, kept = self.request.uri, self.request.keep
+        uri, kept, conditioner = self.request.uri, self.request.keep, self.spec.conditioner
+        known = known_columns(conditioner)
         for name in names:
             if names.count(name) > 1:
                 raise DataError(f"{uri}: column {name!r}: expected once, found {names.count(name)} times")
-            if name not in KNOWN and name not in CONDITIONS and name not in kept:
-                raise DataError(f"{uri}: column {name!r}: not known{suggestion(name, KNOWN)}; `keep` carries it along")
-        for name in CONDITIONS:
-            if name in names and name not in kept:
-                takes = "classes" if self.traits.num_classes else "no condition"
-                what = "text" if name == "prompt" else name
+            if name not in known and name not in CONDITIONS and name not in kept:
+                raise DataError(f"{uri}: column {name!r}: not known{suggestion(name, known)}; `keep` carries it along")
+        for name, what in CONDITIONS.items():
+            if name in names and name not in kept and name not in conditioner.request_columns:
+                takes = conditioner.takes
                 raise DataError(f"{uri}: column {name!r}: the model takes {takes}, no {what}; `keep` carries it along")
-        missing = [name for name in kept if name not in names]
-        if self.traits.num_classes and "class" not in names:
-            missing.insert(0, "class")
+        missing = [name for name in (*conditioner.request_columns, *kept) if name not in names]
         if missing:
             raise DataError(f"{uri}: expected a column {missing[0]!r}, got {', '.join(map(repr, names)) or 'none'}")
-        if not self.traits.num_classes and "class" in names:
-            raise DataError(f"{uri}: column 'class': expected none, as the model has no classes")
 
 
 @dataclass(frozen=True)
@@ -96,14 +108,6 @@ class _Reader:
     first_row: int
     rows: int
     columns: dict[str, pa.Array]
-
-    def refuse(self, name: str, wrong: np.ndarray, expected: str, values: Any) -> None:
-        """Raises DataError for the first row that is wrong."""
-        if wrong.any():
-            row = int(np.argmax(wrong))
-            value = values[row]
-            got = shown(value.as_py() if isinstance(value, pa.Scalar) else value.item())
-            raise DataError(f"{self.uri} row {self.first_row + row}: {name}: expected {expected}, got {got}")
 
     def plain(self, name: str, values: pa.ChunkedArray) -> pa.Array:
         """One array of few types: text is string or large_string and all UTF-8, numbers are (u)int64 or float64."""
@@ -141,11 +145,11 @@ class _Reader:
         filled = values.fill_null(default)
         if pa.types.is_floating(values.type):
             reals = filled.to_numpy(zero_copy_only=False)
-            self.refuse(name, ~(np.isfinite(reals) & (reals == np.floor(reals))), expected, values)
-            self.refuse(name, (reals < low) | (reals > high), expected, values)
+            refuse(name, ~(np.isfinite(reals) & (reals == np.floor(reals))), expected, values)
+            refuse(name, (reals < low) | (reals > high), expected, values)
             return reals.astype(np.int64)
         numbers = filled.to_numpy(zero_copy_only=False)
-        self.refuse(name, (numbers < low) | (numbers > high), expected, values)
+        refuse(name, (numbers < low) | (numbers > high), expected, values)
         return numbers.astype(np.int64)
 
     def reals(self, name: str, low: float, high: float, default: float) -> np.ndarray:
@@ -153,7 +157,7 @@ class _Reader:
         if values is None:
             return np.full(self.rows, default)
         reals = values.cast(pa.float64(), safe=False).fill_null(default).to_numpy(zero_copy_only=False)
-        self.refuse(name, ~((reals >= low) & (reals <= high)), f"a number from {low:g} to {high:g}", values)
+        refuse(name, ~((reals >= low) & (reals <= high)), f"a number from {low:g} to {high:g}", values)
         return reals
 
     def seeds(self, name: str) -> pa.Array:
@@ -164,40 +168,21 @@ class _Reader:
         if pa.types.is_floating(values.type):
             reals = values.fill_null(0).to_numpy(zero_copy_only=False)
             exact = np.isfinite(reals) & (reals == np.floor(reals)) & (np.abs(reals) <= 2.0**53)
-            self.refuse(name, ~exact | (reals < 0), SEEDS, values)
+            refuse(name, ~exact | (reals < 0), SEEDS, values)
         elif pa.types.is_signed_integer(values.type):
-            self.refuse(name, values.fill_null(0).to_numpy(zero_copy_only=False) < 0, SEEDS, values)
+            refuse(name, values.fill_null(0).to_numpy(zero_copy_only=False) < 0, SEEDS, values)
         return values.cast(pa.uint64())
 
-    def choice(self, name: str, known: tuple[str, ...], default: str) -> np.ndarray:
-        values = self.columns.get(name)
+    def choice(self, name: str, known: tuple[str, ...], default: str) -> pa.DictionaryArray:
+        values, expected = self.columns.get(name), f"one of {', '.join(known)}"
         if values is None or pa.types.is_null(values.type):
-            return np.full(self.rows, known.index(default), np.int64)
-        if not _is_text(values.type):
-            self.refuse(name, np.ones(self.rows, bool), f"one of {', '.join(known)}", values)
-        places = pc.index_in(values.fill_null(default), value_set=pa.array(known, values.type))
-        self.refuse(name, _nulls(places), f"one of {', '.join(known)}", values)
-        return places.to_numpy(zero_copy_only=False).astype(np.int64)
-
-    def classes(self, name: str, traits: ModelTraits) -> np.ndarray:
-        """Numbers, or names, by the rule of classes.py."""
-        values, names = self.columns[name], traits.class_names or ()
-        expected = f"a class from 0 to {traits.num_classes - 1}"
-        if names and names != tuple(map(str, range(traits.num_classes))):
-            expected += f" or its name ({', '.join(names[:8])}{', …' if len(names) > 8 else ''})"
-        if pa.types.is_nested(values.type):
-            self.refuse(name, np.ones(self.rows, bool), expected, values)
-        distinct = values.dictionary_encode()
-        given = distinct.dictionary.to_pylist()
-        meant = [class_number(one, names) for one in given]
-        known = [number if number is not None and 0 <= number < traits.num_classes else None for number in meant]
-        if traits.class_names is None:  # names will be known once the data is packed
-            names_to_be = [number is None and isinstance(one, str) for one, number in zip(given, meant, strict=True)]
-            known = [0 if later else number for later, number in zip(names_to_be, known, strict=True)]
-        numbers = pa.array(known, pa.int64()).take(distinct.indices)
-        self.refuse(name, _nulls(numbers), expected, values)
-        found: np.ndarray = numbers.to_numpy(zero_copy_only=False)
-        return found
+            places = pa.array(np.full(self.rows, known.index(default), np.int32))
+        else:
+            if not _is_text(values.type):
+                refuse(name, np.ones(self.rows, bool), expected, values)
+            places = pc.index_in(values.fill_null(default), value_set=pa.array(known, values.type))
+            refuse(name, nulls(places), expected, values)
+        return pa.DictionaryArray.from_arrays(places, pa.array(known))
 
     def texts(self, name: str) -> pa.Array:
         """As strings, whatever they were."""
@@ -208,7 +193,7 @@ class _Reader:
             except pa.ArrowException:
                 raise DataError(f"{self.uri}: column {name!r}: expected text or numbers, got {values.type}") from None
         long = pc.binary_length(values).fill_null(0).to_numpy(zero_copy_only=False) > MAX_TEXT_BYTES
-        self.refuse(name, long, f"at most {MAX_TEXT_BYTES} bytes", values)
+        refuse(name, long, f"at most {MAX_TEXT_BYTES} bytes", values)
         return values.cast(pa.string())
 
     def _numbers(self, name: str) -> pa.Array | None:
@@ -216,15 +201,10 @@ class _Reader:
         if values is None or pa.types.is_null(values.type):
             return None
         if not (pa.types.is_integer(values.type) or pa.types.is_floating(values.type)):
-            self.refuse(name, ~_nulls(values), "a number", values)
+            refuse(name, ~nulls(values), "a number", values)
             return None
         return values
 
 
 def _is_text(kind: pa.DataType) -> bool:
     return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))
-
-
-def _nulls(values: pa.Array) -> np.ndarray:
-    found: np.ndarray = values.is_null().to_numpy(zero_copy_only=False)
-    return found

@@ -14,6 +14,7 @@ from threading import Lock
 
 from cachetools import LRUCache, cachedmethod
 
+from rayograph.config.stage_base import ArtifactType
 from rayograph.errors import DataError, MissingObjectError, StorageError
 from rayograph.runs.artifact import Artifact
 from rayograph.runs.job_record import JobRecord, read_job
@@ -39,7 +40,7 @@ class Begun:
         return self.record.declared.kind
 
 
-class Catalogue:
+class ArtifactIndex:
     """Job files and manifests never change once read, so each is read once."""
 
     def __init__(self, store: ObjectStore, clock: Callable[[], float] = time.monotonic) -> None:
@@ -52,21 +53,18 @@ class Catalogue:
         self._manifests: LRUCache[str, Manifest] = LRUCache(256)
 
     def of_kind(self, kind: str) -> list[Begun]:
-        """Every artifact of a kind, committed or not, in no particular order; those of the last seconds may miss.
+        """Return every artifact of a kind, committed or not, in any order; those of the last seconds may miss.
 
         One that cannot be read hides no other. Raises StorageError where the store gives none at all.
         """
-        with ThreadPoolExecutor(8) as pool:
-            found = list(pool.map(self._find_readable, self._paths()))
-        failed = [error for error in found if isinstance(error, StorageError)]
-        if failed and len(failed) == len(found):
-            raise failed[0]
-        return [begun for begun in found if isinstance(begun, Begun) and begun.kind == kind]
+        return [begun for begun in self._readable() if begun.kind == kind]
 
-    def committed_of_kind(self, kind: str) -> list[tuple[Begun, Manifest]]:
-        """The committed ones among them whose manifest can be read."""
+    def committed_of_type(self, wanted: ArtifactType) -> list[tuple[Begun, Manifest]]:
+        """Return the committed artifacts of a type, whatever made them, whose manifest can be read."""
         found = []
-        for begun in self.of_kind(kind):
+        for begun in self._readable():
+            if begun.record.declared.output is not wanted:
+                continue
             try:
                 manifest = self.manifest(begun.artifact)
             except (DataError, StorageError) as error:
@@ -76,14 +74,22 @@ class Catalogue:
                 found.append((begun, manifest))
         return found
 
+    def _readable(self) -> list[Begun]:
+        with ThreadPoolExecutor(8) as pool:
+            found = list(pool.map(self._find_readable, self._paths()))
+        failed = [error for error in found if isinstance(error, StorageError)]
+        if failed and len(failed) == len(found):
+            raise failed[0]
+        return [begun for begun in found if isinstance(begun, Begun)]
+
     def at(self, path: str) -> Begun:
-        """One artifact by its path below the store. Raises MissingObjectError where nobody began one."""
+        """Return one artifact by its path below the store. Raises MissingObjectError where nobody began one."""
         if not self._is_path(path):
             raise MissingObjectError(f"{path}: no such artifact in {self.store.uri}")
         return self._find(path)
 
     def manifest(self, artifact: Artifact) -> Manifest | None:
-        """The commit, or None while there is none."""
+        """Return the commit, or None while there is none."""
         with self._kept:
             found = self._manifests.get(artifact.path)
         if found is None:
@@ -94,7 +100,7 @@ class Catalogue:
         return found
 
     def refresh(self) -> None:
-        """Lists anew at the next question: an artifact has just been begun."""
+        """List anew at the next question: an artifact has just been begun."""
         self._listed = None
 
     def _paths(self) -> Sequence[str]:

@@ -1,4 +1,4 @@
-"""`rayograph whence`: where an image comes from."""
+"""`rayograph trace`: where an image comes from."""
 
 import argparse
 
@@ -20,7 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Print what is known of it, a line each."""
-    from rayograph.commands.provenance import Asked, whence
+    from rayograph.commands.trace import TraceOptions, trace
 
-    for line in whence(options.image, access_of(options), Asked(options.store, options.again, options.to)):
+    for line in trace(options.image, access_of(options), TraceOptions(options.store, options.again, options.to)):
         put_labelled(line)

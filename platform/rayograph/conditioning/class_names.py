@@ -13,7 +13,7 @@ import math
 from collections.abc import Sequence
 from decimal import Decimal
 
-from rayograph.sampling.values import whole_number
+from rayograph.conditioning.values import whole_number
 
 
 def class_text(given: object) -> str | None:

@@ -1,4 +1,4 @@
-"""`rayograph whence`: what an image says, what its store adds, and whether both and a second drawing agree."""
+"""`rayograph trace`: what an image says, what its store adds, and whether both and a second drawing agree."""
 
 import signal
 import sys
@@ -95,7 +95,7 @@ def again(monkeypatch):
 
 def said(capsys, *arguments, code=0):
     """The lines of a command by their labels, each a list; and its line on standard error."""
-    assert main(["whence", *arguments]) == code
+    assert main(["trace", *arguments]) == code
     out, err = capsys.readouterr()
     assert err.count("\n") == (1 if code else 0)
     found = {}
@@ -121,7 +121,7 @@ def test_a_file_says_its_model_data_request_seed_and_settings(capsys, kept, kind
 
 def test_nothing_in_a_record_reaches_the_terminal_as_a_command(capsys, kept):
     evil = "\x1b[2J\x9b31m\u202e\nmodel forged\u6f22"
-    assert main(["whence", kept({"prompt": evil, "\x1b[1m": ["\x07"]})]) == 0
+    assert main(["trace", kept({"prompt": evil, "\x1b[1m": ["\x07"]})]) == 0
     out = capsys.readouterr().out
     assert all(line.isprintable() for line in out.splitlines())
     assert "\nmodel" not in out
@@ -230,7 +230,7 @@ def test_drawn_again_more_than_rounding_ends_with_code_2(capsys, kept, record, m
     for difference in (most, most + 1):
         pixels = np.where(given > 127, given - difference, given + difference).astype(np.uint8)
         monkeypatch.setattr(
-            "rayograph.commands.provenance.render",
+            "rayograph.commands.trace.render",
             lambda data, name, p=pixels: p if name == "the image drawn again" else given,
         )
         told[difference] = said(

@@ -1,13 +1,12 @@
-"""`rayograph whence IMAGE`: which model, data, request and seed an image file comes from, and whether that holds.
+"""`rayograph trace IMAGE`: which model, data, request and seed an image file comes from, and whether that holds.
 
 The file alone says it (its XMP, and its C2PA manifest where it has one); a store adds the artifact and all that it was
 made from; and drawing the image again shows that the record is the truth.
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -16,26 +15,25 @@ from rayograph.errors import ConfigError, DataError
 from rayograph.runs.artifact import RESOLVED, Artifact
 from rayograph.runs.console import LABEL_CELLS, escaped, padded, plain
 from rayograph.runs.digests import sha256
-from rayograph.runs.lineage import LineageNode, ancestors
+from rayograph.runs.lineage import LineageNode, ancestors, data_sets
 from rayograph.runs.manifest import Manifest
 from rayograph.sampling.marking.c2pa import credentials_in
 from rayograph.sampling.marking.record import record_in
 from rayograph.shards.images import render
 from rayograph.storage import Access, ObjectStore, open_store
 
-PACK, PLAN = "pack", "request/plan.json"
+PLAN = "request/plan.json"
 ROUNDING, LOSSY_ROUNDING = 1, 8
 """Of 255: what another batch, or another machine, makes of an image; more is another image. JPEG and WebP turn one step
 of a pixel into several."""
 
 _PNG = b"\x89PNG"
-_WIDTH = 20
 _FIRST = ("artifact", "number", "seed", "counter", "class", "prompt")
 _LAST = ("model", "data", "request")
 
 
 @dataclass(frozen=True)
-class Asked:
+class TraceOptions:
     """What to look into beside the file: a store, drawing it again, and where to put what was drawn."""
 
     store: str | None = None
@@ -43,17 +41,17 @@ class Asked:
     to: str | None = None
 
 
-def whence(uri: str, endpoint_url: Access, asked: Asked) -> Iterator[str]:
-    """What is known of the image at `uri`, a local path or a URI, a line each.
+def trace(uri: str, endpoint_url: Access, options: TraceOptions) -> Iterator[str]:
+    """Yield what is known of the image at `uri`, a local path or a URI, a line each.
 
     Raises DataError for an image without a record, and, once everything is said, where the store disagrees with the
     record; ConfigError for what cannot be asked.
     """
-    if asked.again and asked.store is None:
+    if options.again and options.store is None:
         raise ConfigError("--again: expected --store URI too, whose model and request draw the image")
-    if asked.to is not None and not asked.again:
+    if options.to is not None and not options.again:
         raise ConfigError("--to: expected --again too, which draws what is written there")
-    target = None if asked.to is None else _place(asked.to, endpoint_url)
+    target = None if options.to is None else _place(options.to, endpoint_url)
     if target is not None:
         target[0].check_access()
     store, key = _place(uri, endpoint_url)
@@ -62,21 +60,21 @@ def whence(uri: str, endpoint_url: Access, asked: Asked) -> Iterator[str]:
     yield from _said_by(record)
     yield _line("credentials", _credentials(data, uri))
     problems: list[str] = []
-    if asked.store is not None:
-        artifact = Artifact(open_store(asked.store, endpoint_url), _text(record, "artifact", uri))
+    if options.store is not None:
+        artifact = Artifact(open_store(options.store, endpoint_url), _text(record, "artifact", uri))
         yield from _in_store(artifact, record, endpoint_url, problems)
-        if asked.again:
+        if options.again:
             yield from _drawn_again(artifact, record, data, uri, endpoint_url, target, problems)
     if problems:
         raise DataError(f"{uri}: differs from what the store says: {'; '.join(problems)}")
 
 
-def _said_by(record: dict[str, Any]) -> Iterator[str]:
+def _said_by(record: Mapping[str, object]) -> Iterator[str]:
     between = sorted(key for key in record if key not in (*_FIRST, *_LAST))
     for key in (*_FIRST, *between, *_LAST):
         if key in record:
-            values = record[key] if key == "data" and isinstance(record[key], list) else [record[key]]
-            for value in values:
+            said = record[key]
+            for value in said if key == "data" and isinstance(said, list) else [said]:
                 yield _line(key, value)
 
 
@@ -95,8 +93,10 @@ def _credentials(data: bytes, uri: str) -> str:
     return f"{who}: valid, " + ("and trusted here" if found.trusted else "by an issuer that is in no trust list here")
 
 
-def _in_store(artifact: Artifact, record: dict[str, Any], endpoint_url: Access, problems: list[str]) -> Iterator[str]:
-    """The artifact and everything it was made from; what differs from the record is added to `problems`."""
+def _in_store(
+    artifact: Artifact, record: Mapping[str, object], endpoint_url: Access, problems: list[str]
+) -> Iterator[str]:
+    """Yield the artifact and everything it was made from; what differs from the record is added to `problems`."""
     manifest = artifact.manifest()
     if manifest is None:
         begun = artifact.store.exists(artifact.key(RESOLVED))
@@ -112,12 +112,12 @@ def _in_store(artifact: Artifact, record: dict[str, Any], endpoint_url: Access, 
 
 
 def _differences(
-    record: dict[str, Any], artifact: Artifact, manifest: Manifest, found: list[LineageNode]
+    record: Mapping[str, object], artifact: Artifact, manifest: Manifest, found: list[LineageNode]
 ) -> Iterator[str]:
-    """What the store holds otherwise than the record says, and what changed since something was made from it."""
+    """Yield what the store holds otherwise than the record says, and what changed since something was made from it."""
     held = {
         "model": {parent.digest for parent in manifest.parents if parent.input == "model"},
-        "data": {node.manifest.digest for node in found if node.manifest.kind == PACK},
+        "data": data_sets(found, but=artifact),
         "request": {sha256(artifact.read(PLAN))} if artifact.store.exists(artifact.key(PLAN)) else set(),
     }
     for key, digests in held.items():
@@ -133,14 +133,14 @@ def _differences(
 
 def _drawn_again(
     artifact: Artifact,
-    record: dict[str, Any],
+    record: Mapping[str, object],
     data: bytes,
     uri: str,
     endpoint_url: Access,
     target: tuple[ObjectStore, str] | None,
     problems: list[str],
 ) -> Iterator[str]:
-    """The image drawn anew; pixels that differ are added to `problems`."""
+    """Draw the image anew; pixels that differ are added to `problems`."""
     from rayograph.sampling.reproduce import draw_again
 
     number = record.get("number")
@@ -159,7 +159,7 @@ def _drawn_again(
 
 
 def _difference(drawn: np.ndarray, given: np.ndarray) -> tuple[str, int]:
-    """How pixels differ and by how much at most, both as files hold them: what an encoder loses is lost in both."""
+    """Return how pixels differ, and by how much at most, as files hold them: encoders lose the same in both."""
     if drawn.shape != given.shape:
         sizes = [f"{pixels.shape[1]} × {pixels.shape[0]}" for pixels in (drawn, given)]
         return f"drawn {sizes[0]}, the file is {sizes[1]}", 255
@@ -172,25 +172,25 @@ def _difference(drawn: np.ndarray, given: np.ndarray) -> tuple[str, int]:
 
 
 def _place(uri: str, endpoint_url: Access) -> tuple[ObjectStore, str]:
-    """The folder of a file, and its name."""
+    """Return the folder of a file, and its name."""
     folder, slash, name = uri.rpartition("/")
     if not name or folder.endswith(":/"):
         raise ConfigError(f"{uri!r}: expected a file, such as image.png or s3://bucket/image.png")
     return open_store(folder or ("/" if slash else "."), endpoint_url), name
 
 
-def _text(record: dict[str, Any], key: str, uri: str) -> str:
+def _text(record: Mapping[str, object], key: str, uri: str) -> str:
     value = record.get(key)
     if not isinstance(value, str) or not value:
         raise DataError(f"{uri}: expected its record to name its {key}, got {_shown(value)}")
     return value
 
 
-def _line(label: str, value: Any) -> str:
-    """A label and a value, both from anywhere: quoted and escaped where they hold more than a terminal should see."""
+def _line(label: str, value: object) -> str:
+    """Return a label and a value, both from anywhere: quoted and escaped where a terminal should not see them."""
     shown = value if isinstance(value, str) and plain(value) else _shown(value)
     return f"{padded(escaped(label), LABEL_CELLS)} {shown}"
 
 
-def _shown(value: Any) -> str:
+def _shown(value: object) -> str:
     return escaped(json.dumps(value, ensure_ascii=False))

@@ -1,0 +1,1 @@
+"""The denoisers that there are, a file each, behind rayograph.models.denoiser.DenoiserNetwork."""

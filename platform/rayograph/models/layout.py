@@ -1,0 +1,6 @@
+"""What the parts of a model folder are called, in diffusers' own words, for whoever looks without loading it."""
+
+AUTOENCODER, DENOISER, SCHEDULE = "model/vae", "model/unet", "model/scheduler"
+"""Folders of a pipeline's parts in an artifact."""
+
+CONFIG, SCHEDULER_CONFIG = "config.json", "scheduler_config.json"

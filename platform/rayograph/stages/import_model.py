@@ -1,0 +1,167 @@
+"""The stage `import_model`: a model that others trained, copied into an artifact that every later stage takes."""
+
+import hashlib
+import json
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from rayograph.config import ImportModel
+from rayograph.config.conditioning import ConditionerKind
+from rayograph.config.stage_base import ArtifactType
+from rayograph.errors import CheckpointError, ConfigError, DataError, StorageError
+from rayograph.models.foreign_folder import (
+    FOREIGN_FORMAT,
+    ForeignFile,
+    completed,
+    files_of,
+    first_stage_config,
+    spec_of,
+)
+from rayograph.models.layout import AUTOENCODER, CONFIG
+from rayograph.runs.artifact import COPY_BYTES, Artifact
+from rayograph.runs.digests import digest_of
+from rayograph.runs.stage_context import StageContext
+from rayograph.runs.stage_result import StageResult, manifest_of
+from rayograph.stages.stage import CheckContext, Foreseen, Stage
+from rayograph.storage import Access, ObjectStore, open_store
+
+IMAGE_CHANNELS = 3
+
+
+class ImportModelStage(Stage[ImportModel]):
+    """A folder that diffusers saved to an autoencoder or a diffusion model."""
+
+    def source_digest(self, declared: ImportModel, access: Access) -> str:
+        """The declared one, or that of the files as they are now, which are read for it."""
+        if declared.sha256 is not None:
+            return declared.sha256
+        store = open_store(declared.uri, access)
+        return _digest({file.name: _sha256(store, file.key) for file in files_of(store, declared.output)})
+
+    def foresee(self, declared: ImportModel, context: CheckContext) -> Foreseen:
+        """What the first stage's configuration says; nothing where the folder is gone."""
+        known = Foreseen(image_size=declared.image_size, decided_by=f"{context.name}.image_size")
+        try:
+            config = first_stage_config(open_store(declared.uri, context.scale.access))
+            spec = spec_of(config, declared.uri)
+        except (DataError, StorageError):
+            return known
+        return Foreseen(
+            image_size=declared.image_size or _sample_size(config),
+            decided_by=context.name if declared.image_size is None else f"{context.name}.image_size",
+            downsampling_factor=spec.factor,
+            latent_channels=spec.latent_channels,
+        )
+
+    def run(self, declared: ImportModel, context: StageContext) -> StageResult:
+        """Copy the files, and open what they make before it counts.
+
+        Raises DataError for a folder that is not the declared one, CheckpointError for one that cannot be opened.
+        """
+        store = open_store(declared.uri, context.scale.access)
+        with tempfile.TemporaryDirectory(prefix="rayograph-") as place:
+            files = files_of(store, declared.output)
+            digest = _digest({file.name: _fetched(store, file, Path(place)) for file in files})
+            if digest != context.source:  # not the declared ones, or changed since the key was made of them
+                raise DataError(f"{store.uri}: expected files of sha256 {context.source}, got {digest}")
+            completed(Path(place), declared.output, store.uri)
+            copy = Artifact(open_store(place), "")
+            outcome = StageResult(files=copy.records("model/"))
+            with _named_after(store.uri, copy.store.uri):
+                outcome.facts = _opened(declared, context, copy, outcome) | {"source": digest}
+            for file in outcome.files:
+                context.artifact.write(file.path, (Path(place) / file.path).read_bytes())
+        outcome.headline = f"sha256 {digest}"
+        return outcome
+
+
+def _opened(declared: ImportModel, context: StageContext, copy: Artifact, outcome: StageResult) -> dict[str, Any]:
+    """What later stages ask of the artifact. Raises CheckpointError for a model that is not of a kind we make."""
+    from rayograph.conditioning.trained import declared_conditioner
+    from rayograph.models.folder import load_autoencoder
+    from rayograph.sampling.pipeline import DiffusionModel
+
+    config = json.loads(copy.read(f"{AUTOENCODER}/{CONFIG}"))
+    spec = spec_of(config, declared.uri)
+    facts: dict[str, Any] = {
+        "image_size": _image_size(declared, context.name, config, spec.factor),
+        "downsampling_factor": spec.factor,
+        "latent_channels": spec.latent_channels,
+    }
+    if declared.output is ArtifactType.DIFFUSION_MODEL:
+        facts["class_names"] = _class_names(declared, context.name, declared_conditioner(copy))
+    copy.commit(manifest_of(context, replace(outcome, facts=facts), 0.0))
+    load_autoencoder(copy)
+    if spec.image_channels != IMAGE_CHANNELS:
+        raise CheckpointError(f"{copy.uri}: expected an autoencoder of 3 image channels, got {spec.image_channels}")
+    if declared.output is ArtifactType.DIFFUSION_MODEL:
+        channels = DiffusionModel.load(copy, "cpu").denoiser.spec.in_channels
+        if channels != spec.latent_channels:
+            raise CheckpointError(
+                f"{copy.uri}: expected a denoiser of the autoencoder's {spec.latent_channels} latent channels, got one "
+                f"of {channels}"
+            )
+    return facts
+
+
+def _class_names(declared: ImportModel, name: str, conditioner: ConditionerKind) -> list[str]:
+    classes = getattr(conditioner, "num_classes", 0)
+    if declared.class_names and len(declared.class_names) != classes:
+        raise ConfigError(f"{name}.class_names: expected {classes}, as the model has, got {len(declared.class_names)}")
+    return list(declared.class_names) or [str(number) for number in range(classes)]
+
+
+def _image_size(declared: ImportModel, name: str, config: dict[str, Any], factor: int) -> int:
+    size = declared.image_size or _sample_size(config)
+    if size is None:
+        raise ConfigError(f"{name}.image_size: expected a size, as the autoencoder's configuration says none")
+    if size % factor:
+        raise ConfigError(f"{name}.image_size: f = {factor} needs an image size divisible by it, got {size}")
+    return size
+
+
+@contextmanager
+def _named_after(uri: str, place: str) -> Iterator[None]:
+    """Name the folder that a model comes from, not the copy that was opened."""
+    try:
+        yield
+    except CheckpointError as error:
+        raise CheckpointError(str(error).replace(place, uri)) from error
+
+
+def _fetched(store: ObjectStore, file: ForeignFile, folder: Path) -> str:
+    """The file's sha256, once it lies in the folder under its name."""
+    target = folder / file.name
+    target.parent.mkdir(parents=True, exist_ok=True)
+    found = hashlib.sha256()
+    with target.open("wb") as out:
+        for data in _parts(store, file.key):
+            found.update(data)
+            out.write(data)
+    return found.hexdigest()
+
+
+def _sha256(store: ObjectStore, key: str) -> str:
+    found = hashlib.sha256()
+    for data in _parts(store, key):
+        found.update(data)
+    return found.hexdigest()
+
+
+def _parts(store: ObjectStore, key: str) -> Iterator[bytes]:
+    size = store.size(key)
+    for start in range(0, size, COPY_BYTES):
+        yield store.read_range(key, start, min(COPY_BYTES, size - start))
+
+
+def _digest(files: dict[str, str]) -> str:
+    return digest_of({"format": FOREIGN_FORMAT, "files": sorted(files.items())})
+
+
+def _sample_size(config: dict[str, Any]) -> int | None:
+    size = config.get("sample_size")
+    return size if isinstance(size, int) and size > 0 else None
