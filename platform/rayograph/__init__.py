@@ -2,10 +2,12 @@
 
 from typing import TYPE_CHECKING
 
+from rayograph.version import VERSION
+
 if TYPE_CHECKING:
     from rayograph.ingest.opening import OpenArtifact
 
-__version__ = "0.1.0"
+__version__ = VERSION
 
 
 def open(uri: str, endpoint_url: str | None = None) -> "OpenArtifact":
