@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file
 from workers import spawn
 
 from rayograph.config import DiT, NoiseSchedule, TrainDiffusion, TrainingScale
-from rayograph.models.scaling import LatentScale
+from rayograph.models.normalisation import LatentNormalisation
 from rayograph.shards.batch import Batch
 
 SEED, STEPS, GLOBAL, CLASSES, SIDE = 5, 8, 8, 3, 4
@@ -27,7 +27,7 @@ RECIPE = TrainDiffusion(
     eps=1e-3,  # far above rounding: Adam would turn that of tiny gradients into whole steps
     ema_decays=(0.9,),
 )
-PIXELS = LatentScale((0.0,) * 3, (1.0,) * 3)
+PIXELS = LatentNormalisation((0.0,) * 3, (1.0,) * 3)
 PLAIN = {"zero_stage": 0}
 WAYS = [
     *({"zero_stage": stage} for stage in (0, 1, 2, 3)),

@@ -96,8 +96,8 @@ def test_a_pipeline_comes_in_whole_and_draws(tmp_path, scale, kind):
     assert manifest.type is ArtifactType.DIFFUSION_MODEL
     assert manifest.facts["class_names"] == ["a", "b", "c"]
     model = DiffusionModel.load(artifact, "cpu")
-    assert model.latent_scale.mean == ((0.25, 0.25) if kind == "AutoencoderKL" else (0.0, 0.0))
-    assert model.latent_scale.std == (2.0, 2.0)
+    assert model.normalisation.mean == ((0.25, 0.25) if kind == "AutoencoderKL" else (0.0, 0.0))
+    assert model.normalisation.std == (2.0, 2.0)
     assert model.schedule.config.prediction_type == "v_prediction"
     assert model.schedule.config.beta_end == 0.0195
     drawn, _ = model.draw(

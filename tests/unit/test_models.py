@@ -32,7 +32,7 @@ from rayograph.models.folder import (
     load_schedule,
     save_model,
 )
-from rayograph.models.scaling import LatentScale
+from rayograph.models.normalisation import LatentNormalisation
 from rayograph.models.schedule import build_schedule
 from rayograph.runs.artifact import Artifact
 from rayograph.storage import open_store
@@ -115,15 +115,15 @@ def test_a_reconstruction_that_is_not_finite_is_named_and_never_a_picture():
     std=st.tuples(*[st.floats(0.01, 10)] * 2),
 )
 def test_unscaling_undoes_scaling(mean, std):
-    scale = LatentScale(mean, std)
+    scale = LatentNormalisation(mean, std)
     latents = random(3, 2, 4, 4)
-    torch.testing.assert_close(scale.scale(scale.unscale(latents)), latents, rtol=1e-3, atol=1e-2)
+    torch.testing.assert_close(scale.normalise(scale.denormalise(latents)), latents, rtol=1e-3, atol=1e-2)
 
 
 def test_scaling_gives_every_channel_mean_zero_and_deviation_one():
     raw = random(64, 2, 4, 4) * torch.tensor([3.0, 0.1])[:, None, None] + torch.tensor([5.0, -2.0])[:, None, None]
     mean, std = raw.mean(dim=(0, 2, 3)), raw.std(dim=(0, 2, 3))
-    scaled = LatentScale(tuple(mean.tolist()), tuple(std.tolist())).scale(raw)
+    scaled = LatentNormalisation(tuple(mean.tolist()), tuple(std.tolist())).normalise(raw)
     torch.testing.assert_close(scaled.mean(dim=(0, 2, 3)), torch.zeros(2), atol=1e-4, rtol=0)
     torch.testing.assert_close(scaled.std(dim=(0, 2, 3)), torch.ones(2), atol=1e-4, rtol=0)
 
@@ -133,12 +133,12 @@ def test_the_scale_is_kept_in_the_autoencoders_folder(artifact):
     tiny.SCALE.keep_in(network)
     save_model(artifact, AUTOENCODER, network)
     tiny.commit(artifact)
-    assert LatentScale.kept_in(load_autoencoder(artifact)) == tiny.SCALE
+    assert LatentNormalisation.kept_in(load_autoencoder(artifact)) == tiny.SCALE
 
 
 def test_an_autoencoder_without_a_scale_is_refused():
     with pytest.raises(CheckpointError, match="expected latents_mean and latents_std in its configuration"):
-        LatentScale.kept_in(tiny.autoencoder())
+        LatentNormalisation.kept_in(tiny.autoencoder())
 
 
 def test_a_saved_autoencoder_comes_back_with_the_same_answers(artifact):
@@ -170,7 +170,7 @@ def test_a_first_stage_with_a_codebook_decodes_the_nearest_codes_and_comes_back_
         tiny.commit(artifact)
         again = load_autoencoder(artifact)
         assert torch.equal(again.decode(mean), network.decode(mean))
-    assert LatentScale.kept_in(again) == tiny.SCALE
+    assert LatentNormalisation.kept_in(again) == tiny.SCALE
 
 
 def test_a_saved_denoiser_and_schedule_come_back_the_same(artifact):

@@ -1,11 +1,17 @@
 """Diffusion on pixels: what a job says, what is refused before any work, and what a batch becomes."""
 
+import numpy as np
 import pytest
 
+from rayograph.conditioning.trained import conditioner_of
 from rayograph.config import Denoiser, DiT, Job, Pack, Scale, SklearnDigits, TrainDiffusion, View
+from rayograph.config.conditioning import ClassLabel
 from rayograph.errors import ConfigError
+from rayograph.ingest.decoders import Images
 from rayograph.pipeline.preflight import check
 from rayograph.pipeline.resolve import resolve
+from rayograph.shards.images import to_png
+from rayograph.shards.sample import Sample
 from rayograph.storage import open_store
 
 UNET = Denoiser(num_classes=10, block_out_channels=(8, 8, 8), norm_num_groups=8, attention_head_dim=8)
@@ -58,3 +64,13 @@ def test_a_view_is_part_of_the_key(tmp_path):
         for fields in ({}, {"view": View(flip_probability=0.5)}, {"view": View()})
     ]
     assert keys[0] == keys[2] != keys[1]
+
+
+def test_pixels_come_with_what_the_conditioner_reads_and_turned_round_as_the_view_says():
+    picture = np.random.default_rng(0).integers(0, 256, (8, 8, 3), np.uint8)
+    sample = Sample("a", {"png": to_png(picture), "cls": b"3"})
+    told = conditioner_of(ClassLabel(num_classes=10), {"class_names": [str(number) for number in range(10)]})
+    for chance, expected in ((0.0, picture), (1.0, picture[:, ::-1])):
+        row = Images(8, View(flip_probability=chance), 0, told).decoder(np.arange(1))(0, sample)
+        assert row["class"] == 3
+        assert np.array_equal(row["pixels"], expected)

@@ -415,6 +415,9 @@ def test_a_sample_that_is_not_finite_is_named_and_never_a_picture(model, value):
 
 
 def test_a_decoder_that_is_not_finite_names_its_samples_too(model):
-    broken = replace(model, latent_scale=replace(model.latent_scale, std=(1e39,) * len(model.latent_scale.std)))
+    broken = replace(
+        model,
+        normalisation=replace(model.normalisation, std=(1e39,) * len(model.normalisation.std)),
+    )
     with pytest.raises(DataError, match=r"^sample 7, .*: expected finite latents and pixels"):
         broken.draw_rows(rows_of(range(7, 9), [0, 0], range(2), classes=(0, 1)))

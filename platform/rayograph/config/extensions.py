@@ -19,6 +19,7 @@ JOB_FILE = "<job file>"
 
 _registering: set[str] = set()
 _kept: dict[str, Path] = {}
+_installed: list[str] = []
 
 
 def registering(module: str) -> None:
@@ -52,7 +53,7 @@ def files() -> list[Path]:
 
 def names() -> list[str]:
     """Return the modules' names."""
-    return list(_kept)
+    return [*_kept, *_installed]
 
 
 @cache
@@ -62,8 +63,11 @@ def load() -> None:
         file = Path(place)
         if file.suffix == ".py":
             sys.path.insert(0, str(file.resolve().parent))
-            keep(file.stem, file.resolve())
         try:
             importlib.import_module(file.stem if file.suffix == ".py" else place)
         except ImportError as error:
             raise ConfigError(f"{VARIABLE}: {place} cannot be imported: {error}") from error
+        if file.suffix == ".py":
+            keep(file.stem, file.resolve())
+        else:
+            _installed.append(place)

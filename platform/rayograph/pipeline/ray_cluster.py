@@ -119,7 +119,7 @@ def _runtime_env() -> dict[str, Any]:
 def _extensions() -> dict[str, Any]:
     """The modules that register kinds, and the variable by which a worker knows them; nothing where there are none."""
     extensions.load()
-    if not extensions.files():
+    if not extensions.names():
         return {}
     names = os.pathsep.join(extensions.names())
     return {"py_modules": [str(file) for file in extensions.files()], "env_vars": {extensions.VARIABLE: names}}

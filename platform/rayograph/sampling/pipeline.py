@@ -19,7 +19,7 @@ from rayograph.models.conditioning import Conditioning
 from rayograph.models.denoiser import DenoiserNetwork
 from rayograph.models.finite import require_finite
 from rayograph.models.folder import load_autoencoder, load_denoiser, load_schedule
-from rayograph.models.scaling import LatentScale
+from rayograph.models.normalisation import LatentNormalisation
 from rayograph.runs.artifact import Artifact
 from rayograph.runs.philox import Stream, normal
 from rayograph.sampling.requests.sample_batch import SampleBatch
@@ -55,7 +55,7 @@ class DiffusionModel:
     conditioner: TrainedConditioner
     autoencoder: AutoencoderNetwork
     schedule: Any
-    latent_scale: LatentScale
+    normalisation: LatentNormalisation
     device: torch.device
 
     @staticmethod
@@ -64,7 +64,7 @@ class DiffusionModel:
     ) -> "DiffusionModel":
         """Raises CheckpointError for a folder that is not whole."""
         autoencoder = load_autoencoder(artifact).to(device)
-        scale = LatentScale.kept_in(autoencoder)
+        scale = LatentNormalisation.kept_in(autoencoder)
         denoiser = load_denoiser(artifact)
         conditioner = load_conditioner(artifact, denoiser)
         denoiser, network = denoiser.to(device), conditioner.network.to(device)
@@ -191,7 +191,7 @@ class DiffusionModel:
         return guided * (rescale * spread + (1.0 - rescale))
 
     def _pixels(self, latents: Latents, numbers: Sequence[int] | None) -> torch.Tensor:
-        raw = self.latent_scale.unscale(latents).to(self.denoiser.dtype)
+        raw = self.normalisation.denormalise(latents).to(self.denoiser.dtype)
         images = self.autoencoder.decode(raw).float()
         if numbers is not None:
             require_finite("latents and pixels", [f"sample {number}" for number in numbers], latents, images)

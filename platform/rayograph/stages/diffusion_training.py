@@ -5,7 +5,7 @@ from typing import Any
 
 from rayograph.config import TrainDiffusion, TrainingScale
 from rayograph.models.folder import AUTOENCODER, save_model
-from rayograph.models.scaling import LatentScale
+from rayograph.models.normalisation import LatentNormalisation
 from rayograph.runs.artifact import Artifact
 from rayograph.runs.stage_context import StageContext
 from rayograph.runs.stage_result import StageResult
@@ -19,7 +19,7 @@ from rayograph.trainer.worker_config import Assignment
 def run_train_diffusion(stage: StageContext, declared: TrainDiffusion) -> StageResult:
     """Raises ConfigError where what is declared of conditions, or to start from, is not what there is."""
     learned = learned_data(stage, declared)
-    declared, latent_scale, (_, side, _) = learned.declared, learned.latent_scale, learned.shape
+    declared, normalisation, (_, side, _) = learned.declared, learned.normalisation, learned.shape
     initial = stage.inputs.get("init_from")
     if initial is not None:
         _require_shapes(learned, initial)
@@ -28,12 +28,12 @@ def run_train_diffusion(stage: StageContext, declared: TrainDiffusion) -> StageR
         scale=stage.scale,
         artifact=stage.artifact,
         reader=planned_reader(stage, declared, learned.field, learned.content),
-        make_learner=partial(_learner, declared, stage.scale.training, stage.seed, latent_scale, side, initial),
-        cost=partial(_cost, declared, latent_scale, side),
-        picture=partial(samples, declared.preview_images, stage.seed, learned.first_stage, latent_scale),
+        make_learner=partial(_learner, declared, stage.scale.training, stage.seed, normalisation, side, initial),
+        cost=partial(_cost, declared, normalisation, side),
+        picture=partial(samples, declared.preview_images, stage.seed, learned.first_stage, normalisation),
     )
     autoencoder = learned.first_stage()
-    latent_scale.keep_in(autoencoder)
+    normalisation.keep_in(autoencoder)
     save_model(stage.artifact, AUTOENCODER, autoencoder)
     outcome = run_training(stage, declared, assignment, {"loss": "loss"})
     outcome.facts |= {"class_names": []} | learned.conditioner.facts
@@ -58,7 +58,7 @@ def _learner(
     declared: TrainDiffusion,
     scale: TrainingScale,
     seed: int,
-    latent_scale: LatentScale,
+    normalisation: LatentNormalisation,
     size: int,
     initial: Artifact | None,
 ) -> Any:
@@ -67,15 +67,15 @@ def _learner(
     from rayograph.training.workers import world
     from rayograph.training.zero import settled as settled_scale
 
-    scale, notes = settled_scale(scale, declared, world()[1], partial(_cost, declared, latent_scale, size))
+    scale, notes = settled_scale(scale, declared, world()[1], partial(_cost, declared, normalisation, size))
     learner = DiffusionLearner(
-        declared, scale, seed, latent_scale, size, None if initial is None else diffusion_weights(initial)
+        declared, scale, seed, normalisation, size, None if initial is None else diffusion_weights(initial)
     )
     learner.notes += notes
     return learner
 
 
-def _cost(declared: TrainDiffusion, latent_scale: LatentScale, size: int) -> Any:
+def _cost(declared: TrainDiffusion, normalisation: LatentNormalisation, size: int) -> Any:
     from rayograph.training.estimate import diffusion_cost
 
-    return diffusion_cost(declared, len(latent_scale.mean), size)
+    return diffusion_cost(declared, len(normalisation.mean), size)

@@ -53,7 +53,7 @@ def run_encode(stage: StageContext, declared: Encode) -> StageResult:
     Raises DataError once more samples are left out than `bad_sample_limit`, naming the first with its shard and key.
     """
     from rayograph.ingest.decoding import require_few
-    from rayograph.ingest.latent_encoder import latent_scale
+    from rayograph.ingest.latent_encoder import normalisation
     from rayograph.ingest.streams import each_with
 
     images, packed = stage.input("images")
@@ -95,7 +95,7 @@ def run_encode(stage: StageContext, declared: Encode) -> StageResult:
     facts = [fact for fact in facts if fact["places"]]
     if not facts:
         raise DataError(f"{images.uri}: expected images in the {TRAIN} split, got none that can be decoded")
-    found = latent_scale(facts)
+    found = normalisation(facts)
     outcome.facts = {
         "rejected": rejected,
         "class_names": packed.facts["class_names"],

@@ -12,7 +12,7 @@ from rayograph.errors import ConfigError
 from rayograph.ingest.decoders import Content, Images, Moments
 from rayograph.models.autoencoder import AutoencoderNetwork, build_autoencoder
 from rayograph.models.folder import load_autoencoder
-from rayograph.models.scaling import LatentScale
+from rayograph.models.normalisation import LatentNormalisation
 from rayograph.runs.stage_context import StageContext
 from rayograph.stages.seen_images import seen_size
 
@@ -27,7 +27,7 @@ class LearnedData:
     """The input that is read."""
     content: Content
     shape: tuple[int, int, int]
-    latent_scale: LatentScale
+    normalisation: LatentNormalisation
     first_stage: Callable[[], AutoencoderNetwork]
     """Loads, or makes, what latents are decoded by."""
 
@@ -39,13 +39,13 @@ def learned_data(stage: StageContext, declared: TrainDiffusion) -> LearnedData:
     declared, conditioner = settled(stage.name, declared, [facts for facts, _ in sets])
     if declared.images is None:
         shape = _common(stage, [facts for facts, _ in sets], "latent_shape")
-        scales = [LatentScale(tuple(facts["latent_mean"]), tuple(facts["latent_std"])) for facts, _ in sets]
-        scale = LatentScale.mixed(scales, [weight for _, weight in sets])
+        scales = [LatentNormalisation(tuple(facts["latent_mean"]), tuple(facts["latent_std"])) for facts, _ in sets]
+        scale = LatentNormalisation.mixed(scales, [weight for _, weight in sets])
         content = Moments((2 * shape[0], *shape[1:]), conditioner)
         artifact, _ = stage.input("autoencoder")
         return LearnedData(declared, conditioner, field, content, shape, scale, partial(load_autoencoder, artifact))
     size, identity = seen_size(declared.view, stage), Identity()
-    scale = LatentScale.kept_in(build_autoencoder(identity))
+    scale = LatentNormalisation.kept_in(build_autoencoder(identity))
     pixels = Images(size, declared.view, stage.seed, conditioner)
     shape = (identity.latent_channels, size, size)
     return LearnedData(declared, conditioner, field, pixels, shape, scale, partial(build_autoencoder, identity))

@@ -9,7 +9,7 @@ import numpy as np
 from rayograph.ingest.reading import PlannedReader
 from rayograph.models.autoencoder import AutoencoderNetwork
 from rayograph.models.finite import NonFiniteError
-from rayograph.models.scaling import LatentScale
+from rayograph.models.normalisation import LatentNormalisation
 from rayograph.trainer.control_actor import Control
 from rayograph.trainer.events import Busy, Note, PreviewDrawn
 from rayograph.trainer.worker_config import Assignment
@@ -60,7 +60,7 @@ def samples(
     count: int,
     seed: int,
     first_stage: Callable[[], AutoencoderNetwork],
-    latent_scale: LatentScale,
+    normalisation: LatentNormalisation,
     reader: PlannedReader,
     models: Mapping[str, Any],
 ) -> bytes:
@@ -81,7 +81,7 @@ def samples(
         conditioner,
         first_stage().eval().to(device()),
         models[SCHEDULE],
-        latent_scale,
+        normalisation,
         device(),
     )
     numbers = torch.arange(count)

@@ -32,9 +32,9 @@ from rayograph.shards.batch import Batch
 from rayograph.training.engine import Engine
 from rayograph.training.flat import Loss
 from rayograph.training.initial_weights import start_from
-from rayograph.training.known_gradient import KnownGradient
 from rayograph.training.learner import Metrics, mean_metrics
 from rayograph.training.setup import averages_of, engine_settings, learning_rate, prepared
+from rayograph.training.surrogate_loss import SurrogateLoss
 from rayograph.training.workers import device, mean_over_workers, world
 
 AUTOENCODER_ENGINE = "autoencoder"
@@ -85,7 +85,7 @@ class GeneratorPass(nn.Module):
             if weight is None:
                 weight = adaptive_weight(*(mean_over_workers(g) for g in self._at_last_layer(made, gradients)))
             share = self._loss.discriminator_weight * weight
-            loss = KnownGradient.apply(made, reconstruction + share * generator, gradients[0] + share * gradients[1])
+            loss = SurrogateLoss.apply(made, reconstruction + share * generator, gradients[0] + share * gradients[1])
             parts |= {"generator": generator, "adaptive_weight": weight}
         parts["reconstruction"] = reconstruction.detach() / (1 if self._quantised else images[0].numel())
         parts["perceptual"] = distance.detach().mean()

@@ -15,7 +15,7 @@ from rayograph.losses.diffusion import ForwardProcess, diffusion_loss
 from rayograph.models.autoencoder import posterior_sample, to_images
 from rayograph.models.denoiser import DenoiserNetwork, build_denoiser
 from rayograph.models.folder import DENOISER, SCHEDULE
-from rayograph.models.scaling import LatentScale
+from rayograph.models.normalisation import LatentNormalisation
 from rayograph.models.schedule import build_schedule, noise_levels, prediction_type, timesteps_at
 from rayograph.runs.philox import Stream, integers, normal, uniform
 from rayograph.shapes import Latents, Noise, Positions, Timesteps
@@ -79,19 +79,24 @@ class DiffusionLearner:
         recipe: TrainDiffusion,
         scale: TrainingScale,
         seed: int,
-        latent_scale: LatentScale,
+        normalisation: LatentNormalisation,
         latent_size: int,
         initial: Mapping[str, Tensor] | None = None,
     ) -> None:
         """`initial` are weights by the engine's names, in the place of fresh ones."""
         self.notes: list[str] = []
-        self._recipe, self._seed, self._latent_scale, self._latent_size = recipe, seed, latent_scale, latent_size
+        self._recipe, self._seed, self._normalisation, self._latent_size = (
+            recipe,
+            seed,
+            normalisation,
+            latent_size,
+        )
         _, workers = world()
         torch.manual_seed(seed)
         self._schedule = build_schedule(recipe.noise_schedule)
         settings = engine_settings(recipe, scale, workers, averages_of(recipe))
         self._micro_batch_size = settings.micro_batch_size
-        denoiser, trained = build_networks(recipe, len(latent_scale.mean), latent_size)
+        denoiser, trained = build_networks(recipe, len(normalisation.mean), latent_size)
         prepared(denoiser, scale, denoiser.separable_parts())
         process = ForwardProcess(*noise_levels(self._schedule), prediction_type(self._schedule))
         denoising = DenoisingPass(denoiser, trained.network, process, recipe.loss)
@@ -114,7 +119,7 @@ class DiffusionLearner:
     def exports(self) -> Iterator[tuple[str, Any]]:
         weights = self._engine.averaged()
         if weights:
-            yield from diffusion_models(self._recipe, weights, len(self._latent_scale.mean), self._latent_size)
+            yield from diffusion_models(self._recipe, weights, len(self._normalisation.mean), self._latent_size)
 
     def _tensors(self, batch: Batch) -> tuple[Latents, Noise, Timesteps, dict[str, Tensor], Tensor]:
         recipe, seed = self._recipe, self._seed
@@ -126,7 +131,7 @@ class DiffusionLearner:
         told = batch.columns.keys() - {MOMENTS, PIXELS}
         columns = {name: torch.from_numpy(batch.columns[name]).to(device()) for name in sorted(told)}
         keep = uniform(seed, Stream.CONDITION_DROP, positions, 1)[:, 0] >= recipe.condition_drop_probability
-        return self._latent_scale.scale(raw_latents), noise, timesteps, columns, keep
+        return self._normalisation.normalise(raw_latents), noise, timesteps, columns, keep
 
     def _raw_latents(self, batch: Batch, positions: Positions) -> Latents:
         """Of every sample a draw from its posterior; in pixel space the image itself."""
