@@ -25,7 +25,7 @@ from rayograph.sampling.reproduce import draw_again, keep_origin
 from rayograph.sampling.requests.model_spec import ModelSpec
 from rayograph.sampling.requests.planner import freeze
 from rayograph.sampling.requests.sample_batch import KEEP, Group, SampleBatch
-from rayograph.sampling.work_unit import Files, Landed, Origin, keep
+from rayograph.sampling.work_unit import CompletedUnit, Files, Origin, keep
 from rayograph.sampling.work_unit import draw as draw_unit
 from rayograph.shards.images import render
 from rayograph.shards.store import read_samples
@@ -224,7 +224,7 @@ def drawn(model, artifact, unit_size, seed=5, batch_size=4, image=PNG, digest="d
             index = keep(
                 artifact, unit, draws, draw_unit(model, draws, batch_size), origin, files, SPEC.conditioner, pool
             )
-            assert Landed.found(artifact, unit) == Landed.of(artifact, unit, index)
+            assert CompletedUnit.found(artifact, unit) == CompletedUnit.of(artifact, unit, index)
             samples += read_samples(artifact, unit.shard, index, range(len(index)))
     return samples
 
