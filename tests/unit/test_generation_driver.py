@@ -1,6 +1,7 @@
 """The generation's driver: dispatcher and monitor on one loop, and whichever ends first ends the other."""
 
 import asyncio
+import signal
 
 import pytest
 
@@ -89,9 +90,17 @@ def test_another_drivers_commit_ends_the_job_though_replicas_are_silent(artifact
 
 
 def test_an_interrupt_leaves_the_state_interrupted(artifact):
-    def interrupt(unit):
+    async def interrupted(unit):
+        asyncio.get_running_loop().call_later(0.01, signal.raise_signal, signal.SIGUSR1)
+        await silent(unit)
+
+    def stop(*_):
         raise KeyboardInterrupt
 
-    with pytest.raises(KeyboardInterrupt):
-        driven(artifact, interrupt)
+    before = signal.signal(signal.SIGUSR1, stop)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            driven(artifact, interrupted)
+    finally:
+        signal.signal(signal.SIGUSR1, before)
     assert read_state(artifact).phase == "interrupted"
