@@ -68,6 +68,12 @@ def workers_never_started(error: BaseException) -> bool:
     return isinstance(getattr(error, "controller_failure", None), WorkerGroupStartupTimeoutError)
 
 
+def raised_in_task(error: BaseException) -> BaseException:
+    """Return what went wrong where a task or a replica was: Ray 2.60 hands it on as the `cause` of a RayTaskError."""
+    cause: BaseException | None = getattr(error, "cause", None)
+    return error if cause is None else cause
+
+
 def wrapped_errors(error: BaseException) -> Iterator[BaseException]:
     """Yield an error and all that Ray 2.60 wrapped into it, outermost first, each once.
 

@@ -87,12 +87,12 @@ def moments(case: Case) -> Iterator[np.ndarray]:
 
 def ours(case: Case) -> Step:
     """The learner, as the training loop calls it."""
-    from rayograph.models.scaling import LatentScale
+    from rayograph.models.normalisation import LatentNormalisation
     from rayograph.shards.batch import Batch
     from rayograph.training.diffusion import DiffusionLearner
 
     scale = TrainingScale(workers=1, micro_batch_size=case.batch, zero_stage=2, precision=case.precision)
-    unit = LatentScale((0.0,) * case.channels, (1.0,) * case.channels)
+    unit = LatentNormalisation((0.0,) * case.channels, (1.0,) * case.channels)
     learner = DiffusionLearner(recipe(case), scale, 0, unit, case.size)
     data, seen = moments(case), 0
 

@@ -17,7 +17,7 @@ from rayograph.config.conditioning import ClassLabel, Unconditional
 from rayograph.models.autoencoder import build_autoencoder
 from rayograph.models.denoiser import build_denoiser
 from rayograph.models.folder import AUTOENCODER, DENOISER, SCHEDULE, save_model
-from rayograph.models.scaling import LatentScale
+from rayograph.models.normalisation import LatentNormalisation
 from rayograph.models.schedule import build_schedule
 from rayograph.runs.artifact import Artifact
 from rayograph.runs.environment import machine, versions
@@ -35,7 +35,7 @@ def commit_model(uri: str, first: Autoencoder, second: Denoiser, schedule: Noise
     artifact = Artifact(open_store(uri), "")
     torch.manual_seed(0)
     autoencoder = build_autoencoder(first)
-    LatentScale((0.0,) * first.latent_channels, (1.0,) * first.latent_channels).keep_in(autoencoder)
+    LatentNormalisation((0.0,) * first.latent_channels, (1.0,) * first.latent_channels).keep_in(autoencoder)
     denoiser = build_denoiser(second, first.latent_channels, side // first.downsampling_factor)
     declared = ClassLabel(num_classes=second.num_classes) if second.num_classes else Unconditional()
     conditioner = conditioned(denoiser, conditioner_of(declared, None))

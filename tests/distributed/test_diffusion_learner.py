@@ -17,7 +17,7 @@ from workers import spawn
 from rayograph.config import Denoiser, DiffusionLoss, FlowSchedule, NoiseSchedule, TrainDiffusion, TrainingScale
 from rayograph.models.autoencoder import posterior_sample
 from rayograph.models.denoiser import build_denoiser
-from rayograph.models.scaling import LatentScale
+from rayograph.models.normalisation import LatentNormalisation
 from rayograph.models.schedule import build_schedule
 from rayograph.runs.artifact import Artifact
 from rayograph.runs.philox import Stream, integers, normal, uniform
@@ -54,7 +54,7 @@ RECIPE = TrainDiffusion(
     ema_decays=(0.9, 0.5),
     ema_lengths=(0.1,),
 )
-SCALE = LatentScale((0.1, -0.2, 0.3), (0.5, 1.0, 2.0))
+SCALE = LatentNormalisation((0.1, -0.2, 0.3), (0.5, 1.0, 2.0))
 SHAPE = (3, 8, 8)
 
 

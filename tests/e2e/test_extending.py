@@ -19,6 +19,7 @@ from rayograph.evaluation.statistics import Moments
 from rayograph.runs.artifact import Artifact
 from rayograph.runs.manifest import HELD_OUT
 from rayograph.shards.committed import Shards
+from rayograph.shards.store import read_index, read_samples
 from rayograph.storage import open_store
 
 PAGE = command.ROOT / "docs" / "extending.md"
@@ -101,6 +102,31 @@ def test_an_installed_package_brings_its_kinds_by_entry_point(folder, tmp_path):
     assert "kind: invert" in rayograph("show", "inverted.py", cwd=folder, PYTHONPATH=path).stdout
     rayograph("run", "inverted.py", "--store", tmp_path / "store", cwd=folder, PYTHONPATH=path)
     assert_inverted(tmp_path / "store")
+
+
+def test_the_conditioner_and_the_networks_of_the_page_train_and_draw(folder, tmp_path):
+    store = tmp_path / "store"
+    rayograph("run", "odd.py", "--on", SCALE, "--store", store, cwd=folder)
+    (model,), (drawn,) = (list((store / "odd" / stage).iterdir()) for stage in ("train_diffusion", "sample"))
+    kinds = [
+        json.loads((model / "model" / part / "config.json").read_text()) for part in ("vae", "unet", "conditioner")
+    ]
+    assert [kinds[0]["declared"]["kind"], kinds[1]["declared"]["kind"], kinds[2]["kind"]] == [
+        "patches",
+        "plain",
+        "parity",
+    ]
+    artifact = Artifact(open_store(str(drawn)), "")
+    samples = [
+        one
+        for shard in artifact.committed().shards
+        for one in read_samples(artifact, shard.path, read_index(artifact, shard.path), range(shard.samples))
+    ]
+    assert [one.members["cls"] for one in samples] == [b"0", b"1"] * 8
+    assert json.loads(samples[1].members["json"])["odd"] in (1, True)
+    assert command.verified(store).count("whole") == 5
+    unknown = rayograph("export", model, "--to", tmp_path / "exported", cwd=tmp_path, fails=True)
+    assert "'parity'" in unknown.stderr or "'plain'" in unknown.stderr
 
 
 def test_the_feature_extractor_of_the_page_measures_in_its_own_space(folder, tmp_path):

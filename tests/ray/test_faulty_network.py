@@ -2,11 +2,9 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
 import numpy as np
 import pytest
-import ray
 from fault_proxy import Fault, FaultProxy, at_random, fault_proxy
 from s3_servers import S3Server
 
@@ -24,7 +22,8 @@ from rayograph.shards.sample import Sample
 from rayograph.shards.sample_order import Plan
 from rayograph.shards.store import put_shard, shard_name
 from rayograph.storage import open_store
-from rayograph.trainer.control_actor import Mailbox
+from rayograph.trainer.control_actor import Control
+from rayograph.trainer.events import BadSample
 from rayograph.trainer.worker import watched
 
 pytestmark = pytest.mark.usefixtures("cluster")
@@ -116,14 +115,10 @@ def test_a_corrupt_shard_is_named_and_skipped_sample_by_sample_or_fails_as_confi
     for batch in batches:
         right(batch)
 
-    def mailbox() -> Any:
-        return ray.remote(num_cpus=0)(Mailbox).remote([])
-
     with pytest.raises(
         DataError, match=rf"{CORRUPT}: sample \d+: .* \(\d+ unreadable samples so far, bad_sample_limit 0"
     ):
-        list(watched(iter(batches), mailbox(), 0, None))
-    box = mailbox()
-    assert len(list(watched(iter(batches), box, SAMPLES, None))) == len(batches)
-    told = [message["bad_sample"] for message in ray.get(box.take.remote())]
-    assert sorted(told) == sorted(set(reasons))
+        list(watched(iter(batches), Control.start([]), 0, None))
+    control = Control.start([])
+    assert len(list(watched(iter(batches), control, SAMPLES, None))) == len(batches)
+    assert sorted(map(repr, control.take())) == sorted(repr(BadSample(reason)) for reason in set(reasons))

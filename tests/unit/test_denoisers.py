@@ -1,18 +1,20 @@
 """Denoisers: what their seam promises, whatever stands behind it; and the transformer's own arithmetic."""
 
 import copy
+from typing import ClassVar, Literal
 
 import pytest
 import tiny
 import torch
 
 from rayograph.config import Denoiser, DiT, TrainDiffusion
+from rayograph.config.denoisers import DenoiserKind
 from rayograph.errors import CheckpointError, ConfigError
 from rayograph.models.conditioning import Conditioning
-from rayograph.models.denoiser import build_denoiser
+from rayograph.models.denoiser import DenoiserNetwork, build_denoiser
 from rayograph.models.denoisers.dit import from_patches, positions, to_patches
 from rayograph.models.folder import DENOISER, load_denoiser, save_model
-from rayograph.models.specs import denoiser_spec
+from rayograph.models.specs import DenoiserSpec, denoiser_spec
 from rayograph.runs.artifact import Artifact
 from rayograph.storage import open_store
 
@@ -170,3 +172,22 @@ def test_a_copy_is_another_network(declared):
     for weight in other.parameters():
         weight.zero_()
     assert not torch.equal(network(*asked(network)), other(*asked(network)))
+
+
+class Deaf(DenoiserNetwork):
+    """Takes nothing but latents and timesteps."""
+
+    def __init__(self, declared, latent_channels, latent_size):
+        super().__init__()
+        self.spec = DenoiserSpec(latent_channels, latent_size)
+
+
+class Unconditioned(DenoiserKind):
+    implemented_by: ClassVar[str | type] = Deaf
+    kind: Literal["deaf"] = "deaf"
+
+
+def test_a_network_that_takes_no_conditions_is_refused_where_there_are_some():
+    assert build_denoiser(Unconditioned(), 3, 8).spec.accepts.vector is None
+    with pytest.raises(ConfigError, match="expected a denoiser that takes a vector of conditions, got deaf"):
+        build_denoiser(Unconditioned(), 3, 8, takes_vector=True)

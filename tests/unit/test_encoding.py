@@ -9,7 +9,7 @@ import torch
 from columns_of import image_columns, moments_columns
 
 from rayograph.errors import DataError
-from rayograph.ingest.latent_encoder import ShardEncoder, first_position, latent_scale
+from rayograph.ingest.latent_encoder import ShardEncoder, first_position, normalisation
 from rayograph.models.autoencoder import posterior_sample, to_images
 from rayograph.models.folder import AUTOENCODER, save_model
 from rayograph.runs.artifact import Artifact
@@ -95,7 +95,7 @@ def test_what_cannot_be_decoded_is_left_out_and_named_with_its_shard(store):
     )
     noise = normal(0, Stream.ENCODE, first_position(NAME) + torch.tensor(sound), (2, 4, 4))
     latents = posterior_sample(true_moments(store)[sound], noise).double()
-    assert latent_scale([index.facts]).mean == pytest.approx(latents.mean(dim=(0, 2, 3)).tolist(), rel=1e-3, abs=1e-4)
+    assert normalisation([index.facts]).mean == pytest.approx(latents.mean(dim=(0, 2, 3)).tolist(), rel=1e-3, abs=1e-4)
 
 
 def test_a_shard_with_nothing_to_decode_is_a_shard_without_samples(store):
@@ -103,7 +103,7 @@ def test_a_shard_with_nothing_to_decode_is_a_shard_without_samples(store):
     index, kept = encoded(store, "i", images="nothing", limit=1)
     assert (len(index), kept, index.facts["places"]) == (0, [], 0)
     other, _ = encoded(store, "j")
-    assert latent_scale([index.facts, other.facts]) == latent_scale([other.facts])
+    assert normalisation([index.facts, other.facts]) == normalisation([other.facts])
 
 
 def test_without_classes_there_are_none(store):
@@ -123,7 +123,7 @@ def test_the_scale_is_mean_and_deviation_of_the_raw_latents_by_channel(store):
     moments = true_moments(store)
     noise = normal(3, Stream.ENCODE, first_position(NAME) + torch.arange(COUNT), (2, 4, 4))
     latents = posterior_sample(moments, noise).double()
-    scale = latent_scale([index.facts])
+    scale = normalisation([index.facts])
     assert scale.mean == pytest.approx(latents.mean(dim=(0, 2, 3)).tolist(), rel=1e-3, abs=1e-4)
     assert scale.std == pytest.approx(latents.std(dim=(0, 2, 3), correction=0).tolist(), rel=1e-3)
     assert index.facts["latent_shape"] == [2, 4, 4]
@@ -136,13 +136,13 @@ def test_the_scale_of_several_shards_weighs_each_by_its_size():
         {"places": len(part), "sum": part.sum(0).tolist(), "sum_of_squares": (part**2).sum(0).tolist()}
         for part in parts
     ]
-    scale, whole = latent_scale(facts), np.concatenate(parts)
+    scale, whole = normalisation(facts), np.concatenate(parts)
     assert scale.mean == pytest.approx(whole.mean(0).tolist())
     assert scale.std == pytest.approx(whole.std(0).tolist())
 
 
 def test_a_channel_that_never_changes_has_a_deviation_one_can_divide_by():
-    (std,) = latent_scale([{"places": 4, "sum": [8.0], "sum_of_squares": [16.0]}]).std
+    (std,) = normalisation([{"places": 4, "sum": [8.0], "sum_of_squares": [16.0]}]).std
     assert std > 0
 
 

@@ -136,7 +136,10 @@ def test_features_that_cannot_be_made_are_refused_before_any_work(here, monkeypa
         check(with_features(feature_size=5), SCALE, ["evaluate"])
     monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
     with pytest.raises(ConfigError, match="needs its weights"):
-        check(with_features(features=EfficientNetLite0()), SCALE, ["evaluate"])
+        runner.run_job(
+            with_features(features=EfficientNetLite0()), SCALE.model_copy(update={"store": str(here / "s")}), None
+        )
+    assert not (here / "s" / "two").exists()
 
 
 def test_one_image_too_many_that_cannot_be_decoded_stops_the_stage(here, monkeypatch):

@@ -126,12 +126,17 @@ def test_an_artifact_of_a_kind_that_is_not_here_is_refused_by_name_and_hides_no_
 
 def test_the_environment_names_modules_for_commands_without_a_job_file(job_file, monkeypatch):
     extensions.load.cache_clear()
+    monkeypatch.setattr(extensions, "_installed", [])
     monkeypatch.setattr(sys, "path", list(sys.path))
     monkeypatch.setenv(extensions.VARIABLE, str(job_file.with_name("blurring.py")))
     assert STAGES.declaration("blur").__name__ == "Blur"
     assert extensions.names() == ["blurring"]
     for name in ("blurring", "blurring_by"):
         sys.modules.pop(name, None)
+    extensions.load.cache_clear()
+    monkeypatch.setenv(extensions.VARIABLE, "colorsys")
+    STAGES.names()
+    assert (extensions.names(), len(extensions.files())) == (["blurring", "colorsys"], 1)
     extensions.load.cache_clear()
     monkeypatch.setenv(extensions.VARIABLE, "no_such_module_of_ours")
     with pytest.raises(ConfigError, match="RAYOGRAPH_EXTENSIONS: no_such_module_of_ours cannot be imported"):

@@ -8,17 +8,35 @@ import foreign
 import numpy as np
 import old_store
 import pytest
+import tiny
 import torch
 
 from rayograph.cli import main
 from rayograph.commands.export import Wanted, export
 from rayograph.commands.model_import import import_folder
 from rayograph.commands.verify import verify
-from rayograph.config import ImportModel, Job, Sampler, Scale
+from rayograph.conditioning.trained import CONDITIONER
+from rayograph.config import (
+    Denoiser,
+    DiT,
+    Encode,
+    Identity,
+    ImportModel,
+    Job,
+    NoiseSchedule,
+    Pack,
+    Sampler,
+    Scale,
+    SklearnDigits,
+    TrainDiffusion,
+)
 from rayograph.config.stage_base import ArtifactType
 from rayograph.errors import CheckpointError, ConfigError, DataError
-from rayograph.models.autoencoder import reconstruct
-from rayograph.models.folder import load_autoencoder
+from rayograph.models.autoencoder import build_autoencoder, reconstruct
+from rayograph.models.denoiser import build_denoiser
+from rayograph.models.folder import AUTOENCODER, DENOISER, SCHEDULE, load_autoencoder, save_model
+from rayograph.models.schedule import build_schedule
+from rayograph.pipeline.preflight import check
 from rayograph.pipeline.resolve import resolve
 from rayograph.pipeline.runner import run_stage
 from rayograph.runs.artifact import Artifact
@@ -78,8 +96,8 @@ def test_a_pipeline_comes_in_whole_and_draws(tmp_path, scale, kind):
     assert manifest.type is ArtifactType.DIFFUSION_MODEL
     assert manifest.facts["class_names"] == ["a", "b", "c"]
     model = DiffusionModel.load(artifact, "cpu")
-    assert model.latent_scale.mean == ((0.25, 0.25) if kind == "AutoencoderKL" else (0.0, 0.0))
-    assert model.latent_scale.std == (2.0, 2.0)
+    assert model.normalisation.mean == ((0.25, 0.25) if kind == "AutoencoderKL" else (0.0, 0.0))
+    assert model.normalisation.std == (2.0, 2.0)
     assert model.schedule.config.prediction_type == "v_prediction"
     assert model.schedule.config.beta_end == 0.0195
     drawn, _ = model.draw(
@@ -114,6 +132,15 @@ def test_a_declared_digest_gives_the_key_without_the_folder_and_refuses_another(
     assert resolved(scale, tmp_path / "gone", sha256=digest).artifact.path == artifact.path
     stage = resolved(scale, folder, sha256="0" * 64)
     with pytest.raises(DataError, match=f"expected files of sha256 {'0' * 64}, got {digest}"):
+        run_stage(stage)
+    assert stage.artifact.manifest() is None
+
+
+def test_a_folder_that_changes_after_its_key_is_known_is_refused(tmp_path, scale):
+    folder = foreign.save_autoencoder(tmp_path / "vae", "AutoencoderKL")
+    stage = resolved(scale, folder)
+    foreign.autoencoder("VQModel").save_pretrained(folder)
+    with pytest.raises(DataError, match="expected files of sha256"):
         run_stage(stage)
     assert stage.artifact.manifest() is None
 
@@ -202,6 +229,62 @@ def test_a_pipeline_of_another_kind_is_refused(tmp_path, scale):
         imported(scale, foreign.save_pipeline(tmp_path / "other", latent_channels=3), makes="diffusion_model")
     with pytest.raises(ConfigError, match=r"import_model\.class_names: expected 3, as the model has, got 2"):
         imported(scale, foreign.save_pipeline(tmp_path / "names"), makes="diffusion_model", class_names=("a", "b"))
+
+
+def test_a_denoiser_that_reads_text_is_refused_with_what_can_be_taken(tmp_path, scale):
+    folder = foreign.save_pipeline(tmp_path / "text")
+    config = json.loads((folder / "unet" / "config.json").read_text()) | {"_class_name": "UNet2DConditionModel"}
+    (folder / "unet" / "config.json").write_text(json.dumps(config))
+    with pytest.raises(DataError, match="expected a UNet2DModel, got 'UNet2DConditionModel': 'autoencoder' takes"):
+        imported(scale, folder, makes="diffusion_model")
+    assert imported(scale, folder).committed().type is ArtifactType.AUTOENCODER
+
+
+def test_a_model_that_is_not_in_diffusers_form_comes_in_too(tmp_path, scale):
+    declared = DiT(num_layers=1, num_attention_heads=2, attention_head_dim=8)
+    place = Artifact(open_store(str(tmp_path / "made")), "")
+    denoiser = build_denoiser(declared, 3, 8)
+    for name, part in {
+        AUTOENCODER: build_autoencoder(Identity()),
+        DENOISER: denoiser,
+        SCHEDULE: build_schedule(NoiseSchedule()),
+        CONDITIONER: tiny.conditioner(denoiser, 3),
+    }.items():
+        save_model(place, name, part)
+    folder = tmp_path / "made" / "model"
+    artifact = imported(scale, folder, makes="diffusion_model", image_size=8)
+    assert artifact.committed().facts["class_names"] == ["0", "1", "2"]
+    model = DiffusionModel.load(artifact, "cpu")
+    assert torch.equal(
+        model.denoiser.state_dict()["embed_patches.weight"], denoiser.state_dict()["embed_patches.weight"]
+    )
+    drawn, _ = model.draw(0, torch.arange(2), {"class": torch.tensor([0, 2])}, Sampler(num_inference_steps=2))
+    assert drawn.shape == (2, 8, 8, 3)
+
+
+@pytest.mark.parametrize(("size", "levels", "line"), [
+    (16, 3, None),  # a grid of 8, halved twice
+    (16, 5, "train_diffusion.network.block_out_channels: 5 levels need a latent grid divisible by 16, got 8"),
+    (None, 5, None),  # the autoencoder's own 32: a grid of 16
+    (17, 1, "encode.image_size: f = 2 needs an image size divisible by it, got 17"),
+])  # fmt: skip
+def test_a_denoiser_is_checked_on_the_grid_that_is_encoded_and_not_the_autoencoders_own(tmp_path, size, levels, line):
+    foreign.autoencoder("AutoencoderKL", sample_size=32).save_pretrained(tmp_path / "vae")
+    stages = {
+        "pack": Pack(source=SklearnDigits(), image_size=32),
+        "vae": ImportModel(uri=str(tmp_path / "vae")),
+        "encode": Encode(autoencoder="vae", image_size=size),
+        "train_diffusion": TrainDiffusion(
+            autoencoder="vae", network=Denoiser(block_out_channels=(32,) * levels), total_images=8, global_batch_size=8
+        ),
+    }
+    job = Job(name="grids", stages=stages)
+    if line is None:
+        check(job, Scale(), list(stages))
+        return
+    with pytest.raises(ConfigError) as caught:
+        check(job, Scale(), list(stages))
+    assert line in str(caught.value)
 
 
 def test_an_autoencoder_that_says_no_size_needs_one(tmp_path, scale):

@@ -6,10 +6,13 @@ import sys
 from pathlib import Path
 
 import pytest
+from command import ROOT
 from test_config import DIGITS
 
+from rayograph.config import Scale
 from rayograph.config.files import load_job
 from rayograph.errors import ConfigError
+from rayograph.pipeline.preflight import check
 
 
 def refused(path):
@@ -87,3 +90,10 @@ def test_a_worker_reads_a_job_without_its_file_or_the_modules_beside_it(tmp_path
     program = "import pickle, sys; print(pickle.load(sys.stdin.buffer).name)"
     done = subprocess.run([sys.executable, "-c", program], input=pickle.dumps(job), capture_output=True, check=True)
     assert done.stdout == b"one\n"
+
+
+@pytest.mark.parametrize("recipe", sorted((ROOT / "jobs").glob("*.py")), ids=lambda path: path.stem)
+def test_every_recipe_passes_what_is_checked_before_any_work(recipe):
+    job = load_job(str(recipe))
+    check(job, Scale(), list(job.stages))
+    assert job.name == recipe.stem.replace("_", "-")

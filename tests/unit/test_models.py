@@ -21,7 +21,7 @@ from rayograph.models.autoencoder import (
     to_pixels,
 )
 from rayograph.models.conditioning import Conditioning
-from rayograph.models.denoiser import build_denoiser, denoise, take_class_embedding
+from rayograph.models.denoiser import build_denoiser
 from rayograph.models.discriminator import PatchDiscriminator
 from rayograph.models.folder import (
     AUTOENCODER,
@@ -32,7 +32,7 @@ from rayograph.models.folder import (
     load_schedule,
     save_model,
 )
-from rayograph.models.scaling import LatentScale
+from rayograph.models.normalisation import LatentNormalisation
 from rayograph.models.schedule import build_schedule
 from rayograph.runs.artifact import Artifact
 from rayograph.storage import open_store
@@ -115,15 +115,15 @@ def test_a_reconstruction_that_is_not_finite_is_named_and_never_a_picture():
     std=st.tuples(*[st.floats(0.01, 10)] * 2),
 )
 def test_unscaling_undoes_scaling(mean, std):
-    scale = LatentScale(mean, std)
+    scale = LatentNormalisation(mean, std)
     latents = random(3, 2, 4, 4)
-    torch.testing.assert_close(scale.scale(scale.unscale(latents)), latents, rtol=1e-3, atol=1e-2)
+    torch.testing.assert_close(scale.normalise(scale.denormalise(latents)), latents, rtol=1e-3, atol=1e-2)
 
 
 def test_scaling_gives_every_channel_mean_zero_and_deviation_one():
     raw = random(64, 2, 4, 4) * torch.tensor([3.0, 0.1])[:, None, None] + torch.tensor([5.0, -2.0])[:, None, None]
     mean, std = raw.mean(dim=(0, 2, 3)), raw.std(dim=(0, 2, 3))
-    scaled = LatentScale(tuple(mean.tolist()), tuple(std.tolist())).scale(raw)
+    scaled = LatentNormalisation(tuple(mean.tolist()), tuple(std.tolist())).normalise(raw)
     torch.testing.assert_close(scaled.mean(dim=(0, 2, 3)), torch.zeros(2), atol=1e-4, rtol=0)
     torch.testing.assert_close(scaled.std(dim=(0, 2, 3)), torch.ones(2), atol=1e-4, rtol=0)
 
@@ -133,12 +133,12 @@ def test_the_scale_is_kept_in_the_autoencoders_folder(artifact):
     tiny.SCALE.keep_in(network)
     save_model(artifact, AUTOENCODER, network)
     tiny.commit(artifact)
-    assert LatentScale.kept_in(load_autoencoder(artifact)) == tiny.SCALE
+    assert LatentNormalisation.kept_in(load_autoencoder(artifact)) == tiny.SCALE
 
 
 def test_an_autoencoder_without_a_scale_is_refused():
     with pytest.raises(CheckpointError, match="expected latents_mean and latents_std in its configuration"):
-        LatentScale.kept_in(tiny.autoencoder())
+        LatentNormalisation.kept_in(tiny.autoencoder())
 
 
 def test_a_saved_autoencoder_comes_back_with_the_same_answers(artifact):
@@ -170,19 +170,19 @@ def test_a_first_stage_with_a_codebook_decodes_the_nearest_codes_and_comes_back_
         tiny.commit(artifact)
         again = load_autoencoder(artifact)
         assert torch.equal(again.decode(mean), network.decode(mean))
-    assert LatentScale.kept_in(again) == tiny.SCALE
+    assert LatentNormalisation.kept_in(again) == tiny.SCALE
 
 
 def test_a_saved_denoiser_and_schedule_come_back_the_same(artifact):
     network = tiny.denoiser()
-    vector = take_class_embedding(network)["weight"][:2]
+    vector = network.take_class_embedding()["weight"][:2]
     schedule = build_schedule(NoiseSchedule(beta_start=0.002, prediction_type="v_prediction"))
     save_model(artifact, DENOISER, network)
     save_model(artifact, SCHEDULE, schedule)
     tiny.commit(artifact)
     arguments = random(2, 2, 4, 4), torch.tensor([3, 999]), Conditioning(vector=vector)
     with torch.inference_mode():
-        assert torch.equal(denoise(load_denoiser(artifact), *arguments), denoise(network, *arguments))
+        assert torch.equal(load_denoiser(artifact)(*arguments), network(*arguments))
     again = load_schedule(artifact)
     assert torch.equal(again.alphas_cumprod, schedule.alphas_cumprod)
     assert again.config.prediction_type == "v_prediction"
@@ -335,7 +335,7 @@ def test_a_grid_that_cannot_be_halved_often_enough_is_refused():
 
 def test_a_denoiser_without_classes_needs_none():
     with torch.inference_mode():
-        found = denoise(tiny.denoiser(num_classes=0), random(2, 2, 4, 4), torch.tensor([1, 2]), Conditioning())
+        found = tiny.denoiser(num_classes=0)(random(2, 2, 4, 4), torch.tensor([1, 2]), Conditioning())
     assert found.shape == (2, 2, 4, 4)
 
 
@@ -399,7 +399,7 @@ def test_what_a_declaration_lets_through_can_be_built(widths, groups, head, atte
         return
     network = build_denoiser(declared, 2, side)
     with torch.inference_mode():
-        assert denoise(network, torch.zeros(1, 2, side, side), torch.zeros(1), Conditioning()).shape == (
+        assert network(torch.zeros(1, 2, side, side), torch.zeros(1), Conditioning()).shape == (
             1,
             2,
             side,

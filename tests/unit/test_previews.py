@@ -9,6 +9,8 @@ import torch
 from rayograph.models.finite import require_finite
 from rayograph.runs.artifact import Artifact
 from rayograph.storage import open_store
+from rayograph.trainer.control_actor import Control
+from rayograph.trainer.events import Busy, Note
 from rayograph.trainer.previews import Preview
 from rayograph.trainer.worker_config import Assignment
 
@@ -25,7 +27,8 @@ class Learner:
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 def test_a_preview_that_is_not_finite_is_told_and_left_out(tmp_path, value):
     said = []
-    mailbox = SimpleNamespace(put=SimpleNamespace(remote=said.append))
+    control = create_autospec(Control, instance=True)
+    control.put = said.append
 
     def picture(reader, models):
         require_finite("latents and pixels", ["sample 0", "sample 1"], torch.tensor([[0.0], [value]]))
@@ -33,8 +36,9 @@ def test_a_preview_that_is_not_finite_is_told_and_left_out(tmp_path, value):
 
     artifact = Artifact(open_store(str(tmp_path)), "job/stage/key")
     assignment = create_autospec(Assignment, instance=True, picture=picture, reader=None, artifact=artifact)
-    Preview(assignment, 0, mailbox)(Learner(), CLOCK, {})
-    (note,) = (message["note"] for message in said if "note" in message)
-    assert note.startswith("no preview at 64 images: sample 1: expected finite latents and pixels")
-    assert not any("preview" in message for message in said)
+    Preview(assignment, 0, control)(Learner(), CLOCK, {})
+    assert said[0] == Busy("draws a preview")
+    (note,) = said[1:]
+    assert isinstance(note, Note)
+    assert note.text.startswith("no preview at 64 images: sample 1: expected finite latents and pixels")
     assert artifact.names("previews/") == []

@@ -98,6 +98,9 @@ def test_what_a_worker_raised_is_found_within_all_that_ray_wraps_around_it():
 def test_what_a_task_raised_is_within_rays_error_and_a_circle_of_causes_ends():
     mine = DataError("one line")
     assert list(ray_compat.wrapped_errors(RayTaskError("work", "Traceback", mine)))[1] is mine
+    assert ray_compat.raised_in_task(RayTaskError("work", "Traceback", mine)) is mine
+    assert ray_compat.raised_in_task(RayTaskError("work", "Traceback", mine).as_instanceof_cause()) is mine
+    assert ray_compat.raised_in_task(mine) is mine
     one, other = ValueError("one"), ValueError("other")
     one.__cause__, other.__cause__ = other, one
     assert list(ray_compat.wrapped_errors(one)) == [one, other]

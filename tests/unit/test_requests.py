@@ -336,8 +336,8 @@ def test_names_of_classes_that_are_not_known_yet_pass_but_numbers_beyond_do_not(
         ({"class": "0", "promt": "a"}, (), SPEC,
          ": column 'promt': not known; did you mean 'prompt'?; `keep` carries it along"),
         ({"class": "0", "zzz": "a"}, (), SPEC,
-         (": column 'zzz': not known; known: class, count, guidance_scale, height, num_inference_steps, prompt, "
-         "scheduler, seed, width; `keep` carries it along")),
+         (": column 'zzz': not known; known: class, count, guidance_rescale, guidance_scale, height, "
+         "num_inference_steps, prompt, scheduler, seed, width; `keep` carries it along")),
         ({"class": "0", "prompt": "a"}, (), SPEC,
          ": column 'prompt': the model takes classes, no text; `keep` carries it along"),
         ({"count": 1, "prompt": "a"}, (), PLAIN,

@@ -16,7 +16,6 @@ from rayograph.conditioning.trained import CONDITIONER
 from rayograph.config import ImageFile, Marking, Sample, Sampler
 from rayograph.config.conditioning import ClassLabel
 from rayograph.errors import DataError
-from rayograph.models.denoiser import denoise
 from rayograph.models.folder import AUTOENCODER, DENOISER, SCHEDULE, save_model
 from rayograph.runs.artifact import Artifact
 from rayograph.sampling.batch_size import agreed_batch_size
@@ -26,7 +25,7 @@ from rayograph.sampling.reproduce import draw_again, keep_origin
 from rayograph.sampling.requests.model_spec import ModelSpec
 from rayograph.sampling.requests.planner import freeze
 from rayograph.sampling.requests.sample_batch import KEEP, Group, SampleBatch
-from rayograph.sampling.work_unit import Files, Landed, Origin, keep
+from rayograph.sampling.work_unit import CompletedUnit, Files, Origin, keep
 from rayograph.sampling.work_unit import draw as draw_unit
 from rayograph.shards.images import render
 from rayograph.shards.store import read_samples
@@ -123,8 +122,8 @@ def test_guidance_walks_from_the_unconditional_prediction_through_the_conditiona
     timesteps, network = torch.tensor([500, 500]), model.conditioner.network
     with torch.inference_mode():
         told, nothing = network.embed({"class": torch.tensor([0, 2])}), network.null(2)
-        conditional = denoise(model.denoiser, latents, timesteps, told)
-        unconditional = denoise(model.denoiser, latents, timesteps, nothing)
+        conditional = model.denoiser(latents, timesteps, told)
+        unconditional = model.denoiser(latents, timesteps, nothing)
         for scale in (0.0, 1.0, 3.0):
             expected = unconditional + scale * (conditional - unconditional)
             found = model._predicted(latents, timestep, told.beside(nothing), scale)
@@ -193,7 +192,7 @@ def test_a_vector_from_outside_is_to_the_last_bit_what_an_embedding_within_the_u
     with torch.inference_mode():
         expected = within.diffusers_model()(latents, timesteps, class_labels=torch.arange(4)).sample
         conditioning = told.embed({"class": torch.arange(3)}).beside(told.null(1))
-        assert torch.equal(denoise(network, latents, timesteps, conditioning), expected)
+        assert torch.equal(network(latents, timesteps, conditioning), expected)
     assert all(not torch.allclose(expected[i], expected[j]) for i in range(4) for j in range(i))
 
 
@@ -225,7 +224,7 @@ def drawn(model, artifact, unit_size, seed=5, batch_size=4, image=PNG, digest="d
             index = keep(
                 artifact, unit, draws, draw_unit(model, draws, batch_size), origin, files, SPEC.conditioner, pool
             )
-            assert Landed.found(artifact, unit) == Landed.of(artifact, unit, index)
+            assert CompletedUnit.found(artifact, unit) == CompletedUnit.of(artifact, unit, index)
             samples += read_samples(artifact, unit.shard, index, range(len(index)))
     return samples
 
@@ -416,6 +415,9 @@ def test_a_sample_that_is_not_finite_is_named_and_never_a_picture(model, value):
 
 
 def test_a_decoder_that_is_not_finite_names_its_samples_too(model):
-    broken = replace(model, latent_scale=replace(model.latent_scale, std=(1e39,) * len(model.latent_scale.std)))
+    broken = replace(
+        model,
+        normalisation=replace(model.normalisation, std=(1e39,) * len(model.normalisation.std)),
+    )
     with pytest.raises(DataError, match=r"^sample 7, .*: expected finite latents and pixels"):
         broken.draw_rows(rows_of(range(7, 9), [0, 0], range(2), classes=(0, 1)))

@@ -7,7 +7,7 @@ from rayograph.config import Autoencoder, Denoiser, NoiseSchedule
 from rayograph.config.conditioning import ClassLabel, Unconditional
 from rayograph.models.autoencoder import build_autoencoder
 from rayograph.models.denoiser import build_denoiser
-from rayograph.models.scaling import LatentScale
+from rayograph.models.normalisation import LatentNormalisation
 from rayograph.models.schedule import build_schedule
 from rayograph.runs.artifact import Artifact
 from rayograph.runs.manifest import Manifest
@@ -17,7 +17,7 @@ AUTOENCODER = Autoencoder(
     latent_channels=2, block_out_channels=(8, 8), layers_per_block=1, norm_num_groups=4, mid_block_add_attention=False
 )
 LATENT_SIZE = 4
-SCALE = LatentScale((0.3, -1.0), (0.5, 2.0))
+SCALE = LatentNormalisation((0.3, -1.0), (0.5, 2.0))
 
 
 def autoencoder(seed=0):

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 from fastapi import FastAPI
 
-import rayograph
+import rayograph.version
 from rayograph.api.artifact_index import ArtifactIndex
 from rayograph.api.bodies import BodyRoute
 from rayograph.api.images import Images, OpenPlan
@@ -35,7 +35,7 @@ def build_app(
     jobs = Jobs(ArtifactIndex(store, clock), now, clock)
     app = FastAPI(
         title="rayograph",
-        version=rayograph.__version__,
+        version=rayograph.version.VERSION,
         description='Batch generation. Every refusal is {"error": "one line"}.',
         docs_url=None,  # FastAPI's pages load scripts from elsewhere
         redoc_url=None,

@@ -14,6 +14,7 @@ from threading import Lock
 
 from cachetools import LRUCache, cachedmethod
 
+from rayograph.config.stage_base import ArtifactType
 from rayograph.errors import DataError, MissingObjectError, StorageError
 from rayograph.runs.artifact import Artifact
 from rayograph.runs.job_record import JobRecord, read_job
@@ -56,17 +57,14 @@ class ArtifactIndex:
 
         One that cannot be read hides no other. Raises StorageError where the store gives none at all.
         """
-        with ThreadPoolExecutor(8) as pool:
-            found = list(pool.map(self._find_readable, self._paths()))
-        failed = [error for error in found if isinstance(error, StorageError)]
-        if failed and len(failed) == len(found):
-            raise failed[0]
-        return [begun for begun in found if isinstance(begun, Begun) and begun.kind == kind]
+        return [begun for begun in self._readable() if begun.kind == kind]
 
-    def committed_of_kind(self, kind: str) -> list[tuple[Begun, Manifest]]:
-        """Return the committed ones among them whose manifest can be read."""
+    def committed_of_type(self, wanted: ArtifactType) -> list[tuple[Begun, Manifest]]:
+        """Return the committed artifacts of a type, whatever made them, whose manifest can be read."""
         found = []
-        for begun in self.of_kind(kind):
+        for begun in self._readable():
+            if begun.record.declared.output is not wanted:
+                continue
             try:
                 manifest = self.manifest(begun.artifact)
             except (DataError, StorageError) as error:
@@ -75,6 +73,14 @@ class ArtifactIndex:
             if manifest is not None:
                 found.append((begun, manifest))
         return found
+
+    def _readable(self) -> list[Begun]:
+        with ThreadPoolExecutor(8) as pool:
+            found = list(pool.map(self._find_readable, self._paths()))
+        failed = [error for error in found if isinstance(error, StorageError)]
+        if failed and len(failed) == len(found):
+            raise failed[0]
+        return [begun for begun in found if isinstance(begun, Begun)]
 
     def at(self, path: str) -> Begun:
         """Return one artifact by its path below the store. Raises MissingObjectError where nobody began one."""

@@ -17,6 +17,7 @@ from rayograph.api.schemas import Ancestor, Model, Parentage, Record
 from rayograph.api.submission import Row, Submission
 from rayograph.config import Job, Request, Sample, Scale
 from rayograph.config.explain import explain, suggestion
+from rayograph.config.stage_base import ArtifactType
 from rayograph.errors import ConfigError, DataError, RayographError, StorageError
 from rayograph.pipeline.resolve import resolve
 from rayograph.runs.artifact import RESOLVED, Artifact
@@ -68,7 +69,7 @@ class StoreJobService:
                 created=manifest.created,
                 class_names=_class_names(manifest),
             )
-            for begun, manifest in self._index.committed_of_kind("train_diffusion")
+            for begun, manifest in self._index.committed_of_type(ArtifactType.DIFFUSION_MODEL)
         ]
         return sorted(found, key=lambda model: model.created, reverse=True)
 

@@ -12,7 +12,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from rayograph.conditioning.settled import settled
 from rayograph.config import TrainAutoencoder, TrainDiffusion
 from rayograph.config.training import LONGEST_EMA, Training
 from rayograph.errors import CheckpointError, ConfigError, DataError, RayographError
@@ -21,6 +20,7 @@ from rayograph.pipeline.resolve import needed, resolve
 from rayograph.runs.artifact import RESOLVED, Artifact
 from rayograph.runs.job_record import read_job
 from rayograph.runs.stage_context import StageContext
+from rayograph.stages.learned_data import learned_data
 from rayograph.storage import open_store
 from rayograph.training.autoencoder import AUTOENCODER_ENGINE, autoencoder_models
 from rayograph.training.averages import LENGTH, PowerFunction, mixture
@@ -172,8 +172,7 @@ def _assembled(artifact: Artifact, commit: dict[str, Any], shares: dict[str, flo
 
 def _models(stage: StageContext, recipe: Recipe, weights: dict[str, Tensor]) -> Iterator[tuple[str, Any]]:
     if isinstance(recipe, TrainDiffusion):
-        _, encoded, _ = stage.mixture("moments")[0]
-        channels, height, _ = encoded.facts["latent_shape"]
-        recipe, _ = settled(stage.name, recipe, [encoded.facts])
-        return diffusion_models(recipe, weights, channels, height)
+        learned = learned_data(stage, recipe)
+        channels, side, _ = learned.shape
+        return diffusion_models(learned.declared, weights, channels, side)
     return autoencoder_models(recipe, weights)

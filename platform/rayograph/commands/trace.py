@@ -15,14 +15,14 @@ from rayograph.errors import ConfigError, DataError
 from rayograph.runs.artifact import RESOLVED, Artifact
 from rayograph.runs.console import LABEL_CELLS, escaped, padded, plain
 from rayograph.runs.digests import sha256
-from rayograph.runs.lineage import LineageNode, ancestors
+from rayograph.runs.lineage import LineageNode, ancestors, data_sets
 from rayograph.runs.manifest import Manifest
 from rayograph.sampling.marking.c2pa import credentials_in
 from rayograph.sampling.marking.record import record_in
 from rayograph.shards.images import render
 from rayograph.storage import Access, ObjectStore, open_store
 
-PACK, PLAN = "pack", "request/plan.json"
+PLAN = "request/plan.json"
 ROUNDING, LOSSY_ROUNDING = 1, 8
 """Of 255: what another batch, or another machine, makes of an image; more is another image. JPEG and WebP turn one step
 of a pixel into several."""
@@ -117,7 +117,7 @@ def _differences(
     """Yield what the store holds otherwise than the record says, and what changed since something was made from it."""
     held = {
         "model": {parent.digest for parent in manifest.parents if parent.input == "model"},
-        "data": {node.manifest.digest for node in found if node.manifest.kind == PACK},
+        "data": data_sets(found, but=artifact),
         "request": {sha256(artifact.read(PLAN))} if artifact.store.exists(artifact.key(PLAN)) else set(),
     }
     for key, digests in held.items():

@@ -16,7 +16,7 @@ from rayograph.conditioning.protocol import Conditioner
 from rayograph.config.conditioning import AnyConditioner, ClassLabel, ConditionerKind, Unconditional
 from rayograph.config.kinds import implementation
 from rayograph.errors import CheckpointError, MissingObjectError
-from rayograph.models.denoiser import DenoiserNetwork, take_class_embedding, vector_width
+from rayograph.models.denoiser import DenoiserNetwork
 from rayograph.models.folder import DENOISER
 from rayograph.runs.artifact import Artifact
 
@@ -51,8 +51,8 @@ def conditioner_of(declared: ConditionerKind, facts: Mapping[str, Any] | None) -
 
 def conditioned(denoiser: DenoiserNetwork, conditioner: Conditioner) -> TrainedConditioner:
     """A conditioner's network for a denoiser; a class embedding that is within the denoiser moves over to it."""
-    network = conditioner.network(vector_width(denoiser))
-    within = take_class_embedding(denoiser)
+    network = conditioner.network(denoiser.spec.accepts.vector or 0)
+    within = denoiser.take_class_embedding()
     if within is not None:
         network.load_state_dict({f"embedding.{name}": value for name, value in within.items()})
     return TrainedConditioner(conditioner, network)

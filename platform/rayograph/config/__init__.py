@@ -17,8 +17,8 @@ from rayograph.config.stages import (
     Pack,
     Sample,
     TrainAutoencoder,
-    TrainDiffusion,
 )
+from rayograph.config.train_diffusion import TrainDiffusion
 from rayograph.config.views import View
 
 __all__ = [

@@ -33,7 +33,9 @@ class DenoiserKind(Kind):
     def require_grid(self, side: int) -> None:
         """Raise ConfigError, naming the field, where latents of this side do not suit the network."""
         if side % self.size_multiple:
-            raise ConfigError(f"expected a latent grid divisible by {self.size_multiple}, got {side}×{side}")
+            raise ConfigError(
+                f"size_multiple: expected a latent grid divisible by {self.size_multiple}, got {side}×{side}"
+            )
 
 
 class Denoiser(DenoiserKind):

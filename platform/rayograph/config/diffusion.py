@@ -134,6 +134,10 @@ class Sampler(Declaration):
     """At most the model's `num_train_timesteps`."""
     guidance_scale: Annotated[float, PER_SAMPLE] = Field(1.5, ge=0, le=HIGHEST_GUIDANCE)
     """1 is no guidance (Ho & Salimans 2022)."""
+    guidance_rescale: Annotated[float, PER_SAMPLE] = Field(0.0, ge=0, le=1)
+    """How far the guided prediction is brought back to the conditional one's standard deviation, against the glare of
+    strong guidance (Lin et al. 2024, sec. 3.4; 0.7 is usual there).
+    """
     spacing: Spacing | None = None
     """Where the steps lie: evenly in log-SNR, by Karras et al. (2022, eq. 5, ρ = 7), or evenly in timesteps down from
     the last ("trailing", Lin et al. 2024, table 2). None is "log_snr" for DPM-Solver++ on a `NoiseSchedule`, which with

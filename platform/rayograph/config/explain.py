@@ -16,7 +16,7 @@ _BOUNDS = ("ge", "gt", "le", "lt")
 
 
 def suggestion(wrong: str, known: Iterable[str]) -> str:
-    """'; did you mean x?' for the nearest known name (of dotted ones, by the last part), else the list of them."""
+    """Return '; did you mean x?' for the nearest known name (of dotted ones, by the last part), else them all."""
     by_last = {name.rpartition(".")[2]: name for name in sorted(known, key=lambda name: -name.count("."))}
     near = difflib.get_close_matches(wrong, by_last, n=1, cutoff=0.6)
     if near:
@@ -25,7 +25,7 @@ def suggestion(wrong: str, known: Iterable[str]) -> str:
 
 
 def field_paths(model: Any) -> list[str]:
-    """A declaration's fields, those of the declarations inside it dotted."""
+    """Return a declaration's fields, those of the declarations inside it dotted."""
     if isinstance(model, tuple):
         return [path for member in model for path in field_paths(member)]
     paths = []
@@ -36,12 +36,12 @@ def field_paths(model: Any) -> list[str]:
 
 
 def explain(error: ValidationError, model: type[BaseModel], where: str) -> ConfigError:
-    """Every finding of `error` on one line, each field by its dotted path below `where`."""
+    """Return every finding of `error` on one line, each field by its dotted path below `where`."""
     return ConfigError(told(error.errors(include_url=False), model, where))
 
 
 def told(findings: Sequence[Any], model: type[BaseModel] | None, where: str) -> str:
-    """Findings as pydantic lists them, in one line; of many the first few."""
+    """Return findings as pydantic lists them, in one line; of many the first few."""
     more = f"; and {len(findings) - MOST_FINDINGS} more" if len(findings) > MOST_FINDINGS else ""
     return "; ".join(_finding(details, model, where) for details in findings[:MOST_FINDINGS]) + more
 
@@ -84,7 +84,7 @@ def _finding(details: Any, model: type[BaseModel] | None, where: str) -> str:
 
 
 def shown(value: Any) -> str:
-    """What came, cut where it is long: a line stays a line."""
+    """Return what came, cut where it is long: a line stays a line."""
     text = repr(value)
     return text if len(text) <= MOST_CHARACTERS else f"{text[:MOST_CHARACTERS]}… ({len(text):,} characters)"
 
@@ -124,7 +124,7 @@ def _limits(annotation: Any, metadata: Iterable[Any]) -> list[tuple[Any, dict[st
 
 
 def declarations_of(field: FieldInfo) -> list[type[Any]]:
-    """Every declaration that a field may hold; of a seam, those that are loaded."""
+    """Return every declaration that a field may hold; of a seam, those that are loaded."""
     found = _models_of(field)
     return [] if found is None else _flat(found)
 
@@ -156,6 +156,6 @@ def _model_within(annotation: Any) -> Any:
 
 
 def tagged(owner: Any, part: Any) -> Any:
-    """Of a union's members, the one whose `kind` is `part`."""
+    """Return, of a union's members, the one whose `kind` is `part`."""
     members = _flat(owner) if isinstance(owner, tuple) else []
     return next((m for m in members if "kind" in m.model_fields and m.model_fields["kind"].default == part), None)

@@ -19,6 +19,7 @@ JOB_FILE = "<job file>"
 
 _registering: set[str] = set()
 _kept: dict[str, Path] = {}
+_installed: list[str] = []
 
 
 def registering(module: str) -> None:
@@ -27,7 +28,7 @@ def registering(module: str) -> None:
 
 
 def registers(module: str) -> bool:
-    """Whether it does."""
+    """Tell whether a module registers kinds."""
     return module in _registering
 
 
@@ -46,13 +47,13 @@ def forget() -> None:
 
 
 def files() -> list[Path]:
-    """What is to be where work is done."""
+    """Return the modules' files, which are to be where work is done."""
     return list(_kept.values())
 
 
 def names() -> list[str]:
-    """What to import there."""
-    return list(_kept)
+    """Return the modules' names."""
+    return [*_kept, *_installed]
 
 
 @cache
@@ -62,8 +63,11 @@ def load() -> None:
         file = Path(place)
         if file.suffix == ".py":
             sys.path.insert(0, str(file.resolve().parent))
-            keep(file.stem, file.resolve())
         try:
             importlib.import_module(file.stem if file.suffix == ".py" else place)
         except ImportError as error:
             raise ConfigError(f"{VARIABLE}: {place} cannot be imported: {error}") from error
+        if file.suffix == ".py":
+            keep(file.stem, file.resolve())
+        else:
+            _installed.append(place)

@@ -114,7 +114,7 @@ def _told(error: BaseException) -> str:
 
 
 def load_scale(path: str | None) -> Scale:
-    """The profile at `path`; None is the built-in one, which is a laptop's."""
+    """Return the profile at `path`; None is the built-in one, which is a laptop's."""
     if path is None:
         return Scale()
     file = Path(path)

@@ -54,11 +54,12 @@ class Kinds:
         return declaration
 
     def names(self) -> list[str]:
-        """All kinds by name, those of installed packages too."""
+        """Return all kinds by name, those of installed packages too."""
+        extensions.load()
         return sorted({*self._places, *self._known, *(point.name for point in self._installed())})
 
     def declaration(self, kind: str) -> type[Declaration]:
-        """The declaration of a kind. Raises KeyError for an unknown one, ConfigError for one that is broken."""
+        """Return the declaration of a kind. Raises KeyError for an unknown one, ConfigError for a broken one."""
         found = self._find(kind)
         if found is None:
             raise KeyError(kind)
@@ -78,11 +79,11 @@ class Kinds:
         return self._known[kind]
 
     def loaded(self) -> list[type[Declaration]]:
-        """The declarations of this package, and those of others that are in use: what can be told without imports."""
+        """Return the declarations of this package, and those of others that are in use."""
         return [self.declaration(kind) for kind in {**self._places, **self._known}]
 
     def annotation(self, base: type[Declaration]) -> Any:
-        """The type of a field that takes any kind of this seam, where it is only known when the program runs."""
+        """Return the type of a field that takes any kind of this seam, where it is only known when the program runs."""
         return Annotated[SerializeAsAny[base], self]  # type: ignore[misc,valid-type]
 
     def __get_pydantic_core_schema__(self, source: object, handler: GetCoreSchemaHandler) -> CoreSchema:
@@ -132,17 +133,17 @@ def _below(kind: str, error: ValidationError) -> ValidationError:
 
 
 def kind_of(declaration: type[Declaration]) -> str:
-    """The name that a declaration has among its seam's kinds."""
+    """Return the name that a declaration has among its seam's kinds."""
     return str(declaration.model_fields["kind"].default)
 
 
 def imported(place: str) -> Any:
-    """What "module:name" means."""
+    """Return what "module:name" names."""
     module, _, name = place.partition(":")
     return getattr(importlib.import_module(module), name)
 
 
 def implementation(declared: Kind) -> Any:
-    """What does a declared kind's work, imported now."""
+    """Import what does a declared kind's work."""
     place = declared.implemented_by
     return imported(place) if isinstance(place, str) else place

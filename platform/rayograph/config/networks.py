@@ -29,6 +29,11 @@ class AutoencoderKind(Kind):
         """Pixels a side of one latent cell: the paper's f."""
         raise NotImplementedError(f"{type(self).__name__}: expected a downsampling_factor")
 
+    @property
+    def decides_factor(self) -> str:
+        """The field that decides the downsampling factor, for messages."""
+        return "downsampling_factor"
+
 
 class Autoencoder(AutoencoderKind):
     """diffusers' `AutoencoderKL`, or with a codebook its `VQModel`: the first stage (Rombach et al. 2022, sec. 3.1).
@@ -54,6 +59,10 @@ class Autoencoder(AutoencoderKind):
     @property
     def downsampling_factor(self) -> int:
         return 2 ** (len(self.block_out_channels) - 1)
+
+    @property
+    def decides_factor(self) -> str:
+        return "block_out_channels"
 
 
 class Identity(AutoencoderKind):

@@ -22,7 +22,7 @@ D = TypeVar("D", bound=Declaration)
 
 
 def apply_overrides(job: Job, scale: Scale, assignments: Sequence[str]) -> tuple[Job, Scale]:
-    """The job and profile with every assignment made: `seed=…`, `stage.field=…` or `scale.field=…`.
+    """Return the job and profile with every assignment made: `seed=…`, `stage.field=…` or `scale.field=…`.
 
     Values are read as YAML 1.2. Raises ConfigError for an unknown stage or field, or a value that its field refuses.
     """
@@ -47,7 +47,7 @@ def apply_overrides(job: Job, scale: Scale, assignments: Sequence[str]) -> tuple
 
 
 def job_from(name: str, seed: object, stages: object) -> Job:
-    """A Job, its refusals in one line."""
+    """Make a Job; its refusals are one line."""
     try:
         return Job.model_validate({"name": name, "seed": seed, "stages": stages})
     except ValidationError as error:
@@ -78,7 +78,7 @@ class _Changes:
             self.kinds = (type(self.base),)
 
     def assign(self, path: Sequence[str], value: object, where: str) -> None:
-        """Takes a value for the field that `path` leads to."""
+        """Take a value for the field that `path` leads to."""
         name, *rest = path
         fields = [kind.model_fields[name] for kind in self.kinds if name in kind.model_fields]
         if not fields:
@@ -96,7 +96,7 @@ class _Changes:
         inner.assign(rest, value, f"{where}.{name}")
 
     def values(self) -> dict[str, Any]:
-        """All fields as they are to be validated.
+        """Return all fields as they are to be validated.
 
         One of another `kind` keeps of the fields that were there those that it has too, and is new in the others.
         """

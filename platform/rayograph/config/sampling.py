@@ -42,9 +42,10 @@ class Request(Declaration):
     """Rows that say what to draw, one or more images each; without one, samples take classes in turn.
 
     `uri` is a file (.parquet, .jsonl, .csv) or a committed artifact of shards. The columns it may have: `count` (images
-    of this row, 1), `seed`, `class` (a number or a name), `prompt`, `width`, `height`, `num_inference_steps`,
-    `guidance_scale`, `scheduler`; `keep` names further ones that are only carried along into the images' records. The
-    job's `spacing` and `eta` are of rows with the job's scheduler; another one's are its own defaults.
+    of this row, 1), `seed`, `width`, `height`; what the model's conditioner takes, as `class` (a number or a name); and
+    the sampler's options that a row may say, as `num_inference_steps`, `guidance_scale`, `scheduler`. `keep` names
+    further ones that are only carried along into the images' records, as `prompt`. The job's `spacing` and `eta` are of
+    rows with the job's scheduler; another one's are its own defaults.
     """
 
     version: ClassVar[int] = 2  # classes by name before number

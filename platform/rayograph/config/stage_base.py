@@ -33,7 +33,7 @@ class StageBase(Kind):
     """None takes the job's seed; in a key it counts as what it comes to."""
 
     def references(self) -> list[tuple[str, ArtifactType, ArtifactRef]]:
-        """(field, type, reference) of every input that is said; a mixture's are numbered: images.0, images.1."""
+        """Return (field, type, reference) of every input that is said; a mixture's are numbered: images.0, images.1."""
         found = []
         for field, wanted in self.inputs.items():
             given = getattr(self, field)

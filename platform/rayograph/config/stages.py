@@ -6,9 +6,7 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field, PositiveInt, SerializeAsAny, field_validator, model_validator
 
 from rayograph.config.base import NOT_IN_KEY, Declaration, LearningRate, Seed, Weight
-from rayograph.config.conditioning import AnyConditioner, ClassLabel, ConditionerKind, Unconditional
-from rayograph.config.denoisers import AnyDenoiser
-from rayograph.config.diffusion import DiffusionLoss, FlowSchedule, NoiseSchedule, Sampler, Schedule
+from rayograph.config.diffusion import Sampler
 from rayograph.config.kinds import Kinds
 from rayograph.config.networks import (
     AnyAutoencoder,
@@ -91,7 +89,7 @@ class AutoencoderLoss(Declaration):
 class TrainAutoencoder(Training):
     """Trains the first stage; commits it as a diffusers folder."""
 
-    inputs: ClassVar[dict[str, ArtifactType]] = {"images": ArtifactType.IMAGES}
+    inputs: ClassVar[dict[str, ArtifactType]] = {"images": ArtifactType.IMAGES, "init_from": ArtifactType.AUTOENCODER}
     output: ClassVar[ArtifactType] = ArtifactType.AUTOENCODER
     implemented_by: ClassVar[str | type] = "rayograph.stages.train_autoencoder:TrainAutoencoderStage"
     version: ClassVar[int] = 2  # the averages' warm-up; colours and transparency of shards that others made
@@ -141,59 +139,6 @@ class Encode(StageBase):
     """Images that cannot be decoded are left out and named in the manifest; one more than this fails the stage."""
 
 
-class TrainDiffusion(Training):
-    """Trains the second stage on moments; commits EMA weights, scheduler and first stage as one diffusers folder."""
-
-    inputs: ClassVar[dict[str, ArtifactType]] = {
-        "moments": ArtifactType.LATENTS,
-        "autoencoder": ArtifactType.AUTOENCODER,
-    }
-    output: ClassVar[ArtifactType] = ArtifactType.DIFFUSION_MODEL
-    implemented_by: ClassVar[str | type] = "rayograph.stages.train_diffusion:TrainDiffusionStage"
-    version: ClassVar[int] = 2  # the averages' warm-up
-
-    kind: Literal["train_diffusion"] = "train_diffusion"
-    moments: Mixture = "encode"
-    autoencoder: ArtifactRef = "train_autoencoder"
-    network: AnyDenoiser
-    conditioner: AnyConditioner | None = None
-    """What the denoiser is told of a sample; None is the class, where `network.num_classes` says of how many."""
-    noise_schedule: Schedule = NoiseSchedule()
-    loss: DiffusionLoss = DiffusionLoss()
-    condition_drop_probability: float = Field(0.1, ge=0, lt=1)
-
-    @model_validator(mode="after")
-    def _conditions_are_said_once(self) -> "TrainDiffusion":
-        if self.conditioner is not None and self.network.num_classes:
-            raise ValueError(
-                f"conditioner: expected none beside network.num_classes, got {self.conditioner.kind!r} and "
-                f"{self.network.num_classes!r}"
-            )
-        return self
-
-    @property
-    def conditioning(self) -> ConditionerKind:
-        """What the denoiser is told of a sample, by whichever field says it."""
-        if self.conditioner is not None:
-            return self.conditioner
-        classes = self.network.num_classes
-        return ClassLabel(num_classes=classes) if classes else Unconditional()
-
-    @model_validator(mode="after")
-    def _weights_suit_the_schedule(self) -> "TrainDiffusion":
-        gamma, schedule = self.loss.min_snr_gamma, self.noise_schedule
-        if gamma is None:
-            return self
-        if isinstance(schedule, FlowSchedule):
-            raise ValueError(f"loss.min_snr_gamma: expected none with a FlowSchedule, got {gamma}")
-        if schedule.zero_terminal_snr:
-            raise ValueError(
-                f"loss.min_snr_gamma: expected none with zero_terminal_snr, got {gamma}: the last timestep, where "
-                "samples begin, would count nothing"
-            )
-        return self
-
-
 class Sample(StageBase):
     """Draws images: as many as `num_samples` says, or what the rows of `request` ask for.
 
@@ -233,7 +178,7 @@ STAGES = Kinds(
         "train_autoencoder": "rayograph.config.stages:TrainAutoencoder",
         "import_model": "rayograph.config.foreign:ImportModel",
         "encode": "rayograph.config.stages:Encode",
-        "train_diffusion": "rayograph.config.stages:TrainDiffusion",
+        "train_diffusion": "rayograph.config.train_diffusion:TrainDiffusion",
         "sample": "rayograph.config.stages:Sample",
         "evaluate": "rayograph.config.evaluation:Evaluate",
         "filter_images": "rayograph.config.filtering:FilterImages",
@@ -272,6 +217,6 @@ class Job(Declaration):
         return self
 
     def seed_of(self, name: str) -> int:
-        """The seed a stage draws from: its own, or the job's."""
+        """Return the seed that a stage draws from: its own, or the job's."""
         own = self.stages[name].seed
         return self.seed if own is None else own

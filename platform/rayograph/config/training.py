@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field, PositiveInt, model_validator
 
 from rayograph.config.base import NOT_IN_KEY, LearningRate
-from rayograph.config.stage_base import StageBase
+from rayograph.config.stage_base import ArtifactRef, StageBase
 
 Momentum = Annotated[float, Field(ge=0, lt=1)]
 
@@ -19,6 +19,9 @@ PREVIEWS = 10
 class Training(StageBase):
     """AdamW over a number of images, with a moving average of the weights."""
 
+    init_from: ArtifactRef | None = None
+    """Trained weights to start from, all of them: a stage of this job, or the URI of an artifact of the same type. What
+    `rayograph export` makes of a checkpoint's averages is one once `rayograph import` took it in."""
     total_images: PositiveInt
     global_batch_size: PositiveInt
     """Images an optimiser step sees, over all workers and accumulated micro-batches."""

@@ -6,7 +6,6 @@ changes no bit.
 Shapes: n images, d features.
 """
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -25,15 +24,15 @@ class Moments:
     scatter: Float64[np.ndarray, "d d"]
 
     @staticmethod
-    def none(dimension: int) -> "Moments":
-        """Of no image."""
-        return Moments(0, np.zeros(dimension), np.zeros((dimension, dimension)))
+    def none() -> "Moments":
+        """Of no image: of no dimension, as nothing need travel."""
+        return Moments(0, np.zeros(0), np.zeros((0, 0)))
 
     @staticmethod
     def of(features: Float[np.ndarray, "n d"]) -> "Moments":
         """Of one part's features."""
         if not len(features):
-            return Moments.none(features.shape[1])
+            return Moments.none()
         exact = features.astype(np.float64, copy=False)
         mean = exact.mean(axis=0)
         centred = exact - mean
@@ -41,7 +40,7 @@ class Moments:
             return Moments(len(exact), mean, centred.T @ centred)
 
     def merged(self, other: "Moments") -> "Moments":
-        """Of both parts together: S = Sa + Sb + δδᵀ·na·nb/n, with δ = μb − μa."""
+        """Both parts together: S = Sa + Sb + δδᵀ·na·nb/n, with δ = μb − μa."""
         if not other.count:
             return self
         if not self.count:
@@ -57,14 +56,6 @@ class Moments:
         if self.count < 2:
             raise DataError(f"covariance: expected at least 2 images in each set, got {self.count}")
         return self.scatter / (self.count - 1)
-
-
-def merged(parts: Iterable[Moments], dimension: int) -> Moments:
-    """All parts in their order."""
-    whole = Moments.none(dimension)
-    for part in parts:
-        whole = whole.merged(part)
-    return whole
 
 
 def root(covariance: Float64[np.ndarray, "d d"]) -> Float64[np.ndarray, "r d"]:

@@ -60,16 +60,16 @@ class Summary:
     """What was left out, and why."""
 
     @staticmethod
-    def of_nothing(space: str, dimension: int, rejected: Sequence[str]) -> "Summary":
+    def of_nothing(space: str, rejected: Sequence[str]) -> "Summary":
         """Where no image could be read."""
-        vectors, none = np.empty((0, dimension)), np.empty(0, np.int64)
+        vectors, none = np.empty((0, 0)), np.empty(0, np.int64)
         pixels = np.empty((0, 0, 0, 3), np.uint8)
-        moments = Moments.none(dimension)
+        moments = Moments.none()
         return Summary(
             space=space,
             labelled=True,
             moments=moments,
-            compared=Compared(vectors, none, vectors[:, :0]),
+            compared=Compared(vectors, none, vectors),
             stand_in_moments=moments,
             stand_ins=vectors,
             fidelity=FidelitySums(),
@@ -140,7 +140,7 @@ class Summariser:
     ) -> Summary:
         """Sum up the images at `rows` of the shard that the selection is of; `names` are theirs, for errors."""
         if not len(rows):
-            return Summary.of_nothing(self.extractor.name, self.extractor.dimension, rejected)
+            return Summary.of_nothing(self.extractor.name, rejected)
         features = self.extractor(torch.from_numpy(pixels)).cpu().numpy()
         classes = np.zeros(len(rows), np.int64) if labels is None else labels
         small = thumbnails(pixels) if self.with_thumbnails else np.empty((len(rows), 0))

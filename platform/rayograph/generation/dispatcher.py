@@ -1,27 +1,25 @@
-"""The coordinator: a window of units in flight, lost ones sent again, hopeless ones set aside, nothing drawn twice."""
+"""The dispatcher: a window of units in flight, failed ones sent again, hopeless ones named, nothing drawn twice."""
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, Callable, Iterable, Iterator
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass
 
 from rayograph.models.finite import NonFiniteError
+from rayograph.ray_compat import raised_in_task
 from rayograph.sampling.requests.plan import Unit
-from rayograph.sampling.work_unit import Landed
+from rayograph.sampling.work_unit import CompletedUnit
 
 log = logging.getLogger(__name__)
 
-TICK_SECONDS = 1.0
-
 
 def back_off(attempt: int) -> float:
-    """Serve's router learns of a death after a moment."""
+    """Return the seconds before an attempt, from the second on: Serve's router learns of a death after a moment."""
     return min(10.0, 0.2 * 2**attempt)
 
 
 @dataclass(frozen=True)
-class SetAside:
+class DeadLetter:
     """A unit that failed as often as is allowed, and how it did the last time."""
 
     unit: Unit
@@ -29,106 +27,93 @@ class SetAside:
     error: str
 
 
-@dataclass(frozen=True)
-class Tick:
-    """Time went by; `lost` units have been sent again so far, `flying` are under way."""
+class Window:
+    """How many units may be in flight: a semaphore whose size changes from moment to moment. 0 is a pause."""
 
-    lost: int
-    flying: int
+    def __init__(self, size: int = 0) -> None:
+        self.size, self.in_flight = size, 0
+        self._changed = asyncio.Event()
+
+    def resize(self, size: int) -> None:
+        """Let more units in at once, or no further ones until enough of those in flight have ended."""
+        self.size = size
+        self._changed.set()
+
+    async def enter(self) -> None:
+        """Wait until one more unit may be in flight, and count it in."""
+        while self.in_flight >= self.size:
+            self._changed.clear()
+            await self._changed.wait()
+        self.in_flight += 1
+
+    def leave(self) -> None:
+        """Count a unit out."""
+        self.in_flight -= 1
+        self._changed.set()
 
 
 @dataclass
-class Coordinator:
-    """Keeps `window()` units in flight, as it says from moment to moment; 0 is a pause.
+class Dispatcher:
+    """Sends units to replicas by `call`, as the window allows, and tells of each unit's end.
 
-    `call` sends a unit to a replica. Serve never sends a request again: what a dead replica had, this does, elsewhere
-    and a little later each time, up to `max_attempts`; but a sample that is not finite is so everywhere.
-    What has landed is never drawn again.
+    Serve never sends a request again: what a dead replica had, this does, elsewhere and a little later each time, up to
+    `max_attempts`; but a sample that is not finite is so everywhere.
     """
 
-    call: Callable[[Unit], Any]
-    window: Callable[[], int]
+    call: Callable[[Unit], Awaitable[CompletedUnit]]
+    window: Window
     max_attempts: int
+    completed: Callable[[CompletedUnit], None]
+    dead: Callable[[DeadLetter], None]
+    sent_again: Callable[[], None]
     pause_seconds: Callable[[int], float] = back_off
     """Before each attempt from the second on."""
-    _lost: int = field(default=0, init=False)
 
-    def run(self, units: Iterable[Unit]) -> Iterator[Landed | SetAside | Tick]:
-        """Every unit's end, as it comes, and a tick a second in between. Takes from `units` no faster than it sends."""
-        loop = asyncio.new_event_loop()
-        events = self._events(iter(units))
-        step: asyncio.Task[Landed | SetAside | Tick | None] | None = None
+    async def run(self, units: Iterable[Unit]) -> None:
+        """See every unit to its end. Takes from `units` no faster than it sends; cancelled, it cancels what flies."""
+        async with asyncio.TaskGroup() as in_flight:
+            for unit in units:
+                await self.window.enter()
+                in_flight.create_task(self._see_through(unit))
+
+    async def _see_through(self, unit: Unit) -> None:
         try:
-            while True:
-                step = loop.create_task(_next(events))
-                event = loop.run_until_complete(step)
-                if event is None:
-                    return
-                yield event
+            match await self._draw(unit):
+                case CompletedUnit() as done:
+                    self.completed(done)
+                case DeadLetter() as letter:
+                    self.dead(letter)
         finally:
-            if step is not None and not step.done():  # interrupted within
-                step.cancel()
-                loop.run_until_complete(asyncio.wait([step]))
-            loop.run_until_complete(events.aclose())
-            loop.close()
+            self.window.leave()
 
-    async def _events(self, units: Iterator[Unit]) -> AsyncGenerator[Landed | SetAside | Tick, None]:
-        flying: set[asyncio.Task[Landed | SetAside]] = set()
-        more = True
-        try:
-            while more or flying:
-                while more and len(flying) < self.window():
-                    unit = next(units, None)
-                    if unit is None:
-                        more = False
-                    else:
-                        flying.add(asyncio.create_task(self._draw(unit)))
-                if flying:
-                    landed, flying = await asyncio.wait(
-                        flying, timeout=TICK_SECONDS, return_when=asyncio.FIRST_COMPLETED
-                    )
-                    for task in landed:
-                        yield task.result()
-                elif more:
-                    await asyncio.sleep(TICK_SECONDS)
-                yield Tick(self._lost, len(flying))
-        finally:
-            for task in flying:
-                task.cancel()
-            if flying:
-                await asyncio.wait(flying, timeout=TICK_SECONDS)
-
-    async def _draw(self, unit: Unit) -> Landed | SetAside:
+    async def _draw(self, unit: Unit) -> CompletedUnit | DeadLetter:
         error = ""
         for attempt in range(1, self.max_attempts + 1):
             if attempt > 1:
-                self._lost += 1
+                self.sent_again()
                 await asyncio.sleep(self.pause_seconds(attempt))
             try:
-                landed: Landed = await self.call(unit)
-                return landed
+                return await self.call(unit)
             except asyncio.CancelledError:
-                raise
+                if _is_cancelled():
+                    raise
+                error = "CancelledError: the replica gave it up"
             except Exception as failure:  # noqa: BLE001 - a lost replica, node or controller has many faces
-                error = _line(failure)
-                log.warning("%s: attempt %d of %d: %s", unit.shard, attempt, self.max_attempts, error)
-                if isinstance(_cause(failure), NonFiniteError):
-                    return SetAside(unit, attempt, error)  # the same everywhere
-        return SetAside(unit, self.max_attempts, error)
+                cause = raised_in_task(failure)
+                error = _line(cause)
+                if isinstance(cause, NonFiniteError):
+                    return DeadLetter(unit, attempt, error)  # the same everywhere
+            log.warning("%s: attempt %d of %d: %s", unit.shard, attempt, self.max_attempts, error)
+        return DeadLetter(unit, self.max_attempts, error)
 
 
-async def _next(events: AsyncGenerator[Landed | SetAside | Tick, None]) -> Landed | SetAside | Tick | None:
-    return await anext(events, None)
+def _is_cancelled() -> bool:
+    """Whether this very task is to end, and not only what it waits for."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
 
 
-def _cause(failure: BaseException) -> BaseException:
-    """What went wrong where the unit was, which Ray hands on within an error of its own."""
-    cause: BaseException = getattr(failure, "cause", None) or failure
-    return cause
-
-
-def _line(failure: BaseException) -> str:
+def _line(cause: BaseException) -> str:
     """The last line of what it says: of a remote traceback, the error itself."""
-    cause = _cause(failure)
     said = [line.strip() for line in str(cause).splitlines() if line.strip()]
     return f"{type(cause).__name__}: {said[-1][:300] if said else ''}"

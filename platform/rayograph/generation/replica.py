@@ -20,7 +20,7 @@ from rayograph.sampling.marking.watermark import Watermark
 from rayograph.sampling.pipeline import DiffusionModel
 from rayograph.sampling.requests.plan import Unit, open_plan
 from rayograph.sampling.requests.sample_batch import SampleBatch
-from rayograph.sampling.work_unit import Files, Landed, Origin, draw, keep
+from rayograph.sampling.work_unit import CompletedUnit, Files, Origin, draw, keep
 
 MAX_ONGOING = 2
 """One unit drawing while the one before is encoded and uploaded: replicas never idle between two."""
@@ -58,10 +58,10 @@ class SamplerReplica:
         with suppress(NonFiniteError):  # told of the unit, once somebody asks for it
             self._draw(first[: self._batch_size(first)])
 
-    async def __call__(self, unit: Unit) -> Landed:
+    async def __call__(self, unit: Unit) -> CompletedUnit:
         """The unit's place in the manifest, once its shard is committed."""
         target = self._assignment.target
-        found = await asyncio.to_thread(Landed.found, target, unit)
+        found = await asyncio.to_thread(CompletedUnit.found, target, unit)
         if found is not None:
             return found
         draws = await asyncio.to_thread(self._plan.draws, unit)
@@ -72,7 +72,7 @@ class SamplerReplica:
         conditioner = self._model.conditioner.conditioner
         work = partial(keep, target, unit, draws, pixels, self._assignment.origin, self._files, conditioner)
         index = await asyncio.to_thread(work, self._encoders)
-        return Landed.of(target, unit, index, seconds)
+        return CompletedUnit.of(target, unit, index, seconds)
 
     def _draw(self, draws: SampleBatch) -> np.ndarray:
         """Compiled networks want batches of one size: a last short one is filled up with its last sample."""

@@ -54,7 +54,8 @@ class Content(Protocol):
 
 @dataclass(frozen=True)
 class Images:
-    """`pixels` (n, s, s, 3) uint8 and, where there are classes, `classes` (n,) int64.
+    """`pixels` (n, s, s, 3) uint8 and, where there are classes, `classes` (n,) int64; in the place of these what a
+    conditioner, where there is one, reads of a sample.
 
     What is random in a view is drawn from (seed, position).
     """
@@ -62,6 +63,7 @@ class Images:
     size: int
     view: View = field(default_factory=View)
     seed: int = 0
+    conditioner: Conditioner | None = None
 
     @property
     def row_bytes(self) -> int:
@@ -82,7 +84,8 @@ class Images:
 
     def _decode(self, draws: np.ndarray | None, row: int, sample: Sample) -> Columns:
         choose = partial(self._frame, None if draws is None else draws[row])
-        return {"pixels": render(*image_of(sample), choose)} | _class(sample)
+        told = _class(sample) if self.conditioner is None else self.conditioner.decode(sample)
+        return {"pixels": render(*image_of(sample), choose)} | told
 
     def _frame(self, draws: np.ndarray | None, width: int, height: int) -> Frame:
         if draws is None:

@@ -155,13 +155,13 @@ class Filter:
 
 
 def chosen(index: ShardIndex, rows: np.ndarray) -> ShardIndex:
-    """The same tar's index, of some of its samples."""
+    """Return the same tar's index, of some of its samples."""
     members = {extension: columns[rows] for extension, columns in index.members.items()}
     return ShardIndex(index.size, index.sha256, [index.keys[row] for row in rows.tolist()], members)
 
 
 def keys_in(uri: str, access: Access) -> frozenset[str]:
-    """The lines of a text file. Raises DataError for one that is not there, or no text."""
+    """Return the lines of a text file. Raises DataError for one that is not there, or no text."""
     folder, _, name = uri.rpartition("/")
     try:
         text = open_store(folder or ".", access).read(name).decode()
@@ -171,7 +171,7 @@ def keys_in(uri: str, access: Access) -> frozenset[str]:
 
 
 def score_of(sample: Sample, score: Score) -> float | None:
-    """The number that a sample's JSON has for it; None for none, or for none that is finite."""
+    """Return the number that a sample's JSON has for it; None for none, or for none that is finite."""
     try:
         value: object = json.loads(sample.members.get("json", b"null"))
     except ValueError:

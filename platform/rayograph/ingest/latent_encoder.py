@@ -18,7 +18,7 @@ from rayograph.ingest.columns import to_npy
 from rayograph.ingest.decoding import decoded_images, require_few
 from rayograph.models.autoencoder import posterior_sample, to_images
 from rayograph.models.folder import load_autoencoder
-from rayograph.models.scaling import LatentScale
+from rayograph.models.normalisation import LatentNormalisation
 from rayograph.runs.artifact import Artifact
 from rayograph.runs.philox import Stream, normal
 from rayograph.shards.committed import Shards
@@ -106,13 +106,13 @@ def first_position(name: str) -> int:
     return int(key_fraction(name) * 2**53)
 
 
-def latent_scale(facts: Sequence[dict[str, Any]]) -> LatentScale:
+def normalisation(facts: Sequence[dict[str, Any]]) -> LatentNormalisation:
     """Mean and standard deviation of raw latents, by channel, over all shards."""
     facts = [fact for fact in facts if fact["places"]]
     places = sum(fact["places"] for fact in facts)
     mean = np.sum([fact["sum"] for fact in facts], axis=0) / places
     variance = np.sum([fact["sum_of_squares"] for fact in facts], axis=0) / places - mean**2
-    return LatentScale(tuple(mean.tolist()), tuple(np.sqrt(np.maximum(variance, 1e-12)).tolist()))
+    return LatentNormalisation(tuple(mean.tolist()), tuple(np.sqrt(np.maximum(variance, 1e-12)).tolist()))
 
 
 def _not_finite(name: str, sample: Sample) -> dict[str, str]:

@@ -8,6 +8,7 @@ from functools import partial
 from typing import Any, TypeVar
 
 import numpy as np
+import pyarrow as pa
 import ray
 from ray.data import Datasource
 from ray.data.block import BlockAccessor, BlockMetadata
@@ -20,7 +21,7 @@ _UNKNOWN = BlockMetadata(num_rows=None, size_bytes=None, exec_stats=None, input_
 class EachItem(Datasource):
     """work(item) for every item: the columns of one block after the other."""
 
-    def __init__(self, items: Sequence[T], work: Callable[[T], Iterator[dict[str, np.ndarray]]]) -> None:
+    def __init__(self, items: Sequence[T], work: Callable[[T], Iterator[dict[str, np.ndarray] | pa.Table]]) -> None:
         super().__init__()
         self._items = items
         self._work = ray.put(work)  # once: it may know of every file there is, and a copy in each task would add up

@@ -50,29 +50,11 @@ class DenoiserNetwork(nn.Module):
 def build_denoiser(
     declared: DenoiserKind, latent_channels: int, latent_size: int, takes_vector: bool = False
 ) -> DenoiserNetwork:
-    """Build a network with fresh weights. Raises ConfigError where it does not suit the latents' grid."""
+    """Build a network with fresh weights. Raises ConfigError where it does not suit the latents, or takes no vector."""
     declared.require_grid(latent_size)
     denoiser: DenoiserNetwork = implementation(declared)(declared, latent_channels, latent_size)
+    if takes_vector and denoiser.spec.accepts.vector is None:
+        raise ConfigError(f"network: expected a denoiser that takes a vector of conditions, got {declared.kind}")
     if takes_vector:
         denoiser.accept_vector()
     return denoiser
-
-
-def take_class_embedding(denoiser: DenoiserNetwork) -> dict[str, Tensor] | None:
-    """Take the embedding of classes out of a network that has one within; None for one that has none."""
-    return denoiser.take_class_embedding()
-
-
-def vector_width(denoiser: DenoiserNetwork) -> int:
-    """Of `Conditioning.vector`. Raises ConfigError for a network that takes none."""
-    if denoiser.spec.accepts.vector is None:
-        raise ConfigError(f"network: expected a denoiser that takes a vector, got {type(denoiser).__name__}")
-    return denoiser.spec.accepts.vector
-
-
-def denoise(
-    denoiser: DenoiserNetwork, noisy_latents: Latents, timesteps: Timesteps, conditioning: Conditioning
-) -> Latents:
-    """The network's prediction: noise or velocity, as its schedule says."""
-    prediction: Latents = denoiser(noisy_latents, timesteps, conditioning)
-    return prediction

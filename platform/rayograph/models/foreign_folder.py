@@ -86,7 +86,7 @@ def completed(folder: Path, makes: ArtifactType, uri: str) -> None:
 
     Without the place that a model was loaded from; a diffusion model's latents by mean and deviation, which diffusers
     says as `scaling_factor` and `shift_factor`; and a schedule as it was trained with, whatever it was sampled by.
-    Raises DataError for a schedule of another kind.
+    Raises DataError for a denoiser or a schedule of another kind.
     """
     for path in sorted(folder.rglob("*config.json")):
         where = f"{uri}: {path.parent.name}/{path.name}"
@@ -94,6 +94,9 @@ def completed(folder: Path, makes: ArtifactType, uri: str) -> None:
         config.pop("_name_or_path", None)
         if makes is ArtifactType.DIFFUSION_MODEL and path.parent.name == "vae":
             config = _with_statistics(config, where)
+        if path.parent.name == "unet" and SPEC not in config and config.get("_class_name") != "UNet2DModel":
+            got = config.get("_class_name")
+            raise DataError(f"{where}: expected a UNet2DModel, got {got!r}: 'autoencoder' takes a pipeline's vae alone")
         if path.name == SCHEDULER_CONFIG:
             config = _as_trained(config, where)
         path.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")

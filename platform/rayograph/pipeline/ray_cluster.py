@@ -18,7 +18,7 @@ from rayograph.ray_compat import listen_on_loopback, override_submitted_runtime_
 
 
 def connect(scale: Scale) -> None:
-    """Idempotent. Inside a submitted job, or with RAY_ADDRESS set, it is that cluster, whatever the profile says.
+    """Join or start a cluster, once. Inside a submitted job, or with RAY_ADDRESS set, it is that one.
 
     On a joined cluster this very package travels to the workers (`py_modules`), so nodes need its dependencies only.
     A cluster started here answers to this machine alone, and only to those who hold its token.
@@ -119,7 +119,7 @@ def _runtime_env() -> dict[str, Any]:
 def _extensions() -> dict[str, Any]:
     """The modules that register kinds, and the variable by which a worker knows them; nothing where there are none."""
     extensions.load()
-    if not extensions.files():
+    if not extensions.names():
         return {}
     names = os.pathsep.join(extensions.names())
     return {"py_modules": [str(file) for file in extensions.files()], "env_vars": {extensions.VARIABLE: names}}

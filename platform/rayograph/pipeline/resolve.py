@@ -26,7 +26,7 @@ KEY_FORMAT = 3
 
 
 def resolve(job: Job, scale: Scale, store: ObjectStore) -> dict[str, StageContext]:
-    """Every stage of the job, in its order. Raises DataError for an outside artifact that does not fit."""
+    """Return every stage of the job, in its order. Raises DataError for an outside artifact that does not fit."""
     resolved: dict[str, StageContext] = {}
     for name, stage in job.stages.items():
         inputs: dict[str, Artifact] = {}
@@ -46,12 +46,12 @@ def resolve(job: Job, scale: Scale, store: ObjectStore) -> dict[str, StageContex
             made_of["source"] = source
         key = digest_of(made_of)[:16]
         artifact = Artifact(store, f"{job.name}/{name}/{key}")
-        resolved[name] = StageContext(job, scale, name, seed, key, artifact, inputs)
+        resolved[name] = StageContext(job, scale, name, seed, key, artifact, inputs, source)
     return resolved
 
 
 def needed(job: Job, target: str) -> list[str]:
-    """The target stage and all that it is made from, in the job's order."""
+    """Return the target stage and all that it is made from, in the job's order."""
     wanted = {target}
     for name in reversed(job.stages):
         if name in wanted:

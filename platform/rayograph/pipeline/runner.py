@@ -20,7 +20,7 @@ from rayograph.storage import ObjectStore, open_store
 
 
 def run_job(job: Job, scale: Scale, target: str | None) -> str:
-    """Runs `target`, by default the whole job; the URI of the result, of the report where there is one.
+    """Run `target`, by default the whole job, and return the URI of the result, of the report where there is one.
 
     Everything that can be refused is refused before any work: names, fields, inputs, the store.
     """
@@ -48,7 +48,7 @@ def run_job(job: Job, scale: Scale, target: str | None) -> str:
 
 
 def stage_names(job: Job, target: str | None) -> list[str]:
-    """The stages that `target` needs, itself last; all of them for None. Raises ConfigError for an unknown one."""
+    """Return the stages that `target` needs, itself last; all for None. Raises ConfigError for an unknown one."""
     if target is None:
         return list(job.stages)
     if target not in job.stages:
@@ -75,7 +75,7 @@ def run_stage(stage: StageContext) -> None:
 
 
 def store_of(scale: Scale) -> ObjectStore:
-    """The profile's store, shown to be usable."""
+    """Open the profile's store, shown to be usable."""
     if inside_submitted_job() and "://" not in scale.store and not scale.store.startswith(("/", "~")):
         raise StorageError(
             f"store: expected an absolute path or a URI inside a submitted job, got {scale.store!r}: "
@@ -87,7 +87,7 @@ def store_of(scale: Scale) -> ObjectStore:
 
 
 def _result(stage: StageContext) -> str:
-    """The report where there is one, else the artifact."""
+    """Return the report where there is one, else the artifact."""
     if any(file.path == REPORT for file in stage.artifact.committed().files):
         uri = stage.artifact.store.uri_of(stage.artifact.key(REPORT))
         return uri.removeprefix("file://")

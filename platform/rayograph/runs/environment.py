@@ -4,7 +4,7 @@ import os
 import platform
 from importlib.metadata import PackageNotFoundError, version
 
-import rayograph
+from rayograph.version import VERSION
 
 
 def machine() -> dict[str, object]:
@@ -18,7 +18,7 @@ def machine() -> dict[str, object]:
 
 def versions() -> dict[str, str]:
     """Versions of rayograph and of what it stands on, as far as installed here."""
-    found = {"rayograph": rayograph.__version__, "python": platform.python_version()}
+    found = {"rayograph": VERSION, "python": platform.python_version()}
     for name in ("ray", "torch", "deepspeed", "diffusers", "numpy", "pillow"):
         try:
             found[name] = version(name)

@@ -8,8 +8,10 @@ it has the digest that the child holds.
 
 import posixpath
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 
+from rayograph.config.stage_base import ArtifactType
 from rayograph.errors import DataError, StorageError
 from rayograph.runs.artifact import Artifact
 from rayograph.runs.manifest import Manifest
@@ -92,6 +94,13 @@ def ancestors(artifact: Artifact, access: Access) -> list[LineageNode]:
 
     visit(artifact)
     return list(reversed(found.values()))
+
+
+def data_sets(nodes: Iterable[LineageNode], but: Artifact | None = None) -> set[str]:
+    """Return the digests of all images among ancestors, but those of one artifact: what a model was learned from."""
+    return {
+        node.manifest.digest for node in nodes if node.manifest.type is ArtifactType.IMAGES and node.artifact != but
+    }
 
 
 def _relative(child: Artifact, uri: str, access: Access) -> Artifact:

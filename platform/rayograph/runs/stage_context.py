@@ -22,6 +22,8 @@ class StageContext:
     key: str
     artifact: Artifact
     inputs: Mapping[str, Artifact]
+    source: str | None = None
+    """The digest of what comes from outside the job, as the key holds it."""
 
     @property
     def declared(self) -> StageBase:

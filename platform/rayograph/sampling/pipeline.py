@@ -16,10 +16,10 @@ from rayograph.conditioning.trained import TrainedConditioner, load_conditioner
 from rayograph.config import Sampler
 from rayograph.models.autoencoder import AutoencoderNetwork, to_pixels
 from rayograph.models.conditioning import Conditioning
-from rayograph.models.denoiser import DenoiserNetwork, denoise
+from rayograph.models.denoiser import DenoiserNetwork
 from rayograph.models.finite import require_finite
 from rayograph.models.folder import load_autoencoder, load_denoiser, load_schedule
-from rayograph.models.scaling import LatentScale
+from rayograph.models.normalisation import LatentNormalisation
 from rayograph.runs.artifact import Artifact
 from rayograph.runs.philox import Stream, normal
 from rayograph.sampling.requests.sample_batch import SampleBatch
@@ -55,7 +55,7 @@ class DiffusionModel:
     conditioner: TrainedConditioner
     autoencoder: AutoencoderNetwork
     schedule: Any
-    latent_scale: LatentScale
+    normalisation: LatentNormalisation
     device: torch.device
 
     @staticmethod
@@ -64,7 +64,7 @@ class DiffusionModel:
     ) -> "DiffusionModel":
         """Raises CheckpointError for a folder that is not whole."""
         autoencoder = load_autoencoder(artifact).to(device)
-        scale = LatentScale.kept_in(autoencoder)
+        scale = LatentNormalisation.kept_in(autoencoder)
         denoiser = load_denoiser(artifact)
         conditioner = load_conditioner(artifact, denoiser)
         denoiser, network = denoiser.to(device), conditioner.network.to(device)
@@ -149,6 +149,7 @@ class DiffusionModel:
         network = self.conditioner.network
         conditioning = network.embed({name: values.to(self.device) for name, values in columns.items()})
         scale: float | Tensor | None = None
+        rescale = _each(options, sampler, "guidance_rescale")
         if not conditioning.is_empty and ("guidance_scale" in options or sampler.guidance_scale != 1.0):
             scale = _each(options, sampler, "guidance_scale")
             conditioning = conditioning.beside(network.null(len(noise.counters)))
@@ -156,7 +157,7 @@ class DiffusionModel:
         for step, timestep in enumerate(solver.timesteps):
             if step in keep_steps:
                 kept.append(self._pixels(latents, numbers))
-            prediction = self._predicted(latents, timestep, conditioning, scale)
+            prediction = self._predicted(latents, timestep, conditioning, scale, rescale)
             denoised = solver.denoised(step, latents, prediction)
             fresh = noise.after(step) if solver.adds_noise(step) else None
             latents = solver.advance(step, latents, denoised, earlier, fresh)
@@ -164,22 +165,33 @@ class DiffusionModel:
         return self._pixels(latents, numbers), kept
 
     def _predicted(
-        self, latents: Latents, timestep: Tensor, conditioning: Conditioning, scale: float | Tensor | None
+        self,
+        latents: Latents,
+        timestep: Tensor,
+        conditioning: Conditioning,
+        scale: float | Tensor | None,
+        rescale: float | Tensor = 0.0,
     ) -> Latents:
         """Predict as told; by a `scale`, as far as that from being told nothing, which stands beside.
 
-        unconditional + scale × (conditional - unconditional) (Ho & Salimans 2022, eq. 6, in the field's scale).
+        unconditional + scale × (conditional - unconditional) (Ho & Salimans 2022, eq. 6, in the field's scale); of
+        that, by `rescale`, the spread of the conditional one (Lin et al. 2024, eq. 15 and 16).
         """
         timesteps = timestep.expand(len(latents))
         inputs = latents.to(self.denoiser.dtype)
         if scale is None:
-            return denoise(self.denoiser, inputs, timesteps, conditioning).float()
-        both = denoise(self.denoiser, inputs.repeat(2, 1, 1, 1), timesteps.repeat(2), conditioning)
+            prediction: Latents = self.denoiser(inputs, timesteps, conditioning).float()
+            return prediction
+        both = self.denoiser(inputs.repeat(2, 1, 1, 1), timesteps.repeat(2), conditioning)
         conditional, unconditional = both.float().chunk(2)
-        return unconditional + scale * (conditional - unconditional)
+        guided = unconditional + scale * (conditional - unconditional)
+        if not isinstance(rescale, Tensor) and rescale == 0.0:
+            return guided
+        spread = conditional.std(dim=(1, 2, 3), keepdim=True) / guided.std(dim=(1, 2, 3), keepdim=True)
+        return guided * (rescale * spread + (1.0 - rescale))
 
     def _pixels(self, latents: Latents, numbers: Sequence[int] | None) -> torch.Tensor:
-        raw = self.latent_scale.unscale(latents).to(self.denoiser.dtype)
+        raw = self.normalisation.denormalise(latents).to(self.denoiser.dtype)
         images = self.autoencoder.decode(raw).float()
         if numbers is not None:
             require_finite("latents and pixels", [f"sample {number}" for number in numbers], latents, images)

@@ -31,7 +31,7 @@ class Origin:
     request: str
     model: str
     data: tuple[str, ...]
-    """Digests: of the plan, of the model's manifest, and of every pack that the model descends from."""
+    """Digests: of the plan, of the model's manifest, and of all images that the model descends from."""
 
     def record(self, draws: SampleBatch, row: int) -> dict[str, Any]:
         """All there is to say of one image; the same whenever it is drawn."""
@@ -56,7 +56,7 @@ class Files:
 
 
 @dataclass(frozen=True)
-class Landed:
+class CompletedUnit:
     """A unit whose shard is committed: what the manifest says of it, and what it cost here."""
 
     unit: int
@@ -65,15 +65,15 @@ class Landed:
     device_seconds: float = 0.0
 
     @staticmethod
-    def found(target: Artifact, unit: Unit) -> "Landed | None":
+    def found(target: Artifact, unit: Unit) -> "CompletedUnit | None":
         """What is committed already, by whomever."""
         index = find_index(target, unit.shard)
-        return None if index is None else Landed.of(target, unit, index)
+        return None if index is None else CompletedUnit.of(target, unit, index)
 
     @staticmethod
-    def of(target: Artifact, unit: Unit, index: ShardIndex, device_seconds: float = 0.0) -> "Landed":
+    def of(target: Artifact, unit: Unit, index: ShardIndex, device_seconds: float = 0.0) -> "CompletedUnit":
         files, shard = shard_files(target, unit.shard, SPLIT, index)
-        return Landed(unit.number, tuple(files), shard, device_seconds)
+        return CompletedUnit(unit.number, tuple(files), shard, device_seconds)
 
 
 def draw(model: DiffusionModel, draws: SampleBatch, batch_size: int) -> np.ndarray:

@@ -38,7 +38,7 @@ class Shards:
 
     @staticmethod
     def of(artifact: Artifact, manifest: Manifest, records: Sequence[ShardRecord], access: Access) -> "Shards":
-        """Some of the shards that a manifest lists. Raises DataError where an indexed tar's size has changed since."""
+        """Return some of a manifest's shards. Raises DataError where an indexed tar's size has changed since."""
         tars = tars_of(artifact, manifest, access)
         if manifest.stage == INDEXED or ((base := manifest.base_uri) is not None and not base.startswith(UP)):
             require_sizes(tars, manifest)
@@ -61,16 +61,16 @@ class Shards:
         return self.elsewhere or self.artifact
 
     def as_written(self) -> "Shards":
-        """The same, with `cls` members as they are."""
+        """Return the same, with `cls` members as they are."""
         return replace(self, class_names=())
 
     def index(self, name: str) -> ShardIndex:
-        """The index of one shard. Raises DataError, naming it, unless its bytes are those that the manifest lists."""
+        """Return a shard's index. Raises DataError, naming it, unless its bytes are those that the manifest lists."""
         listed = self.listed[self._numbers[name]] if self.listed else None
         return _index(self.artifact, name, listed, self.class_names is None)
 
     def rows(self, name: str, index: ShardIndex, rows: Sequence[int] | np.ndarray | range) -> Rows:
-        """The bytes of the samples at `rows` of a shard, in that order."""
+        """Return the bytes of the samples at `rows` of a shard, in that order."""
         return replace(fetch_rows(self.tars, name, index, rows), class_numbers=self._class_numbers)
 
     @cached_property
@@ -83,7 +83,7 @@ class Shards:
 
 
 def require_sizes(tars: Artifact, manifest: Manifest) -> None:
-    """Raises DataError, naming the first, where tars are gone or of another size than when they were indexed."""
+    """Raise DataError, naming the first, where tars are gone or of another size than when they were indexed."""
     found = {info.key: info.size for info in tars.store.list(tars.key(""))}
     for file in manifest.files:
         size = found.get(tars.key(file.path))

@@ -21,7 +21,7 @@ _ON_ITS_SIDE = 5  # the orientations from here on exchange width and height
 
 
 def upright_size(head: bytes, whole: Callable[[], bytes], name: str) -> tuple[int, int]:
-    """Width and height of the upright image. Raises DataError naming the sample for what is no image."""
+    """Return width and height of the upright image. Raises DataError naming the sample for what is no image."""
     try:
         return _size(head)
     except Exception:  # noqa: BLE001 - cut short, for most formats

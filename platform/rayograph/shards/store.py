@@ -82,7 +82,7 @@ def fetch_rows(artifact: Artifact, name: str, index: ShardIndex, rows: Sequence[
 
 
 def fetch_spans(artifact: Artifact, name: str, starts: np.ndarray, ends: np.ndarray) -> list[bytes]:
-    """The bytes [start, end) of a shard for each row, unchecked, by as few range reads as their places allow."""
+    """Return the bytes [start, end) of a shard for each row, unchecked, by as few range reads as their places allow."""
     ranges, which = _coalesced(starts, ends) if len(starts) else ([], starts)
     blobs = artifact.store.read_ranges(artifact.key(name), ranges) if ranges else []
     begins = [ranges[number][0] for number in which.tolist()]

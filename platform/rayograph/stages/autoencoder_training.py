@@ -7,9 +7,11 @@ from rayograph.config import TrainAutoencoder, TrainingScale
 from rayograph.errors import ConfigError
 from rayograph.ingest.decoders import Images
 from rayograph.ingest.held_out import held_out
+from rayograph.runs.artifact import Artifact
 from rayograph.runs.stage_context import StageContext
 from rayograph.runs.stage_result import StageResult
-from rayograph.stages.reconstruction_quality import advice, headline
+from rayograph.stages.seen_images import seen_size
+from rayograph.stages.train_autoencoder import advice, headline
 from rayograph.trainer.dataset import planned_reader
 from rayograph.trainer.driver import run_training
 from rayograph.trainer.fidelity import measured
@@ -21,17 +23,20 @@ def run_train_autoencoder(stage: StageContext, declared: TrainAutoencoder) -> St
     """Raises ConfigError where no image size is known, or it does not suit the downsampling factor."""
     from rayograph.models.perceptual import pinned
 
-    size, factor = _image_size(stage, declared), declared.network.downsampling_factor
+    size, factor = seen_size(declared.view, stage), declared.network.downsampling_factor
     if size % factor:
         raise ConfigError(f"{stage.name}.network: f = {factor} needs an image size divisible by it, got {size}")
     perceptual = pinned(declared.perceptual)
     trained = declared.model_copy(update={"perceptual": perceptual})
+    initial = stage.inputs.get("init_from")
+    if initial is not None:
+        _require_shapes(declared, initial)
     assignment = Assignment(
         recipe=declared,
         scale=stage.scale,
         artifact=stage.artifact,
         reader=planned_reader(stage, declared, "images", Images(size, declared.view, stage.seed)),
-        make_learner=partial(_learner, trained, stage.scale.training, stage.seed, size),
+        make_learner=partial(_learner, trained, stage.scale.training, stage.seed, size, initial),
         cost=partial(_cost, declared, size),
         picture=partial(reconstructions, declared.preview_images),
         measure=partial(measured, held_out(stage.mixture("images"), size, stage.scale.access)),
@@ -45,23 +50,29 @@ def run_train_autoencoder(stage: StageContext, declared: TrainAutoencoder) -> St
     return outcome
 
 
-def _image_size(stage: StageContext, declared: TrainAutoencoder) -> int:
-    if declared.view.image_size is not None:
-        return declared.view.image_size
-    packed: set[int | None] = {manifest.facts.get("image_size") for _, manifest, _ in stage.mixture("images")}
-    size = packed.pop()
-    if packed or size is None:
-        raise ConfigError(f"{stage.name}.view.image_size: expected a size, as the images were not packed at one")
-    return size
+def _require_shapes(declared: TrainAutoencoder, initial: Artifact) -> None:
+    """Raise ConfigError, before any worker starts, where the weights to start from are another network's."""
+    import torch
+
+    from rayograph.models.autoencoder import build_autoencoder
+    from rayograph.training.autoencoder import GeneratorPass
+    from rayograph.training.initial_weights import autoencoder_weights, start_from
+
+    with torch.device("meta"):
+        fresh = GeneratorPass(build_autoencoder(declared.network), declared.loss)
+    start_from(fresh, autoencoder_weights(initial))
 
 
-def _learner(declared: TrainAutoencoder, scale: TrainingScale, seed: int, image_size: int) -> Any:
+def _learner(
+    declared: TrainAutoencoder, scale: TrainingScale, seed: int, image_size: int, initial: Artifact | None
+) -> Any:
     from rayograph.training.autoencoder import AutoencoderLearner
+    from rayograph.training.initial_weights import autoencoder_weights
     from rayograph.training.workers import world
     from rayograph.training.zero import settled
 
     scale, notes = settled(scale, declared, world()[1], partial(_cost, declared, image_size))
-    learner = AutoencoderLearner(declared, scale, seed)
+    learner = AutoencoderLearner(declared, scale, seed, None if initial is None else autoencoder_weights(initial))
     learner.notes += notes
     return learner
 

@@ -5,7 +5,7 @@ from functools import partial
 from typing import Any
 
 from rayograph.config import Encode
-from rayograph.errors import DataError
+from rayograph.errors import ConfigError, DataError
 from rayograph.runs.artifact import Artifact
 from rayograph.runs.manifest import TRAIN
 from rayograph.runs.reporter import Reporter
@@ -14,20 +14,32 @@ from rayograph.runs.stage_result import StageResult
 from rayograph.shards.committed import Shards
 from rayograph.shards.index import ShardIndex
 from rayograph.shards.store import shard_files
-from rayograph.stages.foreseen import Foreseen
 from rayograph.stages.resources import require_pool
-from rayograph.stages.stage import CheckContext, Stage
+from rayograph.stages.stage import CheckContext, Foreseen, Stage
 
 
 class EncodeStage(Stage[Encode]):
     """Images and the first stage to latents."""
 
+    def check(self, declared: Encode, context: CheckContext) -> None:
+        """Raise ConfigError for a size that the autoencoder's factor does not divide."""
+        size, factor = declared.image_size, context.input("autoencoder").downsampling_factor
+        if size is not None and factor is not None and size % factor:
+            raise ConfigError(
+                f"{context.name}.image_size: f = {factor} needs an image size divisible by it, got {size}"
+            )
+
     def foresee(self, declared: Encode, context: CheckContext) -> Foreseen:
-        """The classes of the images."""
-        return Foreseen(class_names=context.input("images").class_names, held_out=False, decided_by=context.name)
+        """The classes of the images, and the size that they are encoded at."""
+        return Foreseen(
+            image_size=declared.image_size or context.input("autoencoder").image_size,
+            class_names=context.input("images").class_names,
+            held_out=False,
+            decided_by=context.name,
+        )
 
     def check_cluster(self, declared: Encode, context: StageContext) -> None:
-        """Room for the pool of encoders."""
+        """Require room for the pool of encoders."""
         require_pool(context)
 
     def run(self, declared: Encode, context: StageContext) -> StageResult:
@@ -41,7 +53,7 @@ def run_encode(stage: StageContext, declared: Encode) -> StageResult:
     Raises DataError once more samples are left out than `bad_sample_limit`, naming the first with its shard and key.
     """
     from rayograph.ingest.decoding import require_few
-    from rayograph.ingest.latent_encoder import latent_scale
+    from rayograph.ingest.latent_encoder import normalisation
     from rayograph.ingest.streams import each_with
 
     images, packed = stage.input("images")
@@ -83,7 +95,7 @@ def run_encode(stage: StageContext, declared: Encode) -> StageResult:
     facts = [fact for fact in facts if fact["places"]]
     if not facts:
         raise DataError(f"{images.uri}: expected images in the {TRAIN} split, got none that can be decoded")
-    found = latent_scale(facts)
+    found = normalisation(facts)
     outcome.facts = {
         "rejected": rejected,
         "class_names": packed.facts["class_names"],

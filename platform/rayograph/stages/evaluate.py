@@ -17,14 +17,14 @@ class EvaluateStage(Stage[Evaluate]):
     def check(self, declared: Evaluate, context: CheckContext) -> None:
         """Raise ConfigError where nothing is held out to reconstruct, or the images' size suits no measure.
 
-        Features other than the default's are tried out once, before any work.
+        Features that are said are made once, to see that they can be.
         """
         reconstructs = declared.autoencoder is not None
         if reconstructs and context.input("images").held_out is False:
             raise ConfigError(
                 f"{declared.images}.held_out_fraction: expected more than 0, as {context.name} needs held-out images"
             )
-        if declared.features is not None and not context.resolved:
+        if declared.features is not None and context.resolved:
             from rayograph.evaluation.extractors import build_extractor
 
             build_extractor(declared.features, "cpu", context.scale.access)

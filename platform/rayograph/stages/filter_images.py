@@ -13,8 +13,7 @@ from rayograph.runs.reporter import Reporter
 from rayograph.runs.stage_context import StageContext
 from rayograph.runs.stage_result import StageResult
 from rayograph.shards.committed import Shards
-from rayograph.stages.foreseen import Foreseen
-from rayograph.stages.stage import CheckContext, Stage
+from rayograph.stages.stage import CheckContext, Foreseen, Stage
 from rayograph.storage import Access
 
 FACTS = ("class_names", "classes", "image_size", "resize", "held_out")
@@ -32,7 +31,7 @@ class FilterImagesStage(Stage[FilterImages]):
                 numbers_of(getattr(declared, field) or (), names, f"{context.name}.{field}")
 
     def source_digest(self, declared: FilterImages, access: Access) -> str | None:
-        """The keys that go, in whatever order they stand; nothing without them."""
+        """Return the digest of the keys that go, in whatever order they stand; nothing without them."""
         if declared.keys_left_out_uri is None:
             return None
         from rayograph.ingest.filtering import keys_in
@@ -40,7 +39,7 @@ class FilterImagesStage(Stage[FilterImages]):
         return digest_of(sorted(keys_in(declared.keys_left_out_uri, access)))
 
     def foresee(self, declared: FilterImages, context: CheckContext) -> Foreseen:
-        """What is known of the images."""
+        """Return what is known of the images."""
         return context.input("images")
 
     def run(self, declared: FilterImages, context: StageContext) -> StageResult:
@@ -78,7 +77,7 @@ class FilterImagesStage(Stage[FilterImages]):
 
 
 def numbers_of(classes: Sequence[int | str], names: Sequence[str], where: str) -> frozenset[int]:
-    """Classes by number. Raises ConfigError for one that the images do not have."""
+    """Return classes by number. Raises ConfigError for one that the images do not have."""
     found = [class_number(given, names) for given in classes]
     for given, number in zip(classes, found, strict=True):
         if number is None or not 0 <= number < len(names):
@@ -87,6 +86,6 @@ def numbers_of(classes: Sequence[int | str], names: Sequence[str], where: str) -
 
 
 def told(left_out: Counter[str]) -> str:
-    """How many, by what decided: 12 (9 size, 3 class)."""
+    """Say how many, by what decided: 12 (9 size, 3 class)."""
     by = ", ".join(f"{count:,} {what}" for what, count in sorted(left_out.items()))
     return f"{left_out.total():,} ({by})"

@@ -26,8 +26,7 @@ from rayograph.runs.artifact import COPY_BYTES, Artifact
 from rayograph.runs.digests import digest_of
 from rayograph.runs.stage_context import StageContext
 from rayograph.runs.stage_result import StageResult, manifest_of
-from rayograph.stages.foreseen import Foreseen
-from rayograph.stages.stage import CheckContext, Stage
+from rayograph.stages.stage import CheckContext, Foreseen, Stage
 from rayograph.storage import Access, ObjectStore, open_store
 
 IMAGE_CHANNELS = 3
@@ -67,8 +66,8 @@ class ImportModelStage(Stage[ImportModel]):
         with tempfile.TemporaryDirectory(prefix="rayograph-") as place:
             files = files_of(store, declared.output)
             digest = _digest({file.name: _fetched(store, file, Path(place)) for file in files})
-            if declared.sha256 is not None and digest != declared.sha256:
-                raise DataError(f"{store.uri}: expected files of sha256 {declared.sha256}, got {digest}")
+            if digest != context.source:  # not the declared ones, or changed since the key was made of them
+                raise DataError(f"{store.uri}: expected files of sha256 {context.source}, got {digest}")
             completed(Path(place), declared.output, store.uri)
             copy = Artifact(open_store(place), "")
             outcome = StageResult(files=copy.records("model/"))

@@ -11,15 +11,14 @@ from rayograph.runs.manifest import HELD_OUT, TRAIN
 from rayograph.runs.reporter import Reporter
 from rayograph.runs.stage_context import StageContext
 from rayograph.runs.stage_result import StageResult
-from rayograph.stages.foreseen import Foreseen
-from rayograph.stages.stage import CheckContext, Stage
+from rayograph.stages.stage import CheckContext, Foreseen, Stage
 
 
 class PackStage(Stage[Pack]):
     """A source to images, as shards."""
 
     def foresee(self, declared: Pack, context: CheckContext) -> Foreseen:
-        """The images' size, where they get one, and whether some are held out."""
+        """Return the images' size, where they get one, and whether some are held out."""
         return Foreseen(
             image_size=declared.image_size,
             decided_by=f"{context.name}.image_size",

@@ -6,7 +6,7 @@ from rayograph.runs.stage_context import StageContext
 
 
 def require(scale: Scale, what: str, *, cpus: float, gpus: float) -> None:
-    """Raises ResourceError now, where Ray would wait forever for what the cluster will never have."""
+    """Raise ResourceError now, where Ray would wait forever for what the cluster will never have."""
     import ray
 
     if scale.ray.autoscaling:
@@ -21,6 +21,6 @@ def require(scale: Scale, what: str, *, cpus: float, gpus: float) -> None:
 
 
 def require_pool(stage: StageContext) -> None:
-    """Raises ResourceError where there is no room for the pool of actors that a model's work is spread over."""
+    """Raise ResourceError where there is no room for the pool of actors that a model's work is spread over."""
     pool, gpus = stage.scale.encode, stage.scale.gpus
     require(stage.scale, stage.name, cpus=pool.actors * pool.cpus_per_actor, gpus=pool.actors * gpus)

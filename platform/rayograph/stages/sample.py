@@ -4,8 +4,9 @@ from rayograph.config import Sample
 from rayograph.errors import ConfigError
 from rayograph.runs.stage_context import StageContext
 from rayograph.runs.stage_result import StageResult
-from rayograph.stages.foreseen import Foreseen
-from rayograph.stages.stage import CheckContext, Stage
+from rayograph.sampling.requests.model_spec import ModelSpec
+from rayograph.sampling.requests.plan import Plan
+from rayograph.stages.stage import CheckContext, Foreseen, Stage
 
 
 class SampleStage(Stage[Sample]):
@@ -26,11 +27,11 @@ class SampleStage(Stage[Sample]):
             glance(declared, context.name, model, context.scale.access)
 
     def foresee(self, declared: Sample, context: CheckContext) -> Foreseen:
-        """Classes, and no more: rows may ask for any size."""
+        """Return classes, and no more: rows may ask for any size."""
         return Foreseen(class_names=context.input("model").class_names, held_out=False, decided_by=context.name)
 
     def check_cluster(self, declared: Sample, context: StageContext) -> None:
-        """Room for the fewest replicas."""
+        """Require room for the fewest replicas."""
         from rayograph.stages.resources import require
 
         scale = context.scale
@@ -41,8 +42,6 @@ class SampleStage(Stage[Sample]):
 
     def prepare(self, declared: Sample, context: StageContext) -> None:
         """Check the request whole, and fix its plan. Raises DataError for the first bad row."""
-        from rayograph.stages.prepare import plan_of
-
         plan_of(context, declared)
 
     def run(self, declared: Sample, context: StageContext) -> StageResult:
@@ -50,3 +49,11 @@ class SampleStage(Stage[Sample]):
         from rayograph.stages.drawing import run_sample
 
         return run_sample(context, declared)
+
+
+def plan_of(stage: StageContext, declared: Sample) -> Plan:
+    """Return the committed plan, made now where there is none. Raises DataError for a request's first bad row."""
+    from rayograph.sampling.requests.planner import freeze
+
+    model, trained = stage.input("model")
+    return freeze(stage.artifact, declared, stage.seed, ModelSpec.of(model, trained), stage.scale.access)

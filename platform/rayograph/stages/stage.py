@@ -11,13 +11,47 @@ from typing import Protocol, TypeVar, runtime_checkable
 from rayograph.config import Job, Scale
 from rayograph.config.kinds import implementation
 from rayograph.config.stage_base import ArtifactRef, StageBase
+from rayograph.runs.manifest import Manifest
 from rayograph.runs.stage_context import StageContext
 from rayograph.runs.stage_result import StageResult
-from rayograph.stages.foreseen import Foreseen
+from rayograph.sampling.requests.model_spec import ModelSpec
 from rayograph.storage import Access
 from rayograph.training.cost import Cost
 
 D = TypeVar("D", bound=StageBase, contravariant=True)
+
+
+@dataclass(frozen=True)
+class Foreseen:
+    """What is known of an artifact before it is made: enough to refuse early what would not fit it.
+
+    None stands for what only the data, or the making, can tell.
+    """
+
+    image_size: int | None = None
+    """Side of its images in pixels, or of those that its model was trained at."""
+    decided_by: str = ""
+    """What says so: a field, as `pack.image_size`, or an artifact."""
+    sizes_vary: bool = False
+    """Whether its images are known to have no size in common."""
+    held_out: bool | None = None
+    """Whether it has images that are kept to judge by."""
+    class_names: tuple[str, ...] | None = None
+    downsampling_factor: int | None = None
+    latent_channels: int | None = None
+    model: ModelSpec | None = None
+
+    def settled(self, manifest: Manifest) -> "Foreseen":
+        """Return the same, once committed: what the manifest's facts say stands."""
+        facts = manifest.facts
+        names = facts.get("class_names")
+        return replace(
+            self,
+            image_size=facts.get("image_size", self.image_size),
+            sizes_vary=facts["image_size"] is None if "image_size" in facts else self.sizes_vary,
+            class_names=self.class_names if names is None else tuple(names),
+            downsampling_factor=facts.get("downsampling_factor", self.downsampling_factor),
+        )
 
 
 @dataclass(frozen=True)
@@ -30,11 +64,11 @@ class CheckContext:
     resolved: Mapping[str, StageContext] = field(default_factory=dict)
 
     def input(self, field: str) -> Foreseen:
-        """What is known of an input that is one artifact; nothing of one that is not said."""
+        """Return what is known of an input that is one artifact; nothing of one that is not said."""
         return next(iter(self.mixture(field)), Foreseen())
 
     def mixture(self, field: str) -> list[Foreseen]:
-        """What is known of each data set of an input, in the declared order."""
+        """Return what is known of each data set of an input, in the declared order."""
         return [
             self._known(place, ref)
             for place, _, ref in self.job.stages[self.name].references()
@@ -88,6 +122,6 @@ class Stage(Protocol[D]):
 
 
 def stage_of(declared: StageBase) -> Stage[StageBase]:
-    """What does the work of a declared stage, imported now."""
+    """Import what does the work of a declared stage."""
     made: Stage[StageBase] = implementation(declared)()
     return made

@@ -1,13 +1,19 @@
 """The stage `train_autoencoder`: images to a first stage (stages/autoencoder_training.py)."""
 
+from collections.abc import Mapping
+from typing import Any
+
 from rayograph.config import TrainAutoencoder
 from rayograph.config.batches import worker_counts
 from rayograph.errors import ConfigError
 from rayograph.runs.stage_context import StageContext
 from rayograph.runs.stage_result import StageResult
-from rayograph.stages.foreseen import Foreseen
-from rayograph.stages.stage import CheckContext, Stage
+from rayograph.stages.seen_images import foreseen_size
+from rayograph.stages.stage import CheckContext, Foreseen, Stage
 from rayograph.training.cost import Cost
+
+LOW_PSNR = 20.0
+"""Decibels, below which a reconstruction is no likeness."""
 
 
 class TrainAutoencoderStage(Stage[TrainAutoencoder]):
@@ -16,19 +22,14 @@ class TrainAutoencoderStage(Stage[TrainAutoencoder]):
     def check(self, declared: TrainAutoencoder, context: CheckContext) -> None:
         """Raise ConfigError where no number of workers suits the batch, or the images' size not the networks."""
         worker_counts(declared, context.scale.training)
-        seen = self._seen(declared, context)
-        if seen.sizes_vary:
-            raise ConfigError(
-                f"{context.name}.view.image_size: expected a size, as {seen.decided_by.removesuffix('.image_size')} "
-                "leaves images at their own"
-            )
+        seen = foreseen_size(declared.view, context)
         size, where, factor = seen.image_size, seen.decided_by, declared.network.downsampling_factor
         if size is None:
             return
         if size % factor:
             raise ConfigError(
-                f"{context.name}.network.block_out_channels: f = {factor} needs an image size divisible by it, got "
-                f"{where} {size}"
+                f"{context.name}.network.{declared.network.decides_factor}: f = {factor} needs an image size divisible "
+                f"by it, got {where} {size}"
             )
         if size < declared.discriminator.smallest_image:
             raise ConfigError(
@@ -37,8 +38,8 @@ class TrainAutoencoderStage(Stage[TrainAutoencoder]):
             )
 
     def foresee(self, declared: TrainAutoencoder, context: CheckContext) -> Foreseen:
-        """What it is trained at, and the grid of its latents."""
-        seen, network = self._seen(declared, context), declared.network
+        """Return what it is trained at, and the grid of its latents."""
+        seen, network = foreseen_size(declared.view, context), declared.network
         return Foreseen(
             image_size=seen.image_size,
             decided_by=seen.decided_by,
@@ -48,7 +49,7 @@ class TrainAutoencoderStage(Stage[TrainAutoencoder]):
 
     def estimate(self, declared: TrainAutoencoder, context: CheckContext) -> Cost:
         """Count on the images' size. Raises ConfigError where the job does not say it."""
-        size = self._seen(declared, context).image_size
+        size = foreseen_size(declared.view, context).image_size
         if size is None:
             raise ConfigError(
                 f"{context.name}.view.image_size: expected a size, as the job does not say that of its images"
@@ -58,7 +59,7 @@ class TrainAutoencoderStage(Stage[TrainAutoencoder]):
         return autoencoder_cost(declared, size)
 
     def check_cluster(self, declared: TrainAutoencoder, context: StageContext) -> None:
-        """Room for the fewest workers."""
+        """Require room for the fewest workers."""
         from rayograph.trainer.elastic import Room
 
         Room(context.scale, worker_counts(declared, context.scale.training)).require(context.name)
@@ -69,11 +70,36 @@ class TrainAutoencoderStage(Stage[TrainAutoencoder]):
 
         return run_train_autoencoder(context, declared)
 
-    def _seen(self, declared: TrainAutoencoder, context: CheckContext) -> Foreseen:
-        """The size of what the networks see, and the field that decides it."""
-        if declared.view.image_size is not None:
-            return Foreseen(image_size=declared.view.image_size, decided_by=f"{context.name}.view.image_size")
-        sets = context.mixture("images")
-        differ = len({known.image_size for known in sets}) > 1
-        unsized = next((known for known in sets if known.sizes_vary), None)
-        return unsized or (Foreseen() if differ else sets[0])
+
+def headline(facts: Mapping[str, Any]) -> str:
+    """Return what the stage's last line says of it; nothing for a stage without such facts."""
+    images = facts.get("held_out_images")
+    if images is None:
+        return ""
+    if not images:
+        return "no held-out images to measure it by (held_out_fraction)"
+    left_out = (
+        f" ({len(facts['held_out_unreadable'])} unreadable, named in the manifest)"
+        if facts["held_out_unreadable"]
+        else ""
+    )
+    psnr, ssim = facts["held_out_psnr"], facts["held_out_ssim"]
+    similar = f", SSIM {ssim:.3f}" if ssim is not None else ""
+    return (
+        f"PSNR {'beyond measure' if psnr is None else f'{psnr:.1f} dB'}{similar} on {images} held-out images{left_out}"
+    )
+
+
+def advice(declared: TrainAutoencoder, facts: Mapping[str, Any]) -> list[str]:
+    """Return what to change where reconstructions are poor: no sample can be better than they are."""
+    psnr = facts.get("held_out_psnr")
+    if psnr is None or psnr >= LOW_PSNR:
+        return []
+    network = declared.network
+    said = (
+        f"{psnr:.1f} dB PSNR is below {LOW_PSNR:g}, and no sample will be better than that: more "
+        f"total_images ({declared.total_images:,}), another learning_rate ({declared.learning_rate:g}), more "
+        f"network.latent_channels ({network.latent_channels}), or a smaller factor "
+        f"(f = {network.downsampling_factor})"
+    )
+    return [said]

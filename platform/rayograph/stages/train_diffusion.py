@@ -5,14 +5,14 @@ from dataclasses import replace
 from typing import Any
 
 from rayograph.conditioning.protocol import Conditioner
-from rayograph.config import FlowSchedule, TrainDiffusion
+from rayograph.config import FlowSchedule, Identity, TrainDiffusion
 from rayograph.config.batches import worker_counts
 from rayograph.errors import ConfigError
 from rayograph.runs.stage_context import StageContext
 from rayograph.runs.stage_result import StageResult
 from rayograph.sampling.requests.model_spec import ModelSpec
-from rayograph.stages.foreseen import Foreseen
-from rayograph.stages.stage import CheckContext, Stage
+from rayograph.stages.seen_images import foreseen_size
+from rayograph.stages.stage import CheckContext, Foreseen, Stage
 from rayograph.training.cost import Cost
 
 
@@ -22,24 +22,25 @@ class TrainDiffusionStage(Stage[TrainDiffusion]):
     def check(self, declared: TrainDiffusion, context: CheckContext) -> None:
         """Raise ConfigError where no number of workers suits the batch, the grid not the network, or the classes."""
         worker_counts(declared, context.scale.training)
-        grid = self._grid(context)
+        grid = self._grid(declared, context)
         if grid is not None:
             try:
                 declared.network.require_grid(grid)
             except ConfigError as error:
                 raise ConfigError(f"{context.name}.network.{error}") from error
-        for moments in context.mixture("moments"):
-            if moments.class_names is not None:
-                self._conditioner(declared, context, {"class_names": moments.class_names})
+        for learned in context.mixture(_field(declared)):
+            if learned.class_names is not None:
+                self._conditioner(declared, context, {"class_names": learned.class_names})
 
     def foresee(self, declared: TrainDiffusion, context: CheckContext) -> Foreseen:
-        """What the model can be asked for."""
-        first_stage, names = context.input("autoencoder"), context.input("moments").class_names
+        """Return what the model can be asked for."""
+        names = context.input(_field(declared)).class_names
         if names is None and declared.conditioning.needs_data:
             return Foreseen(decided_by=context.name)
         conditioner = self._conditioner(declared, context, None if names is None else {"class_names": names})
         known = Foreseen(class_names=names if "class_names" in conditioner.facts else (), decided_by=context.name)
-        side, factor = first_stage.image_size, first_stage.downsampling_factor
+        seen = self._seen(declared, context)
+        side, factor = seen.image_size, seen.downsampling_factor
         if side is None or factor is None:
             return known
         schedule = declared.noise_schedule
@@ -49,16 +50,16 @@ class TrainDiffusionStage(Stage[TrainDiffusion]):
 
     def estimate(self, declared: TrainDiffusion, context: CheckContext) -> Cost:
         """Count on the first stage's latents. Raises ConfigError where the job does not say them."""
-        grid, channels = self._grid(context), context.input("autoencoder").latent_channels
+        grid, seen = self._grid(declared, context), self._seen(declared, context)
+        channels = seen.latent_channels
         if channels is None:
             raise ConfigError(
                 f"{context.name}.autoencoder: expected a stage of this job to tell its latents by, got "
                 f"{declared.autoencoder}"
             )
         if grid is None:
-            raise ConfigError(
-                f"{declared.autoencoder}.view.image_size: expected a size, as the job does not say that of its images"
-            )
+            where = declared.autoencoder or context.name
+            raise ConfigError(f"{where}.view.image_size: expected a size, as the job does not say that of its images")
         from rayograph.conditioning.settled import settled
         from rayograph.training.estimate import diffusion_cost
 
@@ -69,7 +70,7 @@ class TrainDiffusionStage(Stage[TrainDiffusion]):
         return replace(diffusion_cost(counted, channels, grid), notes=(note,))
 
     def check_cluster(self, declared: TrainDiffusion, context: StageContext) -> None:
-        """Room for the fewest workers."""
+        """Require room for the fewest workers."""
         from rayograph.trainer.elastic import Room
 
         Room(context.scale, worker_counts(declared, context.scale.training)).require(context.name)
@@ -91,9 +92,28 @@ class TrainDiffusionStage(Stage[TrainDiffusion]):
             return conditioner_of(declared.conditioning, None)
         return settled(context.name, declared, [facts])[1]
 
-    def _grid(self, context: CheckContext) -> int | None:
+    def _seen(self, declared: TrainDiffusion, context: CheckContext) -> Foreseen:
+        """Return the size of images, and what the first stage, or none, makes of them."""
+        if declared.images is None:
+            first_stage = context.input("autoencoder")
+            sides = [moments.image_size for moments in context.mixture("moments") if moments.image_size is not None]
+            # An autoencoder may have been trained at another size than images are encoded at.
+            return replace(first_stage, image_size=sides[0]) if sides else first_stage
+        pixels = Identity()
+        return replace(
+            foreseen_size(declared.view, context),
+            downsampling_factor=pixels.downsampling_factor,
+            latent_channels=pixels.latent_channels,
+        )
+
+    def _grid(self, declared: TrainDiffusion, context: CheckContext) -> int | None:
         """Side of the latents, in cells."""
-        first_stage = context.input("autoencoder")
-        if first_stage.image_size is None or first_stage.downsampling_factor is None:
+        seen = self._seen(declared, context)
+        if seen.image_size is None or seen.downsampling_factor is None:
             return None
-        return first_stage.image_size // first_stage.downsampling_factor
+        return seen.image_size // seen.downsampling_factor
+
+
+def _field(declared: TrainDiffusion) -> str:
+    """The input that is learned."""
+    return "moments" if declared.images is None else "images"

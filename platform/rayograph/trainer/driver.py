@@ -6,13 +6,10 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, assert_never
 
-import ray
-import ray.train
 from ray.train import FailureConfig, RunConfig, ScalingConfig
 from ray.train.torch import TorchConfig, TorchTrainer
-from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from rayograph.config.batches import worker_counts
 from rayograph.config.training import Training
@@ -21,8 +18,21 @@ from rayograph.ray_compat import workers_never_started, wrapped_errors
 from rayograph.runs.reporter import Reporter
 from rayograph.runs.stage_context import StageContext
 from rayograph.runs.stage_result import StageResult
-from rayograph.trainer.control_actor import Mailbox
+from rayograph.trainer.control_actor import Control
 from rayograph.trainer.elastic import Room
+from rayograph.trainer.events import (
+    Advanced,
+    BadSample,
+    Busy,
+    MetricsRow,
+    ModelMeasured,
+    Note,
+    PreviewDrawn,
+    Resumed,
+    StoppedForResize,
+    WorkerEvent,
+    WorkerPlaced,
+)
 from rayograph.trainer.previews import PREVIEWS
 from rayograph.trainer.worker_config import Assignment
 
@@ -46,13 +56,12 @@ def run_training(stage: StageContext, recipe: Training, assignment: Assignment, 
     room = Room(stage.scale, worker_counts(recipe, scale))
     room.require(stage.name)
     bad_samples = _known_bad_samples(stage)
-    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)  # others come and go
-    mailbox = ray.remote(num_cpus=0, scheduling_strategy=here)(Mailbox).remote(bad_samples)
+    control = Control.start(bad_samples)
     total = recipe.total_steps * recipe.global_batch_size
     with Reporter(stage, "images", total, shown | SHARES) as recorder, _wanting(room):
         failures, began_at = 0, -1
         while True:
-            group = _Group(stage, assignment, mailbox, recorder, bad_samples, room)
+            group = _Group(stage, assignment, control, recorder, bad_samples, room)
             workers = room.wait(recorder.progress.say)
             recorder.progress.doing("workers", f"{workers} starting")
             error = group.run(workers)
@@ -96,7 +105,7 @@ class _Group:
 
     stage: StageContext
     assignment: Assignment
-    mailbox: Any
+    control: Control
     recorder: Reporter
     bad_samples: list[str]
     room: Room
@@ -111,9 +120,9 @@ class _Group:
 
     def run(self, workers: int) -> BaseException | None:
         """To its end, or until there is room for another number of workers. What went wrong, if anything did."""
-        ray.get(self.mailbox.ask_to_stop.remote(False))
+        self.control.request_stop(False)
         scratch = tempfile.mkdtemp(prefix="rayograph-train-")  # Ray Train's own record; our checkpoints are elsewhere
-        trainer = _trainer(self.stage, self.assignment, self.mailbox, workers, scratch)
+        trainer = _trainer(self.stage, self.assignment, self.control, workers, scratch)
         errors: list[BaseException] = []
 
         def fit() -> None:
@@ -127,55 +136,60 @@ class _Group:
         asked = False
         while thread.is_alive():
             thread.join(POLL_SECONDS)
-            self._take()
+            self._listen()
             if not asked and self.began_at >= 0 and self.room.another(workers, self.nodes):
                 asked = True
-                self.mailbox.ask_to_stop.remote(True)
+                self.control.request_stop(True)
                 self.recorder.progress.say(f"makes room: {workers} workers stop at a checkpoint")
-        self._take()
+        self._listen()
         shutil.rmtree(scratch, ignore_errors=True)
         return errors[0] if errors else None
 
-    def _take(self) -> None:
-        """What the workers had to say."""
-        for message in ray.get(self.mailbox.take.remote()):
-            if "resumed" in message:
-                self.began_at = message["resumed"]
-                self.recorder.resumed(self.began_at)
-                self.recorder.progress.doing("workers", None)
-            elif "node" in message:
-                self.nodes.add(message["node"])
-            elif "stopped" in message:
+    def _listen(self) -> None:
+        """Take in what the workers said."""
+        for event in self.control.take():
+            self._handle(event)
+
+    def _handle(self, event: WorkerEvent) -> None:
+        progress = self.recorder.progress
+        match event:
+            case WorkerPlaced(node_id):
+                self.nodes.add(node_id)
+            case Resumed(images_seen):
+                self.began_at = images_seen
+                self.recorder.resumed(images_seen)
+                progress.doing("workers", None)
+            case StoppedForResize():
                 self.stopped = True
-            elif "at" in message:
-                self.recorder.progress.advance_to(message["at"])
-                self.recorder.progress.doing("first worker", None)
-            elif "doing" in message:
-                self.recorder.progress.doing("first worker", message["doing"])
-            elif "measured" in message:
-                self.facts |= message["measured"]
-                figures = {name: value for name, value in message["measured"].items() if isinstance(value, int | float)}
+            case Advanced(images_seen):
+                progress.advance_to(images_seen)
+                progress.doing("first worker", None)
+            case MetricsRow(row):
+                self.recorder.row(row)
+                progress.doing("first worker", None)
+            case Busy(doing):
+                progress.doing("first worker", doing)
+            case PreviewDrawn(path, images_seen):
+                self.recorder.wandb.log_image("preview", self.stage.artifact.read(path), images_seen)
+            case ModelMeasured(facts):
+                self.facts |= facts
+                figures = {name: value for name, value in facts.items() if isinstance(value, int | float)}
                 self.recorder.wandb.summarise(figures)
-            elif "preview" in message:
-                png = self.stage.artifact.read(message["preview"])
-                self.recorder.wandb.log_image("preview", png, message["images_seen"])
-            elif "note" in message:
-                self.recorder.progress.say(message["note"])
-            elif "bad_sample" in message:
-                sample = message["bad_sample"]
-                self.bad_samples.append(sample)
+            case Note(text):
+                progress.say(text)
+            case BadSample(reason):
+                self.bad_samples.append(reason)
                 self.stage.artifact.write(BAD_SAMPLES, "".join(f"{line}\n" for line in self.bad_samples).encode())
-                self.recorder.progress.say(f"another sample stands in for an unreadable one: {sample}")
-            else:
-                self.recorder.row(message)
-                self.recorder.progress.doing("first worker", None)
+                progress.say(f"another sample stands in for an unreadable one: {reason}")
+            case _:
+                assert_never(event)
 
 
-def _trainer(stage: StageContext, assignment: Assignment, mailbox: Any, workers: int, scratch: str) -> TorchTrainer:
+def _trainer(stage: StageContext, assignment: Assignment, control: Control, workers: int, scratch: str) -> TorchTrainer:
     scale = stage.scale.training
     return TorchTrainer(
         _train_on_worker,
-        train_loop_config={"assignment": assignment, "mailbox": mailbox},
+        train_loop_config={"assignment": assignment, "control": control},
         torch_config=TorchConfig(backend="nccl" if stage.scale.gpus else "gloo"),
         scaling_config=ScalingConfig(
             num_workers=workers,
@@ -190,4 +204,4 @@ def _train_on_worker(config: dict[str, Any]) -> None:
     """What every worker runs. Imported there: Ray Train's controller, which passes this on, has no use for networks."""
     from rayograph.trainer.worker import train
 
-    train(config["assignment"], config["mailbox"])
+    train(config["assignment"], config["control"])

@@ -8,6 +8,8 @@ from typing import Any
 import torch
 
 from rayograph.runs.tracking import MetricsLog, Row
+from rayograph.trainer.control_actor import Control
+from rayograph.trainer.events import Advanced, MetricsRow
 from rayograph.trainer.sample_log import SampleLog, rewind_samples
 from rayograph.trainer.worker_config import Assignment
 from rayograph.training.checkpoint import Checkpoints
@@ -69,9 +71,9 @@ class Report:
     """Every so many images one row, to metrics.jsonl and to the driver: means since the last, and what held it up."""
 
     def __init__(
-        self, log: MetricsLog, mailbox: Any, every_images: int, checkpoints: Checkpoints, pace: "Pace"
+        self, log: MetricsLog, control: Control, every_images: int, checkpoints: Checkpoints, pace: "Pace"
     ) -> None:
-        self._log, self._mailbox, self._every_images, self._checkpoints = log, mailbox, every_images, checkpoints
+        self._log, self._control, self._every_images, self._checkpoints = log, control, every_images, checkpoints
         self._pace = pace
         self._since = time.monotonic()
         self._told = -SAY_EVERY_SECONDS
@@ -83,7 +85,7 @@ class Report:
         if not clock.due(self._every_images):
             if now - self._told >= SAY_EVERY_SECONDS:
                 self._told = now
-                self._mailbox.put.remote({"at": clock.images_seen})
+                self._control.put(Advanced(clock.images_seen))
             return
         means = _means(self._rows)
         waited = means.pop(WAITED) * len(self._rows)
@@ -101,7 +103,7 @@ class Report:
                 "checkpoint_bytes": last.bytes,
             }
         self._log.append(row)
-        self._mailbox.put.remote(row)
+        self._control.put(MetricsRow(row))
         self._told = now
         self._since, self._rows = now, []
 

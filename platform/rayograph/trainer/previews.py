@@ -1,16 +1,22 @@
 """Pictures of a training under way: the same reconstructions, or samples of the same noise, every so many images."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from rayograph.ingest.reading import PlannedReader
+from rayograph.models.autoencoder import AutoencoderNetwork
 from rayograph.models.finite import NonFiniteError
-from rayograph.models.scaling import LatentScale
-from rayograph.runs.artifact import Artifact
+from rayograph.models.normalisation import LatentNormalisation
+from rayograph.trainer.control_actor import Control
+from rayograph.trainer.events import Busy, Note, PreviewDrawn
 from rayograph.trainer.worker_config import Assignment
+
+if TYPE_CHECKING:
+    from rayograph.training.clock import Clock
+    from rayograph.training.learner import Learner, Metrics
 
 PREVIEWS = "previews/"
 COLUMNS = 8
@@ -22,21 +28,21 @@ class Preview:
 
     assignment: Assignment
     rank: int
-    mailbox: Any
+    control: Control
 
-    def __call__(self, learner: Any, clock: Any, metrics: Any) -> None:
+    def __call__(self, learner: "Learner", clock: "Clock", metrics: "Metrics") -> None:
         if self.rank == 0:
-            self.mailbox.put.remote({"doing": "draws a preview"})
+            self.control.put(Busy("draws a preview"))
         models = dict(learner.exports())
         if self.rank == 0:
             try:
                 png = self.assignment.picture(self.assignment.reader, models)
             except NonFiniteError as error:  # the training's own figures say whether it has diverged
-                self.mailbox.put.remote({"note": f"no preview at {clock.images_seen:,} images: {error}"})
+                self.control.put(Note(f"no preview at {clock.images_seen:,} images: {error}"))
                 return
             name = f"{PREVIEWS}{clock.images_seen:012d}.png"
             self.assignment.artifact.write(name, png)
-            self.mailbox.put.remote({"preview": name, "images_seen": clock.images_seen})
+            self.control.put(PreviewDrawn(name, clock.images_seen))
 
 
 def reconstructions(count: int, reader: PlannedReader, models: Mapping[str, Any]) -> bytes:
@@ -53,8 +59,8 @@ def reconstructions(count: int, reader: PlannedReader, models: Mapping[str, Any]
 def samples(
     count: int,
     seed: int,
-    first_stage: Artifact,
-    latent_scale: LatentScale,
+    first_stage: Callable[[], AutoencoderNetwork],
+    normalisation: LatentNormalisation,
     reader: PlannedReader,
     models: Mapping[str, Any],
 ) -> bytes:
@@ -64,7 +70,7 @@ def samples(
     from rayograph.conditioning.trained import CONDITIONER, TrainedConditioner
     from rayograph.config import Sampler
     from rayograph.evaluation.report.figures import tile
-    from rayograph.models.folder import DENOISER, SCHEDULE, load_autoencoder
+    from rayograph.models.folder import DENOISER, SCHEDULE
     from rayograph.sampling.pipeline import DiffusionModel
     from rayograph.training.workers import device
 
@@ -73,9 +79,9 @@ def samples(
     model = DiffusionModel(
         models[DENOISER].eval().to(device()),
         conditioner,
-        load_autoencoder(first_stage).to(device()),
+        first_stage().eval().to(device()),
         models[SCHEDULE],
-        latent_scale,
+        normalisation,
         device(),
     )
     numbers = torch.arange(count)

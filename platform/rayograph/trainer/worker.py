@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import ray
@@ -15,6 +14,8 @@ from rayograph.ingest.memory import keep_freed_memory
 from rayograph.ingest.streams import training_batches
 from rayograph.models.folder import save_model
 from rayograph.shards.batch import Batch
+from rayograph.trainer.control_actor import Control
+from rayograph.trainer.events import Busy, ModelMeasured, Note, Resumed, StoppedForResize, WorkerPlaced
 from rayograph.trainer.metrics import Pace, Records, Report, drop_times
 from rayograph.trainer.previews import Preview
 from rayograph.trainer.sample_log import SampleLog
@@ -33,7 +34,7 @@ HEARTBEAT_STEPS = 8
 """Steps between two looks whether the driver wants the workers to stop."""
 
 
-def train(assignment: Assignment, mailbox: Any) -> None:
+def train(assignment: Assignment, control: Control) -> None:
     """Learner, newest checkpoint, stream, loop, export. The first worker alone reports and exports."""
     keep_freed_memory()
     recipe, scale, reader = assignment.recipe, assignment.scale, assignment.reader
@@ -46,7 +47,7 @@ def train(assignment: Assignment, mailbox: Any) -> None:
 
     def tell(note: str) -> None:
         if rank == 0:
-            mailbox.put.remote({"note": note})
+            control.put(Note(note))
 
     checkpoints = Checkpoints(assignment.artifact, learner, retention_of(recipe), tell)
     guard = Guard(recipe.gradient_norm_limit)
@@ -55,27 +56,27 @@ def train(assignment: Assignment, mailbox: Any) -> None:
     records.rewind(clock.images_seen)
     if clock.images_seen == 0:
         recovery.save()
-    mailbox.put.remote({"node": ray.get_runtime_context().get_node_id()})
+    control.put(WorkerPlaced(ray.get_runtime_context().get_node_id()))
     if rank == 0:
-        mailbox.put.remote({"resumed": clock.images_seen})
+        control.put(Resumed(clock.images_seen))
         for note in learner.notes:
             tell(note)
     hooks = [
         Hook(1, lambda learner, clock, metrics: recovery.note(metrics[learner.headline])),
         Hook(recipe.checkpoint_every_images, lambda *_: recovery.save()),
-        Hook(HEARTBEAT_STEPS * recipe.global_batch_size, _Ear(rank, mailbox, recovery)),
+        Hook(HEARTBEAT_STEPS * recipe.global_batch_size, _StopCheck(rank, control, recovery)),
     ]
     if recipe.previews_every:
-        hooks.append(Hook(recipe.previews_every, Preview(assignment, rank, mailbox)))
+        hooks.append(Hook(recipe.previews_every, Preview(assignment, rank, control)))
     if not records.metrics:
         hooks.append(Hook(recipe.log_every_images, drop_times))
     else:
         pace = Pace(assignment.cost().flops, workers, peak_flops(scale.training))
-        hooks = [Hook(1, Report(records.metrics, mailbox, recipe.log_every_images, checkpoints, pace)), *hooks]
+        hooks = [Hook(1, Report(records.metrics, control, recipe.log_every_images, checkpoints, pace)), *hooks]
     batches = training_batches(
         reader, scale.ingest, worker=rank, workers=workers, steps=range(clock.step, clock.total_steps)
     )
-    batches = watched(batches, mailbox, recipe.bad_sample_limit, records.samples)
+    batches = watched(batches, control, recipe.bad_sample_limit, records.samples)
 
     def expected(step: int) -> np.ndarray:
         return reader.plan.positions(range(step, step + 1), rank, workers)[0]
@@ -85,15 +86,15 @@ def train(assignment: Assignment, mailbox: Any) -> None:
     except Stopped:
         checkpoints.finish()
         if rank == 0:
-            ray.get(mailbox.put.remote({"stopped": clock.images_seen}))
+            control.deliver(StoppedForResize(clock.images_seen))
         return
     checkpoints.finish()
     models = dict(learner.exports())
     for folder, model in models.items():
         save_model(assignment.artifact, folder, model)
     if rank == 0 and assignment.measure:
-        mailbox.put.remote({"doing": "measures held-out images"})
-        mailbox.put.remote({"measured": assignment.measure(models)})
+        control.put(Busy("measures held-out images"))
+        control.deliver(ModelMeasured(assignment.measure(models)))
     dist.barrier()
 
 
@@ -102,28 +103,31 @@ class Stopped(Exception):
 
 
 @dataclass(frozen=True)
-class _Ear:
-    """Hears the driver: all workers stop at the same step, with a checkpoint of it."""
+class _StopCheck:
+    """Ends the group once the driver asks for it: all workers at the same step, with a checkpoint of it."""
 
     rank: int
-    mailbox: Any
+    control: Control
     recovery: Recovery
 
     def __call__(self, learner: Learner, clock: Clock, metrics: Metrics) -> None:
-        asked = ray.get(self.mailbox.must_stop.remote()) if self.rank == 0 else False
-        stop = torch.tensor(float(asked), device=device())
+        requested = self.control.stop_requested() if self.rank == 0 else False
+        stop = torch.tensor(float(requested), device=device())
         dist.broadcast(stop, 0)
         if stop and not clock.done:
             self.recovery.save()
             raise Stopped
 
 
-def watched(batches: Iterator[Batch], mailbox: Any, limit: int, seen: SampleLog | None) -> Iterator[Batch]:
-    """Tells of samples that others stand in for. Raises DataError once all workers together pass the limit."""
+def watched(batches: Iterator[Batch], control: Control, limit: int, seen: SampleLog | None) -> Iterator[Batch]:
+    """Yield the batches, and report samples that others stand in for.
+
+    Raises DataError once all workers together pass the limit.
+    """
     for batch in batches:
         reasons = [reason for reason in batch.substituted.tolist() if reason]
         if reasons:
-            known = ray.get(mailbox.substituted.remote(reasons))
+            known = control.report_bad_samples(reasons)
             if len(known) > limit:
                 raise DataError(f"{known[0]} ({len(known)} unreadable samples so far, bad_sample_limit {limit})")
         if seen:

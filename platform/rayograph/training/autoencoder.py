@@ -31,9 +31,10 @@ from rayograph.shapes import Images, Noise, Scalar
 from rayograph.shards.batch import Batch
 from rayograph.training.engine import Engine
 from rayograph.training.flat import Loss
-from rayograph.training.known_gradient import KnownGradient
+from rayograph.training.initial_weights import start_from
 from rayograph.training.learner import Metrics, mean_metrics
 from rayograph.training.setup import averages_of, engine_settings, learning_rate, prepared
+from rayograph.training.surrogate_loss import SurrogateLoss
 from rayograph.training.workers import device, mean_over_workers, world
 
 AUTOENCODER_ENGINE = "autoencoder"
@@ -84,7 +85,7 @@ class GeneratorPass(nn.Module):
             if weight is None:
                 weight = adaptive_weight(*(mean_over_workers(g) for g in self._at_last_layer(made, gradients)))
             share = self._loss.discriminator_weight * weight
-            loss = KnownGradient.apply(made, reconstruction + share * generator, gradients[0] + share * gradients[1])
+            loss = SurrogateLoss.apply(made, reconstruction + share * generator, gradients[0] + share * gradients[1])
             parts |= {"generator": generator, "adaptive_weight": weight}
         parts["reconstruction"] = reconstruction.detach() / (1 if self._quantised else images[0].numel())
         parts["perceptual"] = distance.detach().mean()
@@ -148,7 +149,14 @@ class AutoencoderLearner:
     headline = "reconstruction"
     names_before: Mapping[str, str] = {}
 
-    def __init__(self, recipe: TrainAutoencoder, scale: TrainingScale, seed: int) -> None:
+    def __init__(
+        self,
+        recipe: TrainAutoencoder,
+        scale: TrainingScale,
+        seed: int,
+        initial: Mapping[str, Tensor] | None = None,
+    ) -> None:
+        """`initial` are the autoencoder's weights by its engine's names, in the place of fresh ones."""
         self._recipe, self._seed = recipe, seed
         _, workers = world()
         torch.manual_seed(seed)
@@ -160,7 +168,10 @@ class AutoencoderLearner:
         settings = engine_settings(recipe, scale, workers, averages_of(recipe))
         self._perceptual = perceptual.to(device())
         self._micro_batch_size = settings.micro_batch_size
-        self._generator = Engine(GeneratorPass(autoencoder, recipe.loss).to(device()), settings)
+        generator = GeneratorPass(autoencoder, recipe.loss)
+        if initial is not None:
+            start_from(generator, initial)
+        self._generator = Engine(generator.to(device()), settings)
         # Under ZeRO-3 a discriminator called inside the autoencoder's forward would have no weights there.
         critic_settings = engine_settings(recipe, scale, workers, zero_stage=min(2, settings.zero_stage))
         self._critic = Engine(DiscriminatorPass(critic, recipe.loss.adversarial).to(device()), critic_settings)

@@ -12,16 +12,17 @@ from torch import Tensor, nn
 from rayograph.conditioning.trained import CONDITIONER, TrainedConditioner, conditioned, conditioner_of
 from rayograph.config import DiffusionLoss, TrainDiffusion, TrainingScale
 from rayograph.losses.diffusion import ForwardProcess, diffusion_loss
-from rayograph.models.autoencoder import posterior_sample
-from rayograph.models.denoiser import DenoiserNetwork, build_denoiser, denoise
+from rayograph.models.autoencoder import posterior_sample, to_images
+from rayograph.models.denoiser import DenoiserNetwork, build_denoiser
 from rayograph.models.folder import DENOISER, SCHEDULE
-from rayograph.models.scaling import LatentScale
+from rayograph.models.normalisation import LatentNormalisation
 from rayograph.models.schedule import build_schedule, noise_levels, prediction_type, timesteps_at
 from rayograph.runs.philox import Stream, integers, normal, uniform
 from rayograph.shapes import Latents, Noise, Positions, Timesteps
 from rayograph.shards.batch import Batch
 from rayograph.training.engine import Engine
 from rayograph.training.flat import Loss
+from rayograph.training.initial_weights import start_from
 from rayograph.training.learner import Metrics, mean_metrics
 from rayograph.training.setup import averages_of, engine_settings, learning_rate, prepared
 from rayograph.training.workers import device, world
@@ -29,8 +30,8 @@ from rayograph.training.workers import device, world
 DENOISER_ENGINE = "denoiser"
 
 
-MOMENTS = "moments"
-"""The column of a batch that is learned; all others are what it is conditioned on."""
+MOMENTS, PIXELS = "moments", "pixels"
+"""The column of a batch that is learned, the second in pixel space; all others are what it is conditioned on."""
 
 NAMES_BEFORE = {"denoiser.class_embedding.weight": "conditioner.embedding.weight"}
 """Weights by the names that checkpoints have for them from before conditioners stood beside their denoisers."""
@@ -52,7 +53,7 @@ class DenoisingPass(nn.Module):
         """Of samples conditioned on what `columns` say, or on nothing where `keep` (b,) is false."""
         noisy_latents = self._process.noisy_latents(latents, noise, timesteps)
         conditioning = self.conditioner.embed(columns).where(keep, self.conditioner.null(len(latents)))
-        prediction = denoise(self.denoiser, noisy_latents, timesteps, conditioning)
+        prediction = self.denoiser(noisy_latents, timesteps, conditioning)
         gamma = self._loss.min_snr_gamma
         weights = None if gamma is None else self._process.min_snr_weights(timesteps, gamma)
         target = self._process.target(latents, noise, timesteps)
@@ -74,19 +75,33 @@ class DiffusionLearner:
     names_before = NAMES_BEFORE
 
     def __init__(
-        self, recipe: TrainDiffusion, scale: TrainingScale, seed: int, latent_scale: LatentScale, latent_size: int
+        self,
+        recipe: TrainDiffusion,
+        scale: TrainingScale,
+        seed: int,
+        normalisation: LatentNormalisation,
+        latent_size: int,
+        initial: Mapping[str, Tensor] | None = None,
     ) -> None:
+        """`initial` are weights by the engine's names, in the place of fresh ones."""
         self.notes: list[str] = []
-        self._recipe, self._seed, self._latent_scale, self._latent_size = recipe, seed, latent_scale, latent_size
+        self._recipe, self._seed, self._normalisation, self._latent_size = (
+            recipe,
+            seed,
+            normalisation,
+            latent_size,
+        )
         _, workers = world()
         torch.manual_seed(seed)
         self._schedule = build_schedule(recipe.noise_schedule)
         settings = engine_settings(recipe, scale, workers, averages_of(recipe))
         self._micro_batch_size = settings.micro_batch_size
-        denoiser, trained = build_networks(recipe, len(latent_scale.mean), latent_size)
+        denoiser, trained = build_networks(recipe, len(normalisation.mean), latent_size)
         prepared(denoiser, scale, denoiser.separable_parts())
         process = ForwardProcess(*noise_levels(self._schedule), prediction_type(self._schedule))
         denoising = DenoisingPass(denoiser, trained.network, process, recipe.loss)
+        if initial is not None:
+            start_from(denoising, initial)
         self._engine = Engine(denoising.to(device()), settings)
 
     def engines(self) -> dict[str, Engine[Any]]:
@@ -104,22 +119,27 @@ class DiffusionLearner:
     def exports(self) -> Iterator[tuple[str, Any]]:
         weights = self._engine.averaged()
         if weights:
-            yield from diffusion_models(self._recipe, weights, len(self._latent_scale.mean), self._latent_size)
+            yield from diffusion_models(self._recipe, weights, len(self._normalisation.mean), self._latent_size)
 
     def _tensors(self, batch: Batch) -> tuple[Latents, Noise, Timesteps, dict[str, Tensor], Tensor]:
         recipe, seed = self._recipe, self._seed
         positions = torch.from_numpy(batch.positions).to(device())
-        moments = torch.from_numpy(batch.columns[MOMENTS]).to(device()).float()
-        shape = (moments.shape[1] // 2, *moments.shape[2:])
-        raw_latents = posterior_sample(moments, normal(seed, Stream.POSTERIOR, positions, shape))
-        noise = normal(seed, Stream.NOISE, positions, shape)
+        raw_latents = self._raw_latents(batch, positions)
+        noise = normal(seed, Stream.NOISE, positions, raw_latents.shape[1:])
         numbers = draw_timesteps(seed, positions, recipe.loss, recipe.noise_schedule.num_train_timesteps)
         timesteps = timesteps_at(self._schedule, numbers)
-        columns = {
-            name: torch.from_numpy(values).to(device()) for name, values in batch.columns.items() if name != MOMENTS
-        }
+        told = batch.columns.keys() - {MOMENTS, PIXELS}
+        columns = {name: torch.from_numpy(batch.columns[name]).to(device()) for name in sorted(told)}
         keep = uniform(seed, Stream.CONDITION_DROP, positions, 1)[:, 0] >= recipe.condition_drop_probability
-        return self._latent_scale.scale(raw_latents), noise, timesteps, columns, keep
+        return self._normalisation.normalise(raw_latents), noise, timesteps, columns, keep
+
+    def _raw_latents(self, batch: Batch, positions: Positions) -> Latents:
+        """Of every sample a draw from its posterior; in pixel space the image itself."""
+        if self._recipe.images is not None:
+            return to_images(torch.from_numpy(batch.columns[PIXELS]).to(device()))
+        moments = torch.from_numpy(batch.columns[MOMENTS]).to(device()).float()
+        shape = (moments.shape[1] // 2, *moments.shape[2:])
+        return posterior_sample(moments, normal(self._seed, Stream.POSTERIOR, positions, shape))
 
 
 def build_networks(

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from rayograph.training.known_gradient import Handover
+from rayograph.training.surrogate_loss import Handover
 
 Loss = tuple[Tensor, Any]
 """A scalar, and what else a pass has to show."""

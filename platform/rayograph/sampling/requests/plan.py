@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from rayograph.conditioning.columns import to_array
+from rayograph.conditioning.columns import nulls
 from rayograph.conditioning.protocol import Conditioner
 from rayograph.errors import DataError, MissingObjectError
 from rayograph.runs.artifact import Artifact
@@ -203,14 +203,15 @@ class Plan:
         within += np.repeat(low - starts, high - low)
         source = rows[which]
         chosen, numbers = pa.array(source), page.first[source] + within
+        seeds = page.seed.take(chosen)
         columns = {
             "number": pa.array(numbers),
-            "seed": page.seeds(self._said["seed"]).take(chosen),
-            "counter": pa.array(np.where(to_array(page.seed.is_valid())[source], within, numbers)),
+            "seed": seeds.fill_null(pa.scalar(self._said["seed"], pa.uint64())),
+            "counter": pa.array(np.where(nulls(seeds), numbers, within)),
         }
         rest = page.rows.take(chosen)
-        columns |= {name: rest[name] for name in rest.column_names}
-        return SampleBatch(self.groups[unit.group], pa.table(columns))
+        arrays, names = [*columns.values(), *rest.columns], [*columns, *rest.schema.names]
+        return SampleBatch(self.groups[unit.group], pa.Table.from_arrays(arrays, names))
 
 
 def open_plan(artifact: Artifact, conditioner: Conditioner | None = None) -> Plan | None:

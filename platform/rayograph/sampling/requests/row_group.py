@@ -32,14 +32,14 @@ class Page:
     count: np.ndarray
     group: np.ndarray
     seed: pa.Array
-    rows: pa.Table
+    rows: pa.RecordBatch
 
     def matching(
         self, prompt: str | None, class_number: int | None, seed: int | None, job_seed: int, start: int, limit: int
     ) -> np.ndarray:
         """Numbers of the first samples from `start` on, of the rows that fit: `limit`, or all there are."""
         fits = self.first + self.count > start
-        there = self.rows.column_names
+        there = self.rows.schema.names
         if prompt is not None:
             name = f"{KEEP}prompt"
             fits &= (
@@ -50,17 +50,13 @@ class Page:
         if class_number is not None:
             fits &= to_array(self.rows["class"]) == class_number if "class" in there else False
         if seed is not None:
-            fits &= to_array(self.seeds(job_seed)) == np.uint64(seed)
+            fits &= to_array(self.seed.fill_null(pa.scalar(job_seed, pa.uint64()))) == np.uint64(seed)
         first = np.maximum(self.first[fits], start)
         count = np.minimum(self.first[fits] + self.count[fits] - first, limit)
         enough = int(np.searchsorted(np.cumsum(count), limit)) + 1  # rows: one alone may ask for 10⁹ samples
         first, count = first[:enough], count[:enough]
         within = np.arange(int(count.sum())) - np.repeat(np.cumsum(count) - count, count)
         return (np.repeat(first, count) + within)[:limit]
-
-    def seeds(self, job_seed: int) -> pa.Array:
-        """Every row's seed, or the job's."""
-        return self.seed.fill_null(pa.scalar(job_seed, pa.uint64()))
 
 
 def page_bytes(table: pa.Table) -> bytes:
@@ -80,4 +76,6 @@ def read_page(artifact: Artifact, name: str, digest: str) -> Page:
     with pq.ParquetFile(pa.BufferReader(data), pre_buffer=False) as file:
         table = file.read(use_threads=False).combine_chunks()
     first, count, group = (to_array(table[name]) for name in ("first", "count", "group"))
-    return Page(first, count, group, whole(table["seed"]), table.drop_columns(["first", "count", "group", "seed"]))
+    names = [column for column in table.column_names if column not in ("first", "count", "group", "seed")]
+    rows = pa.RecordBatch.from_arrays([whole(table[column]) for column in names], names)
+    return Page(first, count, group, whole(table["seed"]), rows)

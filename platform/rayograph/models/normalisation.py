@@ -18,16 +18,16 @@ from rayograph.shapes import Latents
 
 
 @dataclass(frozen=True)
-class LatentScale:
+class LatentNormalisation:
     """Per-channel mean and standard deviation of raw latents over a data set."""
 
     mean: tuple[float, ...]
     std: tuple[float, ...]
 
-    def scale(self, raw_latents: Latents) -> Latents:
+    def normalise(self, raw_latents: Latents) -> Latents:
         return (raw_latents - _column(self.mean, raw_latents)) / _column(self.std, raw_latents)
 
-    def unscale(self, latents: Latents) -> Latents:
+    def denormalise(self, latents: Latents) -> Latents:
         return latents * _column(self.std, latents) + _column(self.mean, latents)
 
     def keep_in(self, autoencoder: AutoencoderNetwork) -> None:
@@ -35,21 +35,21 @@ class LatentScale:
         autoencoder.spec = replace(autoencoder.spec, latents_mean=self.mean, latents_std=self.std)
 
     @staticmethod
-    def mixed(scales: Sequence["LatentScale"], weights: Sequence[float]) -> "LatentScale":
+    def mixed(scales: Sequence["LatentNormalisation"], weights: Sequence[float]) -> "LatentNormalisation":
         """Of several data sets, mixed by weight: the mixture's own mean and standard deviation."""
         shares = np.array(weights)[:, None] / np.sum(weights)
         means, deviations = np.array([scale.mean for scale in scales]), np.array([scale.std for scale in scales])
         mean = (shares * means).sum(axis=0)
         deviation = np.sqrt((shares * (deviations**2 + (means - mean) ** 2)).sum(axis=0))
-        return LatentScale(tuple(mean.tolist()), tuple(deviation.tolist()))
+        return LatentNormalisation(tuple(mean.tolist()), tuple(deviation.tolist()))
 
     @staticmethod
-    def kept_in(autoencoder: AutoencoderNetwork) -> "LatentScale":
+    def kept_in(autoencoder: AutoencoderNetwork) -> "LatentNormalisation":
         """Raises CheckpointError for an autoencoder without one."""
         mean, std = autoencoder.spec.latents_mean, autoencoder.spec.latents_std
         if mean is None or std is None:
             raise CheckpointError("autoencoder: expected latents_mean and latents_std in its configuration, found none")
-        return LatentScale(mean, std)
+        return LatentNormalisation(mean, std)
 
 
 def _column(values: tuple[float, ...], like: torch.Tensor) -> torch.Tensor:

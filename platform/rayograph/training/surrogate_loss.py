@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 
-class KnownGradient(torch.autograd.Function):
+class SurrogateLoss(torch.autograd.Function):
     """A scalar function of `at` whose value and gradient there are known: apply(at, value, gradient)."""
 
     @staticmethod
@@ -19,7 +19,7 @@ class KnownGradient(torch.autograd.Function):
         return context.gradient * upstream, None, None
 
 
-class Handover(KnownGradient):
+class Handover(SurrogateLoss):
     """One that nothing comes after: its gradient is handed on as it is, without a copy."""
 
     @staticmethod
