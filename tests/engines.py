@@ -5,8 +5,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from rayograph.training.averages import ConstantDecay
-from rayograph.training.engine import EngineSettings
+from rayograph.training.checkpoints.averages import ConstantDecay
+from rayograph.training.engine.engine import EngineSettings
 
 
 class Line(nn.Module):

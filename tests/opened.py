@@ -1,7 +1,7 @@
 """Committed images to look into: three shards and a held-out one, whose samples have not all the same members."""
 
 from rayograph.config import Scale
-from rayograph.config.files import load_job
+from rayograph.config.reading.files import load_job
 from rayograph.pipeline.resolve import resolve
 from rayograph.runs.stage_result import StageResult, commit
 from rayograph.shards.sample import Sample

@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image
 
 from rayograph.config import Job, Scale
-from rayograph.config.files import load_job
+from rayograph.config.reading.files import load_job
 from rayograph.pipeline.resolve import resolve
 from rayograph.runs.artifact import RESOLVED, Artifact
 from rayograph.runs.stage_result import StageResult, commit

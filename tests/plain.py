@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 import torch
 from torch import Tensor, nn
 
-from rayograph.training.averages import Average
+from rayograph.training.checkpoints.averages import Average
 
 
 class PlainTraining:

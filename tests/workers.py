@@ -12,7 +12,9 @@ import torch
 import torch.distributed as dist
 from torch.multiprocessing import start_processes
 
-get_context("forkserver").set_forkserver_preload(["rayograph.training.autoencoder", "rayograph.training.diffusion"])
+get_context("forkserver").set_forkserver_preload(
+    ["rayograph.training.autoencoder_learner", "rayograph.training.diffusion_learner"]
+)
 
 
 def spawn(work: Callable[..., None], workers: int, *arguments: object) -> None:

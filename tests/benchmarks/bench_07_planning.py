@@ -22,17 +22,17 @@ from tree import cpu_seconds
 
 from rayograph.conditioning.unconditional import UnconditionalConditioner
 from rayograph.config import IngestScale
-from rayograph.config.conditioning import Unconditional
+from rayograph.config.job.conditioners import Unconditional
 from rayograph.ingest.columns import to_npy
 from rayograph.ingest.decoders import Moments
 from rayograph.ingest.reading import PlannedReader
 from rayograph.ingest.streams import training_batches
 from rayograph.runs.artifact import Artifact
 from rayograph.shards.committed import Shards
-from rayograph.shards.dataset_order import DataSet, slice_rows
-from rayograph.shards.index import index_name
+from rayograph.shards.order.dataset_order import DataSet, slice_rows
+from rayograph.shards.order.sample_order import Plan
 from rayograph.shards.sample import Sample
-from rayograph.shards.sample_order import Plan
+from rayograph.shards.shard_index import index_name
 from rayograph.shards.store import put_shard, read_index
 from rayograph.storage import open_store
 
@@ -161,7 +161,7 @@ def _task_rows(plan: Plan) -> int:
 
 
 def _index_bytes(samples: int) -> float:
-    from rayograph.shards.index import Members, ShardIndex
+    from rayograph.shards.shard_index import Members, ShardIndex
 
     columns = Members(np.zeros(samples, np.int64), np.zeros(samples, np.int64), np.zeros(samples, np.uint64))
     keys = [f"{number:09d}" for number in range(samples)]

@@ -49,10 +49,10 @@ def work(rank: int, workers: int, folder: str, out: str) -> None:
 
     from rayograph.runs.artifact import Artifact
     from rayograph.storage import open_store
-    from rayograph.training.averages import ConstantDecay
-    from rayograph.training.checkpoint import Checkpoints
-    from rayograph.training.engine import Engine, EngineSettings
-    from rayograph.training.retention import Retention
+    from rayograph.training.checkpoints.averages import ConstantDecay
+    from rayograph.training.checkpoints.checkpoint import Checkpoints
+    from rayograph.training.checkpoints.retention import Retention
+    from rayograph.training.engine.engine import Engine, EngineSettings
 
     class Learner:
         engine = Engine(Deep(), EngineSettings(1, 1, 1, (0.9, 0.99), 1e-8, 0.0, None, (ConstantDecay(0.9),)))

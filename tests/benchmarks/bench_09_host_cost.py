@@ -68,8 +68,8 @@ def plain() -> Callable[[Tensor], None]:
 
 def ours(stage: int) -> Callable[[Tensor], None]:
     """Our engine."""
-    from rayograph.training.averages import ConstantDecay
-    from rayograph.training.engine import Engine, EngineSettings
+    from rayograph.training.checkpoints.averages import ConstantDecay
+    from rayograph.training.engine.engine import Engine, EngineSettings
 
     engine = Engine(Pass(), EngineSettings(BATCH, 1, stage, (0.9, 0.999), 1e-8, 0.01, None, (ConstantDecay(0.99),)))
     number = 0

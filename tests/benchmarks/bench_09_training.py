@@ -89,7 +89,7 @@ def ours(case: Case) -> Step:
     """The learner, as the training loop calls it."""
     from rayograph.models.normalisation import LatentNormalisation
     from rayograph.shards.batch import Batch
-    from rayograph.training.diffusion import DiffusionLearner
+    from rayograph.training.diffusion_learner import DiffusionLearner
 
     scale = TrainingScale(workers=1, micro_batch_size=case.batch, zero_stage=2, precision=case.precision)
     unit = LatentNormalisation((0.0,) * case.channels, (1.0,) * case.channels)
@@ -185,8 +185,8 @@ SIDES = {"ours": ours, "diffusers": diffusers_loop, "deepspeed": deepspeed_as_it
 
 def work(rank: int, workers: int, out: str) -> None:
     """Every case: all sides in turn, in every round; the median step's seconds, and CPU seconds."""
+    from rayograph.training.engine.peak import peak_flops
     from rayograph.training.estimate import diffusion_cost
-    from rayograph.training.peak import peak_flops
 
     found: dict[str, Any] = {}
     for case in ON_CPU + (ON_GPU if torch.cuda.is_available() else []):

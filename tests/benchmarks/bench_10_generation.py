@@ -30,14 +30,14 @@ from harness import Row, alternate, record, row
 from torch.utils.flop_counter import FlopCounterMode
 
 from rayograph.config import Autoencoder, Denoiser, NoiseSchedule, Sample, Sampler, TrainingScale
-from rayograph.config.files import load_job
-from rayograph.models.folder import load_schedule
+from rayograph.config.reading.files import load_job
+from rayograph.models.model_folder import load_schedule
 from rayograph.runs.artifact import Artifact
 from rayograph.sampling.batch_size import measured_batch
 from rayograph.sampling.pipeline import DiffusionModel
 from rayograph.sampling.requests.plan import Plan
 from rayograph.storage import open_store
-from rayograph.training.peak import peak_flops
+from rayograph.training.engine.peak import peak_flops
 
 NAME = "bench_10_generation"
 REPOSITORY = Path(__file__).parent.parent.parent

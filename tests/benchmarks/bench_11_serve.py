@@ -21,7 +21,7 @@ from generating import commit_model
 from harness import Row, alternate, record, row
 
 from rayograph.config import Sample
-from rayograph.config.files import load_job
+from rayograph.config.reading.files import load_job
 from rayograph.runs.artifact import Artifact
 
 NAME = "bench_11_serve"

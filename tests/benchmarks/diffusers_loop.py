@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 
 from rayograph.conditioning.trained import CONDITIONER, WEIGHTS
 from rayograph.config import Sampler
-from rayograph.models.folder import AUTOENCODER, DENOISER
+from rayograph.models.model_folder import AUTOENCODER, DENOISER
 
 
 class Pipeline:

@@ -13,10 +13,10 @@ import torch
 
 from rayograph.conditioning.trained import CONDITIONER, conditioned, conditioner_of
 from rayograph.config import Autoencoder, Denoiser, ImageFile, NoiseSchedule, Sample
-from rayograph.config.conditioning import ClassLabel, Unconditional
+from rayograph.config.job.conditioners import ClassLabel, Unconditional
 from rayograph.models.autoencoder import build_autoencoder
 from rayograph.models.denoiser import build_denoiser
-from rayograph.models.folder import AUTOENCODER, DENOISER, SCHEDULE, save_model
+from rayograph.models.model_folder import AUTOENCODER, DENOISER, SCHEDULE, save_model
 from rayograph.models.normalisation import LatentNormalisation
 from rayograph.models.schedule import build_schedule
 from rayograph.runs.artifact import Artifact

@@ -13,8 +13,8 @@ from ours import SIZE, bare, reader
 from PIL import Image
 from sides import Side, Slope, cpu, ours, peer, rate
 
-from rayograph.shards.frames import middle_square
-from rayograph.shards.images import open_image, render
+from rayograph.shards.pixels.decode import open_image, render
+from rayograph.shards.pixels.frames import middle_square
 from rayograph.shards.store import read_index, read_samples
 
 BATCH = 64

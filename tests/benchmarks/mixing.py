@@ -3,8 +3,8 @@
 import numpy as np
 from harness import Row, row
 
-from rayograph.shards.dataset_order import DataSet, slice_rows
-from rayograph.shards.sample_order import Plan
+from rayograph.shards.order.dataset_order import DataSet, slice_rows
+from rayograph.shards.order.sample_order import Plan
 
 SHARDS, ROWS, BATCH, LANES, SAMPLE_BYTES = 1000, 1000, 256, 8, 60_000
 NAMES = {

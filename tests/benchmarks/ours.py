@@ -24,10 +24,10 @@ from rayograph.ingest.memory import keep_freed_memory
 from rayograph.ingest.reading import PlannedReader
 from rayograph.runs.artifact import Artifact
 from rayograph.shards.committed import Shards
-from rayograph.shards.dataset_order import DataSet, slice_rows
-from rayograph.shards.index import index_name
-from rayograph.shards.sample_order import Plan
+from rayograph.shards.order.dataset_order import DataSet, slice_rows
+from rayograph.shards.order.sample_order import Plan
 from rayograph.shards.scan import scan_shard
+from rayograph.shards.shard_index import index_name
 from rayograph.shards.store import read_index
 from rayograph.storage import open_store
 

@@ -22,7 +22,7 @@ from rayograph.config import (
 )
 from rayograph.errors import ConfigError
 from rayograph.losses.adversarial import adaptive_weight, discriminator_loss, generator_loss
-from rayograph.losses.reconstruction import kl_loss, reconstruction_loss
+from rayograph.losses.reconstruction_loss import kl_loss, reconstruction_loss
 from rayograph.models.autoencoder import build_autoencoder, posterior_sample, to_images
 from rayograph.models.discriminator import PatchDiscriminator
 from rayograph.models.perceptual import build_perceptual
@@ -102,7 +102,7 @@ def plain_loop() -> tuple[dict[str, Tensor], list[float]]:
 
 
 def learn(rank: int, workers: int, folder: str) -> None:
-    from rayograph.training.autoencoder import AutoencoderLearner
+    from rayograph.training.autoencoder_learner import AutoencoderLearner
 
     share = GLOBAL // workers
     rows = slice(rank * share, (rank + 1) * share)
@@ -120,7 +120,7 @@ def learn(rank: int, workers: int, folder: str) -> None:
 
 
 def learn_compiled(rank: int, workers: int, folder: str) -> None:
-    from rayograph.training.autoencoder import AutoencoderLearner
+    from rayograph.training.autoencoder_learner import AutoencoderLearner
 
     network = RECIPE.network.model_copy(update={"block_out_channels": (8,)})  # as small as it gets: it compiles sooner
     recipe = RECIPE.model_copy(update={"network": network, "perceptual": PerceptualNetwork(channels=(12,))})
@@ -150,7 +150,7 @@ def test_activation_checkpointing_is_refused_for_a_network_that_has_none() -> No
 
 
 def learn_in_bf16(rank: int, workers: int, folder: str) -> None:
-    from rayograph.training.autoencoder import AutoencoderLearner
+    from rayograph.training.autoencoder_learner import AutoencoderLearner
 
     learner = AutoencoderLearner(RECIPE, TrainingScale(micro_batch_size=GLOBAL // 2, precision="bf16"), SEED)
     rows = np.arange(GLOBAL)
@@ -219,7 +219,7 @@ QUANTISED = RECIPE.model_copy(
 
 def learn_codes(rank: int, workers: int, folder: str) -> None:
     from rayograph.models.autoencoder import Quantised
-    from rayograph.training.autoencoder import AutoencoderLearner
+    from rayograph.training.autoencoder_learner import AutoencoderLearner
 
     share = GLOBAL // workers
     rows = slice(rank * share, (rank + 1) * share)

@@ -14,11 +14,19 @@ from workers import spawn
 
 from rayograph.runs.artifact import Artifact
 from rayograph.storage import open_store
-from rayograph.training.averages import ConstantDecay, PowerFunction
-from rayograph.training.checkpoint import COMMIT, FIGURE, SNAPSHOT, Checkpoints, commit_of, folder_of, positions
-from rayograph.training.engine import Engine
-from rayograph.training.piece_files import checked, pieces_in
-from rayograph.training.retention import Retention
+from rayograph.training.checkpoints.averages import ConstantDecay, PowerFunction
+from rayograph.training.checkpoints.checkpoint import (
+    COMMIT,
+    FIGURE,
+    SNAPSHOT,
+    Checkpoints,
+    commit_of,
+    folder_of,
+    positions,
+)
+from rayograph.training.checkpoints.piece_files import checked, pieces_in
+from rayograph.training.checkpoints.retention import Retention
+from rayograph.training.engine.engine import Engine
 
 BATCH = 64
 
@@ -64,7 +72,7 @@ def read_all(rank: int, workers: int, folder: str) -> None:
     messages: list[str] = []
     handler = logging.Handler()
     handler.emit = lambda record: messages.append(record.getMessage())  # type: ignore[method-assign]
-    logging.getLogger("rayograph.training.checkpoint").addHandler(handler)
+    logging.getLogger("rayograph.training.checkpoints.checkpoint").addHandler(handler)
     for name in ("whole", *DAMAGES):
         torch.manual_seed(1)
         messages.clear()

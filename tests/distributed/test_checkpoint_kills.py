@@ -37,7 +37,7 @@ class Learner:
     names_before: Mapping[str, str] = {}
 
     def __init__(self) -> None:
-        from rayograph.training.engine import Engine
+        from rayograph.training.engine.engine import Engine
 
         torch.manual_seed(0)
         self.engine = Engine(Square(), settings(BATCH, 1))
@@ -57,8 +57,8 @@ class Learner:
 
 def train_on(store: str) -> None:
     """From the newest checkpoint, one more at every step, until somebody kills it."""
-    from rayograph.training.checkpoint import Checkpoints
-    from rayograph.training.retention import Retention
+    from rayograph.training.checkpoints.checkpoint import Checkpoints
+    from rayograph.training.checkpoints.retention import Retention
 
     learner = Learner()
     checkpoints = Checkpoints(Artifact(open_store(store), "run"), learner, Retention(last=2))
@@ -72,8 +72,8 @@ def train_on(store: str) -> None:
 
 def compare(store: str) -> None:
     """Fails unless the newest checkpoint is what an uninterrupted training has at its place."""
-    from rayograph.training.checkpoint import Checkpoints
-    from rayograph.training.retention import Retention
+    from rayograph.training.checkpoints.checkpoint import Checkpoints
+    from rayograph.training.checkpoints.retention import Retention
 
     newest = Learner()
     told: list[str] = []
@@ -110,7 +110,7 @@ def forked(work: Callable[[str], None], store: str) -> int:
 def kill_often(store: str, seed: int) -> None:
     import deepspeed  # noqa: F401 - once, and not in every child
 
-    import rayograph.training.piece_files as piece_files
+    import rayograph.training.checkpoints.piece_files as piece_files
 
     piece_files.FILE_BYTES = 1 << 20  # several files each
     draw = random.Random(seed)

@@ -23,10 +23,10 @@ from rayograph.runs.artifact import Artifact
 from rayograph.runs.philox import Stream, integers, normal, uniform
 from rayograph.shards.batch import Batch
 from rayograph.storage import open_store
-from rayograph.training.checkpoint import COMMIT, Checkpoints, commit_of, folder_of
-from rayograph.training.diffusion import NAMES_BEFORE, diffusion_models
-from rayograph.training.piece_files import pieces_in
-from rayograph.training.retention import Retention
+from rayograph.training.checkpoints.checkpoint import COMMIT, Checkpoints, commit_of, folder_of
+from rayograph.training.checkpoints.piece_files import pieces_in
+from rayograph.training.checkpoints.retention import Retention
+from rayograph.training.diffusion_learner import NAMES_BEFORE, diffusion_models
 from rayograph.training.setup import averages_of
 
 SEED, STEPS, GLOBAL, CLASSES = 5, 12, 8, 3
@@ -106,7 +106,7 @@ def plain_loop() -> dict[str, Tensor]:
 
 
 def learn(rank: int, workers: int, folder: str) -> None:
-    from rayograph.training.diffusion import DiffusionLearner
+    from rayograph.training.diffusion_learner import DiffusionLearner
 
     share = GLOBAL // workers
     rows = slice(rank * share, (rank + 1) * share)
@@ -160,7 +160,7 @@ PLAIN_NETWORK = {"block_out_channels": (8,), "norm_num_groups": 4, "attention_le
 
 
 def learn_in_other_ways(rank: int, workers: int, folder: str) -> None:
-    from rayograph.training.diffusion import DiffusionLearner
+    from rayograph.training.diffusion_learner import DiffusionLearner
 
     def losses(recipe: TrainDiffusion, **way: Any) -> Tensor:
         learner = DiffusionLearner(recipe, TrainingScale(micro_batch_size=GLOBAL // 2, **way), SEED, SCALE, SHAPE[1])
@@ -190,7 +190,7 @@ def test_compiled_or_with_activations_computed_again_it_trains_the_same(
 
 
 def learn_otherwise(rank: int, workers: int, folder: str) -> None:
-    from rayograph.training.diffusion import DiffusionLearner
+    from rayograph.training.diffusion_learner import DiffusionLearner
 
     schedules = {
         "epsilon": NoiseSchedule(),
@@ -217,7 +217,7 @@ def test_every_objective_learns(tmp_path: Path) -> None:
 
 
 def resume(rank: int, workers: int, folder: str) -> None:
-    from rayograph.training.diffusion import DiffusionLearner
+    from rayograph.training.diffusion_learner import DiffusionLearner
 
     def learner() -> DiffusionLearner:
         return DiffusionLearner(RECIPE, TrainingScale(micro_batch_size=GLOBAL), SEED, SCALE, SHAPE[1])

@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from workers import spawn
 
-from rayograph.training.averages import ConstantDecay, PowerFunction
+from rayograph.training.checkpoints.averages import ConstantDecay, PowerFunction
 
 STEPS, RESUME_AT, BATCH, PIECE = 6, 3, 8, 5
 RATE, CLIP = 1e-2, 0.5
@@ -70,8 +70,8 @@ def plain(steps: int) -> dict[str, Tensor]:
 
 
 def train_all(rank: int, workers: int, folder: str) -> None:
-    from rayograph.training.engine import Engine
-    from rayograph.training.engine_state import Piece
+    from rayograph.training.engine.engine import Engine
+    from rayograph.training.engine.state import Piece
 
     halfway = load_file(f"{folder}/halfway.safetensors")
     for form, how in FORMS.items():
@@ -134,9 +134,9 @@ def test_the_workers_pieces_together_are_every_value_once(trained: Path, form: s
 
 
 def train_in_fp16(rank: int, workers: int, folder: str) -> None:
-    from rayograph.training.engine import Engine
-    from rayograph.training.engine_state import Piece
-    from rayograph.training.loss_scale import FIRST
+    from rayograph.training.engine.engine import Engine
+    from rayograph.training.engine.loss_scale import FIRST
+    from rayograph.training.engine.state import Piece
 
     for stage in (0, 2, 3):
         engine = Engine(network(), settings(BATCH // workers, stage, precision="fp16"))
@@ -192,7 +192,7 @@ class Looks(nn.Module):
 
 
 def look(rank: int, workers: int, folder: str) -> None:
-    from rayograph.training.engine import Engine
+    from rayograph.training.engine.engine import Engine
 
     torch.set_autocast_enabled("cuda", True)  # what DeepSpeed asks about, on whichever device, and then turns off
     for stage, flat_parameters in ((0, 0), (2, 0), (2, 100), (3, 0), (3, 100)):

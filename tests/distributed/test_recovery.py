@@ -16,14 +16,14 @@ from rayograph.errors import DivergenceError
 from rayograph.runs.artifact import Artifact
 from rayograph.shards.batch import Batch
 from rayograph.storage import open_store
-from rayograph.training.checkpoint import Checkpoints, positions
+from rayograph.training.checkpoints.checkpoint import Checkpoints, positions
+from rayograph.training.checkpoints.recovery import Recovery
+from rayograph.training.checkpoints.retention import Retention
 from rayograph.training.clock import Clock
-from rayograph.training.engine import Engine
-from rayograph.training.guard import Guard
+from rayograph.training.divergence import Guard
+from rayograph.training.engine.engine import Engine
 from rayograph.training.learner import mean_metrics
 from rayograph.training.loop import Hook, fit
-from rayograph.training.recovery import Recovery
-from rayograph.training.retention import Retention
 
 GLOBAL, STEPS, POISONED = 4, 8, 5
 """Checkpoints are made at every second step: the poison of step 5, counted from 0, undoes step 4 as well."""

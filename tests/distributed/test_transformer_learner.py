@@ -44,7 +44,7 @@ def batch(step: int, rows: slice) -> Batch:
 
 
 def learn(rank: int, workers: int, folder: str) -> None:
-    from rayograph.training.diffusion import DiffusionLearner
+    from rayograph.training.diffusion_learner import DiffusionLearner
 
     share = GLOBAL // workers
     rows = slice(rank * share, (rank + 1) * share)
@@ -74,7 +74,7 @@ def test_two_workers_train_it_like_one(learned: Path, number: int) -> None:
 
 
 def start(rank: int, workers: int, zero_stage: int) -> None:
-    from rayograph.training.diffusion import DENOISER_ENGINE, DiffusionLearner, diffusion_models
+    from rayograph.training.diffusion_learner import DENOISER_ENGINE, DiffusionLearner, diffusion_models
 
     scale = TrainingScale(micro_batch_size=GLOBAL, zero_stage=zero_stage)
     first = DiffusionLearner(RECIPE, scale, SEED, PIXELS, SIDE)

@@ -15,8 +15,8 @@ import pytest
 from PIL import Image, ImageCms, ImageDraw
 
 from rayograph.runs.artifact import Artifact
-from rayograph.shards.colour import _PRIMARIES, adobe_rgb, matrix_profile
-from rayograph.shards.images import render
+from rayograph.shards.pixels.colour import _PRIMARIES, adobe_rgb, matrix_profile
+from rayograph.shards.pixels.decode import render
 from rayograph.shards.store import read_index, read_samples
 from rayograph.storage import open_store
 

@@ -14,7 +14,7 @@ from generating import artifact_in, digests, generate, generating, held, write_j
 
 from rayograph.runs.artifact import Artifact
 from rayograph.sampling.job_state import JobState, ask, read_state
-from rayograph.shards.images import render
+from rayograph.shards.pixels.decode import render
 from rayograph.shards.sample import Sample
 from rayograph.shards.store import read_index, read_samples
 

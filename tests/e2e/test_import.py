@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from rayograph.models.autoencoder import to_pixels
-from rayograph.models.folder import load_autoencoder
+from rayograph.models.model_folder import load_autoencoder
 from rayograph.runs.artifact import Artifact
 from rayograph.shards.store import read_index, read_samples
 from rayograph.storage import open_store

@@ -11,7 +11,7 @@ import numpy as np
 import psutil
 import pytest
 
-from rayograph.shards.images import to_jpeg
+from rayograph.shards.pixels.decode import to_jpeg
 
 pytestmark = [pytest.mark.soak, pytest.mark.timeout(3600)]
 

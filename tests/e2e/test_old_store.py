@@ -9,7 +9,7 @@ import numpy as np
 import old_store
 
 from rayograph.runs.artifact import Artifact
-from rayograph.shards.images import render
+from rayograph.shards.pixels.decode import render
 from rayograph.shards.scan import scan_shard
 from rayograph.shards.store import read_samples
 from rayograph.storage import open_store

@@ -23,7 +23,7 @@ from rayograph.runs.artifact import Artifact
 from rayograph.runs.tracking import read_metrics
 from rayograph.storage import open_store
 from rayograph.trainer.sample_log import read_samples_seen
-from rayograph.training.checkpoint import folder_of
+from rayograph.training.checkpoints.checkpoint import folder_of
 
 pytestmark = [pytest.mark.soak, pytest.mark.timeout(3600)]
 

@@ -11,7 +11,7 @@ from pydantic import PositiveInt
 
 from rayograph.conditioning.columns import refuse, whole
 from rayograph.conditioning.protocol import Conditioner
-from rayograph.config.conditioning import CONDITIONERS, ConditionerKind
+from rayograph.config.job.conditioners import CONDITIONERS, ConditionerKind
 from rayograph.errors import DataError
 from rayograph.shards.sample import Sample
 

@@ -17,9 +17,9 @@ import numpy as np
 from PIL import Image
 
 from rayograph.errors import DataError
-from rayograph.shards.colour import _PRIMARIES, matrix_profile
-from rayograph.shards.frames import middle_square, shorter_side, whole
-from rayograph.shards.images import Reading, render
+from rayograph.shards.pixels.colour import _PRIMARIES, matrix_profile
+from rayograph.shards.pixels.decode import Reading, render
+from rayograph.shards.pixels.frames import middle_square, shorter_side, whole
 
 SLOW_SECONDS = 5.0
 

@@ -19,16 +19,16 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
-from rayograph.commands.listing import list_artifacts
-from rayograph.commands.verify import verify
+from rayograph.commands.artifact_listing import list_artifacts
+from rayograph.commands.verification import verify
 from rayograph.config import WebDatasetShards
 from rayograph.errors import RayographError
 from rayograph.ingest.sources import open_source
 from rayograph.runs.artifact import MANIFEST, Artifact
 from rayograph.runs.manifest import FileRecord, Manifest, ShardRecord
 from rayograph.shards.committed import Shards
-from rayograph.shards.index import ShardIndex
 from rayograph.shards.scan import scan_shard
+from rayograph.shards.shard_index import ShardIndex
 from rayograph.shards.spot_check import still_holds
 from rayograph.shards.store import fetch_rows
 from rayograph.storage import open_store

@@ -17,9 +17,9 @@ from rayograph.ingest.reading import PlannedReader
 from rayograph.runs.artifact import Artifact
 from rayograph.shards.batch import Batch
 from rayograph.shards.committed import Shards
-from rayograph.shards.dataset_order import DataSet
+from rayograph.shards.order.dataset_order import DataSet
+from rayograph.shards.order.sample_order import Plan
 from rayograph.shards.sample import Sample
-from rayograph.shards.sample_order import Plan
 from rayograph.shards.store import put_shard, shard_name
 from rayograph.storage import open_store
 from rayograph.trainer.control_actor import Control

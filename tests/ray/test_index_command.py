@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 
 from rayograph.commands import index_shards as index
+from rayograph.commands.artifact_listing import list_artifacts
 from rayograph.commands.index_shards import index_folder, summary
-from rayograph.commands.listing import list_artifacts
-from rayograph.commands.verify import verify
+from rayograph.commands.verification import verify
 from rayograph.config import IngestScale, Scale
 from rayograph.pipeline.resolve import _outside
 from rayograph.runs.manifest import HELD_OUT, TRAIN, Manifest
-from rayograph.shards.images import to_png
+from rayograph.shards.pixels.decode import to_png
 from rayograph.shards.store import read_index, read_samples
 
 pytestmark = pytest.mark.usefixtures("cluster")

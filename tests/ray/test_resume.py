@@ -10,8 +10,8 @@ import pytest
 from killing import killing
 
 from rayograph.config import Job, Scale
-from rayograph.config.files import load_job
-from rayograph.config.overrides import apply_overrides
+from rayograph.config.reading.files import load_job
+from rayograph.config.reading.overrides import apply_overrides
 from rayograph.pipeline.runner import run_job
 from rayograph.runs.artifact import Artifact
 from rayograph.storage import open_store

@@ -14,10 +14,10 @@ from rayograph.ingest.reading import PlannedReader
 from rayograph.runs.artifact import Artifact
 from rayograph.shards.batch import Batch
 from rayograph.shards.committed import Shards
-from rayograph.shards.dataset_order import DataSet
-from rayograph.shards.images import to_jpeg
+from rayograph.shards.order.dataset_order import DataSet
+from rayograph.shards.order.sample_order import Plan
+from rayograph.shards.pixels.decode import to_jpeg
 from rayograph.shards.sample import Sample
-from rayograph.shards.sample_order import Plan
 from rayograph.shards.store import put_shard, read_index, shard_name
 from rayograph.storage import open_store
 

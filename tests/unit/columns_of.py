@@ -8,8 +8,8 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from rayograph.ingest.columns import class_columns, from_npy, image_of
-from rayograph.shards.frames import Frame, whole
-from rayograph.shards.images import render
+from rayograph.shards.pixels.decode import render
+from rayograph.shards.pixels.frames import Frame, whole
 from rayograph.shards.sample import Sample
 
 

@@ -9,7 +9,7 @@ import torch
 from rayograph.config import Autoencoder, Identity, TrainAutoencoder
 from rayograph.errors import CheckpointError, ConfigError
 from rayograph.models.autoencoder import build_autoencoder
-from rayograph.models.folder import AUTOENCODER, load_autoencoder, save_model
+from rayograph.models.model_folder import AUTOENCODER, load_autoencoder, save_model
 from rayograph.models.specs import autoencoder_spec
 from rayograph.runs.artifact import Artifact
 from rayograph.storage import open_store

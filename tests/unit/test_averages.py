@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from rayograph.config.training import LONGEST_EMA
-from rayograph.training.averages import Average, ConstantDecay, PowerFunction, gamma_of, mixture
+from rayograph.config.job.training import LONGEST_EMA
+from rayograph.training.checkpoints.averages import Average, ConstantDecay, PowerFunction, gamma_of, mixture
 
 STEPS = 2000
 

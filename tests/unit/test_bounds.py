@@ -9,10 +9,10 @@ from pydantic import ValidationError
 from rayograph import config
 from rayograph.api.submission import Row, Submission
 from rayograph.config import Denoiser, DiffusionLoss, FlowSchedule, NoiseSchedule, Sampler, Scale, TrainDiffusion
-from rayograph.config.base import Declaration
-from rayograph.config.diffusion import betas
-from rayograph.config.explain import explain
-from rayograph.config.networks import Autoencoder, Discriminator
+from rayograph.config.declaration import Declaration
+from rayograph.config.job.networks import Autoencoder, Discriminator
+from rayograph.config.job.schedules import betas
+from rayograph.config.reading.explain import explain
 from rayograph.models.schedule import build_schedule
 
 BOUNDS = ("ge", "gt", "le", "lt")

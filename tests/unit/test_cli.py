@@ -15,8 +15,8 @@ from test_config import DIGITS
 from rayograph import __version__
 from rayograph.cli import COMMANDS, main
 from rayograph.config import Job, Scale
-from rayograph.config.files import load_job, load_scale
-from rayograph.config.overrides import apply_overrides
+from rayograph.config.reading.files import load_job, load_scale
+from rayograph.config.reading.overrides import apply_overrides
 from rayograph.pipeline import runner as pipeline
 from rayograph.pipeline.resolve import resolve
 from rayograph.runs.stage_result import StageResult, commit
@@ -316,7 +316,7 @@ def test_a_port_that_is_taken_is_one_line_before_ray_is_started(capsys, tmp_path
     def refuse(*_):
         raise AssertionError("Ray was started")
 
-    from rayograph.commands import serve
+    from rayograph.commands import http_server as serve
 
     monkeypatch.setattr(serve, "connect", refuse)
     monkeypatch.delenv("RAY_ADDRESS", raising=False)

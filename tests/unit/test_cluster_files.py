@@ -19,8 +19,8 @@ from ray.scripts.scripts import start
 
 from rayograph.config import Scale
 from rayograph.config.batches import micro_batch_and_accumulation, worker_counts
-from rayograph.config.files import load_job, load_scale
-from rayograph.config.training import Training
+from rayograph.config.job.training import Training
+from rayograph.config.reading.files import load_job, load_scale
 from rayograph.errors import StorageError
 from rayograph.storage import open_store
 

@@ -10,7 +10,7 @@ from asked import as_csv, as_json_lines, as_parquet, pages
 
 from rayograph.conditioning.settled import settled
 from rayograph.config import Denoiser, TrainDiffusion
-from rayograph.config.conditioning import CONDITIONERS, ClassLabel, Unconditional
+from rayograph.config.job.conditioners import CONDITIONERS, ClassLabel, Unconditional
 from rayograph.errors import ConfigError, DataError
 from rayograph.ingest.columns import to_npy
 from rayograph.ingest.decoders import Moments
@@ -18,8 +18,8 @@ from rayograph.ingest.reading import PlannedReader
 from rayograph.runs.artifact import Artifact
 from rayograph.sampling.requests.model_spec import ModelSpec
 from rayograph.shards.committed import Shards
+from rayograph.shards.order.sample_order import DataSet, Plan
 from rayograph.shards.sample import Sample
-from rayograph.shards.sample_order import DataSet, Plan
 from rayograph.shards.store import put_shard
 from rayograph.storage import open_store
 

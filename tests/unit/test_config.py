@@ -23,9 +23,9 @@ from rayograph.config import (
     TrainAutoencoder,
     TrainDiffusion,
 )
-from rayograph.config.explain import suggestion
-from rayograph.config.files import load_job, load_scale
-from rayograph.config.overrides import apply_overrides
+from rayograph.config.reading.explain import suggestion
+from rayograph.config.reading.files import load_job, load_scale
+from rayograph.config.reading.overrides import apply_overrides
 from rayograph.errors import ConfigError
 
 ROOT = Path(__file__).parents[2]
@@ -380,7 +380,7 @@ def test_an_empty_scale_profile_is_the_built_in_one(tmp_path):
 
 def test_a_job_file_imports_nothing_heavy():
     program = (
-        "import sys; from rayograph.config.files import load_job; "
+        "import sys; from rayograph.config.reading.files import load_job; "
         f"assert load_job({DIGITS!r}).stages; "
         "print(sorted({'torch', 'ray', 'diffusers', 'deepspeed', 'numpy', 'wandb', 'boto3'} & set(sys.modules)))"
     )

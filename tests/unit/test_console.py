@@ -11,8 +11,8 @@ from command import ROOT, environment
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rayograph.runs import console
-from rayograph.runs.console import OutputError, QuietStream, cells, escaped, padded, plain
+from rayograph.runs.terminal import console
+from rayograph.runs.terminal.console import OutputError, QuietStream, cells, escaped, padded, plain
 
 HARMLESS = "photos/straße 写真.png\u00a0a 👩\u200d🚀"
 

@@ -7,7 +7,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rayograph.config import core_yaml
+from rayograph.config.reading import core_yaml
 
 
 @pytest.mark.parametrize(

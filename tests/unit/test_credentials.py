@@ -18,7 +18,7 @@ from marked import KINDS, PEM, RECORD, exiftool, issued, marked, picture, start_
 from rayograph.errors import ConfigError, DataError
 from rayograph.sampling.marking.c2pa import RECORD_LABEL, Signer, credentials_in
 from rayograph.sampling.marking.record import DIGITAL_SOURCE_TYPE, record_in
-from rayograph.shards.images import render, to_png
+from rayograph.shards.pixels.decode import render, to_png
 
 __all__ = ["exiftool"]
 

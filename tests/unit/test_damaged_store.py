@@ -10,12 +10,12 @@ from fastapi.testclient import TestClient
 
 from rayograph.api.app import build_app
 from rayograph.api.job_service import StoreJobService
-from rayograph.commands.listing import list_artifacts
-from rayograph.commands.verify import verify
+from rayograph.commands.artifact_listing import list_artifacts
+from rayograph.commands.verification import verify
 from rayograph.config import Scale
 from rayograph.errors import DataError, StorageError
 from rayograph.runs.artifact import MANIFEST, RESOLVED, Artifact
-from rayograph.storage.base import ObjectStore
+from rayograph.storage.object_store import ObjectStore
 
 ANOTHER = "digits/train_diffusion/00000000000000ff"
 STRANGE = "odd/sample/00000000000000fe"

@@ -5,8 +5,8 @@ import pytest
 from deep_files import png, tiff
 
 from rayograph.errors import DataError
-from rayograph.shards.images import Reading, render
-from rayograph.shards.pictures import open_picture
+from rayograph.shards.pixels.decode import Reading, render
+from rayograph.shards.pixels.pictures import open_picture
 
 VALUES = np.random.default_rng(5).integers(0, 65536, (9, 7, 4), np.uint16)
 

@@ -8,12 +8,12 @@ import tiny
 import torch
 
 from rayograph.config import Denoiser, DiT, TrainDiffusion
-from rayograph.config.denoisers import DenoiserKind
+from rayograph.config.job.denoisers import DenoiserKind
 from rayograph.errors import CheckpointError, ConfigError
 from rayograph.models.conditioning import Conditioning
 from rayograph.models.denoiser import DenoiserNetwork, build_denoiser
 from rayograph.models.denoisers.dit import from_patches, positions, to_patches
-from rayograph.models.folder import DENOISER, load_denoiser, save_model
+from rayograph.models.model_folder import DENOISER, load_denoiser, save_model
 from rayograph.models.specs import DenoiserSpec, denoiser_spec
 from rayograph.runs.artifact import Artifact
 from rayograph.storage import open_store

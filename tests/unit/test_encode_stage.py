@@ -14,11 +14,11 @@ from rayograph.commands.index_shards import index_folder
 from rayograph.config import Encode, Job, Scale
 from rayograph.errors import DataError
 from rayograph.ingest import streams
-from rayograph.models.folder import AUTOENCODER, save_model
+from rayograph.models.model_folder import AUTOENCODER, save_model
 from rayograph.pipeline.resolve import resolve
 from rayograph.runs.artifact import Artifact
 from rayograph.runs.manifest import Manifest
-from rayograph.shards.images import to_png
+from rayograph.shards.pixels.decode import to_png
 from rayograph.shards.store import read_index, read_samples
 from rayograph.stages import encode
 from rayograph.storage import open_store

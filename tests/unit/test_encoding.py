@@ -11,11 +11,11 @@ from columns_of import image_columns, moments_columns
 from rayograph.errors import DataError
 from rayograph.ingest.latent_encoder import ShardEncoder, first_position, normalisation
 from rayograph.models.autoencoder import posterior_sample, to_images
-from rayograph.models.folder import AUTOENCODER, save_model
+from rayograph.models.model_folder import AUTOENCODER, save_model
 from rayograph.runs.artifact import Artifact
 from rayograph.runs.philox import Stream, normal
 from rayograph.shards.committed import Shards
-from rayograph.shards.images import to_png
+from rayograph.shards.pixels.decode import to_png
 from rayograph.shards.sample import Sample
 from rayograph.shards.store import find_index, put_shard, read_index, read_samples
 from rayograph.storage import open_store

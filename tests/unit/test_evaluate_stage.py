@@ -11,7 +11,7 @@ from rayograph.errors import ConfigError, DataError
 from rayograph.ingest import streams
 from rayograph.pipeline import runner
 from rayograph.pipeline.preflight import check
-from rayograph.stages import evaluation
+from rayograph.stages import image_comparison as evaluation
 from rayograph.stages import pack as packing
 
 SCALE = Scale(ray=RayCluster(local_cpus=1))
@@ -144,7 +144,7 @@ def test_features_that_cannot_be_made_are_refused_before_any_work(here, monkeypa
 
 def test_one_image_too_many_that_cannot_be_decoded_stops_the_stage(here, monkeypatch):
     run(here / "store", real=packed(here / "real"), drawn=packed(here / "drawn"))
-    from rayograph.ingest import image_batches
+    from rayograph.ingest.images import batches as image_batches
 
     decode = image_batches.decoded_images
 

@@ -7,12 +7,12 @@ from typing import ClassVar, Literal
 import pytest
 import yaml
 
-from rayograph.commands.listing import list_artifacts
+from rayograph.commands.artifact_listing import list_artifacts
 from rayograph.config import Scale, extensions
-from rayograph.config.files import load_job
+from rayograph.config.job.stages import STAGES
 from rayograph.config.kinds import Kind, Kinds
-from rayograph.config.overrides import apply_overrides
-from rayograph.config.stages import STAGES
+from rayograph.config.reading.files import load_job
+from rayograph.config.reading.overrides import apply_overrides
 from rayograph.errors import ConfigError, DataError
 from rayograph.pipeline.resolve import resolve
 from rayograph.runs.artifact import RESOLVED
@@ -22,7 +22,7 @@ from rayograph.storage import open_store
 MODULE = """
 from typing import ClassVar, Literal
 from rayograph.config.stage_base import ArtifactRef, ArtifactType, StageBase
-from rayograph.config.stages import STAGES
+from rayograph.config.job.stages import STAGES
 from rayograph.stages.stage import Stage
 from blurring_by import RADIUS
 

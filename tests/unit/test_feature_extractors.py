@@ -10,7 +10,7 @@ from safetensors.torch import save_file
 from sklearn.datasets import load_sample_images
 
 from rayograph.config import EfficientNetLite0, Evaluate, NetworkFeatures, PooledPixels
-from rayograph.config.features import FEATURES
+from rayograph.config.job.features import FEATURES
 from rayograph.errors import CheckpointError, ConfigError, DataError, MissingObjectError
 from rayograph.evaluation.extractors import build_extractor
 from rayograph.evaluation.extractors.efficientnet_lite0 import network_of, normalised, packaged_weights

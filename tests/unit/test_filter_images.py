@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 from pydantic import ValidationError
 
-from rayograph.commands.verify import verify
+from rayograph.commands.verification import verify
 from rayograph.config import (
     Autoencoder,
     FilterImages,
@@ -24,8 +24,9 @@ from rayograph.config import (
 )
 from rayograph.config import Sample as Sampled
 from rayograph.errors import ConfigError, DataError
-from rayograph.ingest import filtering, streams
+from rayograph.ingest import streams
 from rayograph.ingest.decoders import Images
+from rayograph.ingest.images import image_filter as filtering
 from rayograph.pipeline.preflight import check
 from rayograph.pipeline.resolve import resolve
 from rayograph.runs.artifact import Artifact
@@ -33,9 +34,9 @@ from rayograph.runs.manifest import HELD_OUT, TRAIN
 from rayograph.runs.stage_context import StageContext
 from rayograph.runs.stage_result import StageResult, commit
 from rayograph.sampling.requests.plan import SPLIT
-from rayograph.shards.images import to_jpeg, to_png
+from rayograph.shards.pixels.decode import to_jpeg, to_png
+from rayograph.shards.pixels.sizes import upright_size
 from rayograph.shards.sample import Sample
-from rayograph.shards.sizes import upright_size
 from rayograph.shards.store import put_shard, shard_files
 from rayograph.stages import filter_images
 from rayograph.stages.stage import stage_of

@@ -3,10 +3,10 @@
 import pytest
 from test_config import DIGITS
 
-from rayograph.commands.listing import list_artifacts
+from rayograph.commands.artifact_listing import list_artifacts
 from rayograph.config import Scale
-from rayograph.config.files import load_job
-from rayograph.config.overrides import apply_overrides
+from rayograph.config.reading.files import load_job
+from rayograph.config.reading.overrides import apply_overrides
 from rayograph.errors import ConfigError
 from rayograph.pipeline.preflight import check
 from rayograph.pipeline.resolve import resolve

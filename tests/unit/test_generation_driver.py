@@ -8,7 +8,7 @@ import pytest
 from rayograph.errors import DataError, StoppedError
 from rayograph.generation import monitor as module
 from rayograph.generation.dispatcher import Dispatcher, Window
-from rayograph.generation.driver import drive
+from rayograph.generation.job_driver import drive
 from rayograph.generation.monitor import Monitor
 from rayograph.generation.tally import Tally
 from rayograph.runs.artifact import MANIFEST, Artifact

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from rayograph.conditioning.class_label import class_label_conditioner
 from rayograph.config import Request, Sample, Sampler
-from rayograph.config.conditioning import ClassLabel
+from rayograph.config.job.conditioners import ClassLabel
 from rayograph.errors import ConfigError, DataError
 from rayograph.runs.artifact import Artifact
 from rayograph.sampling.requests import readers as reading

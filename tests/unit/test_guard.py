@@ -8,7 +8,7 @@ import pytest
 
 from rayograph.shards.batch import Batch
 from rayograph.training.clock import Clock
-from rayograph.training.guard import MEMORY, Guard
+from rayograph.training.divergence import MEMORY, Guard
 from rayograph.training.loop import WAITED, Hook, fit
 
 BATCH = 4

@@ -77,4 +77,4 @@ def test_an_option_is_named_by_its_declaration_and_where_it_acts_alone():
     naming = {
         str(path.relative_to(package)) for path in package.rglob("*.py") if "guidance_rescale" in path.read_text()
     }
-    assert naming == {"config/diffusion.py", "sampling/pipeline.py"}
+    assert naming == {"config/job/schedules.py", "sampling/pipeline.py"}

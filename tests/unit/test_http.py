@@ -16,15 +16,15 @@ from PIL import Image
 from watched_store import WatchedFolder
 
 from rayograph.api.app import build_app
+from rayograph.api.guards.rate_limits import Limits, Rate
 from rayograph.api.job_service import StoreJobService
-from rayograph.api.rate_limits import Limits, Rate
 from rayograph.api.static_files import page_paths
 from rayograph.config import Scale
 from rayograph.errors import DataError, ResourceError, StorageError
 from rayograph.runs.artifact import Artifact
 from rayograph.sampling.job_state import read_state, write_state
 from rayograph.storage import open_store
-from rayograph.storage.base import ObjectStore
+from rayograph.storage.object_store import ObjectStore
 
 TOKEN = "a-long-enough-token-0123456789"
 MINUTES = timedelta(minutes=1)

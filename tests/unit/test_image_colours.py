@@ -10,9 +10,9 @@ import pytest
 from PIL import Image, ImageCms
 
 from rayograph.errors import DataError
-from rayograph.shards import colour
-from rayograph.shards.images import Reading, render
-from rayograph.shards.jpeg import CannotReadError, decode, read_header
+from rayograph.shards.pixels import colour
+from rayograph.shards.pixels.decode import Reading, render
+from rayograph.shards.pixels.jpeg import CannotReadError, decode, read_header
 
 SMOOTH = Image.fromarray(np.random.default_rng(1).integers(0, 256, (8, 10, 3), np.uint8)).resize((200, 160))
 FLAT = Image.new("RGB", (16, 16), (30, 160, 60))

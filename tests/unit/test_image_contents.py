@@ -11,9 +11,9 @@ from fuzz import fuzz_images
 from PIL import Image
 
 from rayograph.errors import DataError
-from rayograph.shards.colour import _PRIMARIES, matrix_profile
-from rayograph.shards.frames import shorter_side
-from rayograph.shards.images import Reading, render
+from rayograph.shards.pixels.colour import _PRIMARIES, matrix_profile
+from rayograph.shards.pixels.decode import Reading, render
+from rayograph.shards.pixels.frames import shorter_side
 
 P3 = matrix_profile(_PRIMARIES[12], None)
 NOISE = Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 48, 3), np.uint8))

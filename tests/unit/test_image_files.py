@@ -14,7 +14,7 @@ from rayograph.config import ImageFile
 from rayograph.sampling.marking import image_encoder as encoding
 from rayograph.sampling.marking.image_encoder import encode
 from rayograph.sampling.marking.record import record_in, xmp_packet
-from rayograph.shards.images import render, to_jpeg, to_png
+from rayograph.shards.pixels.decode import render, to_jpeg, to_png
 
 __all__ = ["exiftool"]
 

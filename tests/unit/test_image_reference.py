@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms
 
-from rayograph.shards.colour import _PRIMARIES, matrix_profile
-from rayograph.shards.images import render
+from rayograph.shards.pixels.colour import _PRIMARIES, matrix_profile
+from rayograph.shards.pixels.decode import render
 
 SMOOTH = Image.fromarray(np.random.default_rng(3).integers(0, 256, (4, 5, 3), np.uint8)).resize((40, 32))
 LOSSLESS = {

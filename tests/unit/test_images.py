@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from rayograph.errors import DataError
-from rayograph.shards import pictures
-from rayograph.shards.frames import Frame, middle_square
-from rayograph.shards.images import open_image, render, resample, to_jpeg, to_png
+from rayograph.shards.pixels import pictures
+from rayograph.shards.pixels.decode import open_image, render, resample, to_jpeg, to_png
+from rayograph.shards.pixels.frames import Frame, middle_square
 
 # Red to the left, green above, so that every turn and flip shows.
 SCENE = np.zeros((6, 10, 3), np.uint8)

@@ -12,9 +12,9 @@ import tiny
 import torch
 
 from rayograph.cli import main
-from rayograph.commands.export import Wanted, export
+from rayograph.commands.model_export import Wanted, export
 from rayograph.commands.model_import import import_folder
-from rayograph.commands.verify import verify
+from rayograph.commands.verification import verify
 from rayograph.conditioning.trained import CONDITIONER
 from rayograph.config import (
     Denoiser,
@@ -34,7 +34,7 @@ from rayograph.config.stage_base import ArtifactType
 from rayograph.errors import CheckpointError, ConfigError, DataError
 from rayograph.models.autoencoder import build_autoencoder, reconstruct
 from rayograph.models.denoiser import build_denoiser
-from rayograph.models.folder import AUTOENCODER, DENOISER, SCHEDULE, load_autoencoder, save_model
+from rayograph.models.model_folder import AUTOENCODER, DENOISER, SCHEDULE, load_autoencoder, save_model
 from rayograph.models.schedule import build_schedule
 from rayograph.pipeline.preflight import check
 from rayograph.pipeline.resolve import resolve

@@ -15,9 +15,9 @@ import pytest
 from rayograph.cli import main
 from rayograph.commands import index_shards as index
 from rayograph.commands.index_shards import index_folder, summary
-from rayograph.commands.verify import verify
+from rayograph.commands.verification import verify
 from rayograph.config import IngestScale, Scale
-from rayograph.config.s3 import S3, S3Access
+from rayograph.config.s3_access import S3, S3Access
 from rayograph.errors import ConfigError, DataError, StorageError
 from rayograph.ingest import streams
 from rayograph.ingest.columns import class_of

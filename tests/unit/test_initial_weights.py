@@ -7,11 +7,11 @@ from torch import nn
 
 from rayograph.config import Autoencoder, Denoiser, Job, Pack, Scale, SklearnDigits, TrainAutoencoder, TrainDiffusion
 from rayograph.errors import ConfigError, DataError
-from rayograph.models.folder import AUTOENCODER, save_model
+from rayograph.models.model_folder import AUTOENCODER, save_model
 from rayograph.pipeline.resolve import resolve
 from rayograph.runs.artifact import Artifact
 from rayograph.storage import open_store
-from rayograph.training.initial_weights import autoencoder_weights, start_from
+from rayograph.training.checkpoints.initial_weights import autoencoder_weights, start_from
 
 FIELDS = {"total_images": 8, "global_batch_size": 8}
 PIXELS = {"images": "pack", "network": Denoiser(num_classes=10), **FIELDS}

@@ -10,7 +10,7 @@ from command import ROOT
 from test_config import DIGITS
 
 from rayograph.config import Scale
-from rayograph.config.files import load_job
+from rayograph.config.reading.files import load_job
 from rayograph.errors import ConfigError
 from rayograph.pipeline.preflight import check
 

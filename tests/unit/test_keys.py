@@ -14,8 +14,8 @@ from pydantic_core import to_jsonable_python
 
 import rayograph.config as declarations
 from rayograph.config import Job, Pack, Sample, Sampler, Scale, SklearnDigits
-from rayograph.config.base import NOT_IN_KEY, Declaration
-from rayograph.config.files import load_job
+from rayograph.config.declaration import NOT_IN_KEY, Declaration
+from rayograph.config.reading.files import load_job
 from rayograph.pipeline.resolve import resolve
 from rayograph.storage import open_store
 
@@ -49,8 +49,8 @@ def with_a_field_more(kind, name, bases, namespace, **options):
 ModelMetaclass.__new__ = with_a_field_more
 
 from rayograph.config import Job, Scale
-from rayograph.config.files import load_job
-from rayograph.config.overrides import apply_overrides
+from rayograph.config.reading.files import load_job
+from rayograph.config.reading.overrides import apply_overrides
 from rayograph.pipeline.resolve import resolve
 from rayograph.storage import open_store
 

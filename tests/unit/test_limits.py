@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rayograph.api import rate_limits as limits
-from rayograph.api.rate_limits import Buckets, Limits, Rate
+from rayograph.api.guards import rate_limits as limits
+from rayograph.api.guards.rate_limits import Buckets, Limits, Rate
 from rayograph.api.submission import Submission
 from rayograph.errors import ConfigError
 

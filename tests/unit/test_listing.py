@@ -4,10 +4,10 @@ import pytest
 import yaml
 from test_config import DIGITS
 
-from rayograph.commands.listing import list_artifacts
-from rayograph.commands.verify import verify
+from rayograph.commands.artifact_listing import list_artifacts
+from rayograph.commands.verification import verify
 from rayograph.config import Scale
-from rayograph.config.files import load_job
+from rayograph.config.reading.files import load_job
 from rayograph.errors import DataError
 from rayograph.pipeline.resolve import resolve
 from rayograph.runs.artifact import RESOLVED

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from rayograph.errors import DivergenceError
-from rayograph.training.loss_scale import FIRST, LEAST, PATIENCE, LossScale
+from rayograph.training.engine.loss_scale import FIRST, LEAST, PATIENCE, LossScale
 
 
 def test_it_halves_with_every_overflow_and_doubles_after_long_quiet() -> None:

@@ -6,8 +6,8 @@ import torch
 from rayograph.config import Denoiser, DiffusionLoss, FlowSchedule, NoiseSchedule, TrainDiffusion
 from rayograph.errors import ConfigError
 from rayograph.losses.adversarial import adaptive_weight, discriminator_loss, generator_loss
-from rayograph.losses.diffusion import ForwardProcess, diffusion_loss
-from rayograph.losses.reconstruction import codebook_loss, kl_loss, reconstruction_loss
+from rayograph.losses.diffusion_loss import ForwardProcess, diffusion_loss
+from rayograph.losses.reconstruction_loss import codebook_loss, kl_loss, reconstruction_loss
 from rayograph.models.schedule import build_schedule, levels
 
 

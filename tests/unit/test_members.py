@@ -17,7 +17,7 @@ from rayograph.errors import DataError
 from rayograph.ingest.members import to_sample
 from rayograph.ingest.sources import Boxes, Row
 from rayograph.ingest.sources.boxes import parse_boxes
-from rayograph.shards.images import open_image, render
+from rayograph.shards.pixels.decode import open_image, render
 
 
 def members(image, declared=None, **parts):

@@ -23,7 +23,7 @@ from rayograph.models.autoencoder import (
 from rayograph.models.conditioning import Conditioning
 from rayograph.models.denoiser import build_denoiser
 from rayograph.models.discriminator import PatchDiscriminator
-from rayograph.models.folder import (
+from rayograph.models.model_folder import (
     AUTOENCODER,
     DENOISER,
     SCHEDULE,

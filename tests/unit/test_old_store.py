@@ -16,12 +16,12 @@ from safetensors.numpy import load
 
 from rayograph.api.app import build_app
 from rayograph.api.job_service import StoreJobService
-from rayograph.commands.export import Wanted, export
-from rayograph.commands.listing import list_artifacts
-from rayograph.commands.trace import TraceOptions, trace
-from rayograph.commands.verify import verify
+from rayograph.commands.artifact_listing import list_artifacts
+from rayograph.commands.model_export import Wanted, export
+from rayograph.commands.provenance import TraceOptions, trace
+from rayograph.commands.verification import verify
 from rayograph.config import Sampler, Scale
-from rayograph.config.files import load_job
+from rayograph.config.reading.files import load_job
 from rayograph.pipeline import runner
 from rayograph.pipeline.runner import run_job
 from rayograph.runs.artifact import Artifact
@@ -29,7 +29,7 @@ from rayograph.runs.lineage import address, ancestors
 from rayograph.sampling.pipeline import DiffusionModel
 from rayograph.sampling.reproduce import MODEL, draw_again
 from rayograph.sampling.requests.plan import open_plan
-from rayograph.shards.images import render
+from rayograph.shards.pixels.decode import render
 from rayograph.shards.scan import scan_shard
 from rayograph.shards.store import read_index, read_samples
 from rayograph.storage import ObjectStore, open_store

@@ -12,18 +12,18 @@ from hypothesis import strategies as st
 from sources import declare, packed, picture, rejected_of, samples_of
 
 from rayograph.config import ImageFolder, Job, Pack, Scale, SklearnDigits, WebDatasetShards
-from rayograph.config.files import load_job
+from rayograph.config.reading.files import load_job
 from rayograph.errors import ConfigError, DataError
 from rayograph.ingest import packing
 from rayograph.ingest.packing import PackedTask, pack_task
 from rayograph.ingest.sources import Rejected, Row, Task, open_source
-from rayograph.ingest.sources.base import Findings
-from rayograph.ingest.sources.listing import Listing, unique_names
+from rayograph.ingest.sources.file_listing import Listing, unique_names
+from rayograph.ingest.sources.source import Findings
 from rayograph.pipeline.preflight import check
 from rayograph.pipeline.resolve import resolve
 from rayograph.runs.artifact import Artifact
 from rayograph.runs.manifest import HELD_OUT, TRAIN
-from rayograph.shards.images import render
+from rayograph.shards.pixels.decode import render
 from rayograph.shards.sample import key_fraction
 from rayograph.stages.pack import Packed
 from rayograph.storage import open_store

@@ -11,8 +11,8 @@ from safetensors.torch import load
 from rayograph.errors import CheckpointError
 from rayograph.runs.artifact import Artifact
 from rayograph.storage import open_store
-from rayograph.training.engine_state import Piece
-from rayograph.training.piece_files import PAGE, FileInMemory, PieceFiles, checked, pieces_in
+from rayograph.training.checkpoints.piece_files import PAGE, FileInMemory, PieceFiles, checked, pieces_in
+from rayograph.training.engine.state import Piece
 
 
 def test_a_file_in_memory_is_one_that_safetensors_reads() -> None:

@@ -5,12 +5,12 @@ import pytest
 
 from rayograph.conditioning.trained import conditioner_of
 from rayograph.config import Denoiser, DiT, Job, Pack, Scale, SklearnDigits, TrainDiffusion, View
-from rayograph.config.conditioning import ClassLabel
+from rayograph.config.job.conditioners import ClassLabel
 from rayograph.errors import ConfigError
 from rayograph.ingest.decoders import Images
 from rayograph.pipeline.preflight import check
 from rayograph.pipeline.resolve import resolve
-from rayograph.shards.images import to_png
+from rayograph.shards.pixels.decode import to_png
 from rayograph.shards.sample import Sample
 from rayograph.storage import open_store
 

@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rayograph.errors import ConfigError, DataError
-from rayograph.shards.dataset_order import DataSet, slice_rows
-from rayograph.shards.sample_order import Plan
+from rayograph.shards.order.dataset_order import DataSet, slice_rows
+from rayograph.shards.order.sample_order import Plan
 
 
 @st.composite

@@ -9,9 +9,9 @@ import pytest
 from rich.cells import cell_len
 from rich.console import Console
 
-from rayograph.runs import progress
-from rayograph.runs.bar import Bar, StageLines
-from rayograph.runs.progress import Progress, duration
+from rayograph.runs.terminal import progress
+from rayograph.runs.terminal.bar import Bar, StageLines
+from rayograph.runs.terminal.progress import Progress, duration
 
 FIGURES = {"L1": 0.05123, "critic": 0.97, "data": 0.02, "network": 0.1, "arithmetic": 0.8}
 

@@ -23,7 +23,7 @@ from rayograph.sampling.marking.record import (
     xmp_packet,
 )
 from rayograph.sampling.marking.xmp import LONGEST_IN_JPEG, into_jpeg, into_png
-from rayograph.shards.images import to_jpeg, to_png
+from rayograph.shards.pixels.decode import to_jpeg, to_png
 
 __all__ = ["exiftool"]
 

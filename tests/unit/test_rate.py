@@ -2,7 +2,7 @@
 
 import pytest
 
-from rayograph.runs.rate import Rate
+from rayograph.runs.terminal.rate import Rate
 
 
 def first_estimate(arrivals, total, at_once=1):

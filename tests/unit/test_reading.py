@@ -14,7 +14,7 @@ from watched_store import WatchedFolder
 from rayograph.conditioning.class_label import ClassLabelConditioner
 from rayograph.conditioning.unconditional import UnconditionalConditioner
 from rayograph.config import View
-from rayograph.config.conditioning import Unconditional
+from rayograph.config.job.conditioners import Unconditional
 from rayograph.errors import DataError, MissingObjectError, StorageError
 from rayograph.ingest import decoders as contents
 from rayograph.ingest.columns import from_npy, to_npy
@@ -23,10 +23,10 @@ from rayograph.ingest.reading import PlannedReader
 from rayograph.runs.artifact import Artifact
 from rayograph.shards import store
 from rayograph.shards.committed import Shards
-from rayograph.shards.dataset_order import DataSet
-from rayograph.shards.images import to_png
+from rayograph.shards.order.dataset_order import DataSet
+from rayograph.shards.order.sample_order import Plan
+from rayograph.shards.pixels.decode import to_png
 from rayograph.shards.sample import Sample
-from rayograph.shards.sample_order import Plan
 from rayograph.shards.store import put_shard, read_index
 from rayograph.storage import ObjectStore, open_store
 from rayograph.storage.remote import RemoteFolder

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from rayograph.conditioning.class_label import ClassLabelConditioner
 from rayograph.conditioning.unconditional import UnconditionalConditioner
 from rayograph.config import Request, Sample
-from rayograph.config.conditioning import Unconditional
+from rayograph.config.job.conditioners import Unconditional
 from rayograph.errors import DataError, RayographError
 from rayograph.runs.artifact import Artifact
 from rayograph.runs.manifest import Manifest

@@ -5,8 +5,8 @@ from pydantic import ValidationError
 from test_config import DIGITS
 
 from rayograph.config import Evaluate, Job, Request, Sample, SamplingScale, Scale
-from rayograph.config.files import load_job
-from rayograph.config.overrides import apply_overrides
+from rayograph.config.reading.files import load_job
+from rayograph.config.reading.overrides import apply_overrides
 from rayograph.errors import ConfigError, DataError
 from rayograph.pipeline.preflight import check
 from rayograph.pipeline.resolve import needed, resolve

@@ -1,6 +1,6 @@
 """Which checkpoints stay."""
 
-from rayograph.training.retention import Retention
+from rayograph.training.checkpoints.retention import Retention
 
 FIGURES = {0: None, 100: 0.5, 200: 0.4, 300: 0.6, 400: 0.1, 500: 0.9, 600: 0.8}
 

@@ -16,7 +16,7 @@ from pydantic import ValidationError
 
 from rayograph.config import FlowSchedule, NoiseSchedule, Sampler
 from rayograph.errors import ConfigError
-from rayograph.losses.diffusion import ForwardProcess
+from rayograph.losses.diffusion_loss import ForwardProcess
 from rayograph.models.schedule import build_schedule, levels, noise_levels, prediction_type, timesteps_at
 from rayograph.models.spacing import sampling_levels
 from rayograph.sampling.solvers import build_solver

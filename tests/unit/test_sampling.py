@@ -14,9 +14,9 @@ import torch
 from rayograph.conditioning.class_label import ClassLabelConditioner
 from rayograph.conditioning.trained import CONDITIONER
 from rayograph.config import ImageFile, Marking, Sample, Sampler
-from rayograph.config.conditioning import ClassLabel
+from rayograph.config.job.conditioners import ClassLabel
 from rayograph.errors import DataError
-from rayograph.models.folder import AUTOENCODER, DENOISER, SCHEDULE, save_model
+from rayograph.models.model_folder import AUTOENCODER, DENOISER, SCHEDULE, save_model
 from rayograph.runs.artifact import Artifact
 from rayograph.sampling.batch_size import agreed_batch_size
 from rayograph.sampling.marking.record import record_in
@@ -27,7 +27,7 @@ from rayograph.sampling.requests.planner import freeze
 from rayograph.sampling.requests.sample_batch import KEEP, Group, SampleBatch
 from rayograph.sampling.work_unit import CompletedUnit, Files, Origin, keep
 from rayograph.sampling.work_unit import draw as draw_unit
-from rayograph.shards.images import render
+from rayograph.shards.pixels.decode import render
 from rayograph.shards.store import read_samples
 from rayograph.storage import open_store
 

@@ -17,11 +17,11 @@ from watched_store import WatchedFolder
 from rayograph.errors import DataError, MissingObjectError
 from rayograph.runs.artifact import Artifact
 from rayograph.runs.digests import sha256
-from rayograph.shards import forward
+from rayograph.shards import sequential_reader as forward
 from rayograph.shards.headers import number
-from rayograph.shards.index import ShardIndex
 from rayograph.shards.sample import Sample
 from rayograph.shards.scan import CLASSES, MOST_EXTENSIONS, scan_shard, split_name
+from rayograph.shards.shard_index import ShardIndex
 from rayograph.shards.store import read_samples
 from rayograph.shards.tar import write_shard
 from rayograph.storage import ObjectStore

@@ -16,8 +16,8 @@ from watched_store import WatchedFolder
 from rayograph.errors import DataError, MissingObjectError
 from rayograph.runs.artifact import Artifact
 from rayograph.runs.digests import sha256
-from rayograph.shards.index import Members, ShardIndex, index_name
 from rayograph.shards.sample import Sample, key_fraction
+from rayograph.shards.shard_index import Members, ShardIndex, index_name
 from rayograph.shards.store import GAP_BYTES, find_index, put_shard, read_index, read_samples, shard_files, shard_name
 from rayograph.shards.tar import write_shard
 from rayograph.storage import ObjectStore, open_store

@@ -14,8 +14,8 @@ from sources import encoded, packed, picture, pixels, rejected_of, samples_of, t
 from rayograph.config import Columns, ImageFolder, ParquetTable, WebDatasetShards
 from rayograph.errors import DataError
 from rayograph.ingest.sources import Rejected, open_source
-from rayograph.ingest.sources.base import Row
-from rayograph.shards.images import render
+from rayograph.ingest.sources.source import Row
+from rayograph.shards.pixels.decode import render
 from rayograph.shards.scan import scan_shard
 from rayograph.storage import ObjectStore, open_store
 from rayograph.storage.range_file import RangeFile

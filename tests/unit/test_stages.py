@@ -8,9 +8,9 @@ from pydantic import ValidationError
 from test_config import DIGITS
 
 from rayograph.config import Encode, Job, Scale, TrainAutoencoder
-from rayograph.config.files import load_job
-from rayograph.config.overrides import apply_overrides, job_from
-from rayograph.config.stages import STAGES
+from rayograph.config.job.stages import STAGES
+from rayograph.config.reading.files import load_job
+from rayograph.config.reading.overrides import apply_overrides, job_from
 from rayograph.errors import ConfigError
 from rayograph.pipeline.preflight import check
 from rayograph.pipeline.resolve import resolve
@@ -21,7 +21,7 @@ from rayograph.storage import open_store
 
 LIGHT = """
 import sys
-from rayograph.config.files import load_job
+from rayograph.config.reading.files import load_job
 from rayograph.stages.stage import stage_of
 for declared in load_job(sys.argv[1]).stages.values():
     stage_of(declared)

@@ -3,7 +3,7 @@
 import pytest
 
 from rayograph.cli import main
-from rayograph.commands.control import steer
+from rayograph.commands.job_control import steer
 from rayograph.errors import DataError
 from rayograph.runs.artifact import RESOLVED, Artifact
 from rayograph.sampling.job_state import JobState, wanted, write_state

@@ -12,8 +12,8 @@ from uuid import uuid4
 import pytest
 from s3_servers import S3Server
 
-from rayograph.config.files import load_scale
-from rayograph.config.s3 import S3, S3Access
+from rayograph.config.reading.files import load_scale
+from rayograph.config.s3_access import S3, S3Access
 from rayograph.errors import ConfigError, MissingObjectError, StorageError
 from rayograph.storage import ObjectStore, open_store
 

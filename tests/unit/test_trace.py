@@ -14,14 +14,14 @@ from test_config import DIGITS
 
 from rayograph.cli import main
 from rayograph.config import Scale
-from rayograph.config.files import load_job
+from rayograph.config.reading.files import load_job
 from rayograph.pipeline.resolve import resolve
 from rayograph.runs.artifact import RESOLVED
 from rayograph.runs.digests import sha256
 from rayograph.runs.stage_result import StageResult, commit
 from rayograph.sampling.marking.c2pa import Signer
 from rayograph.sampling.marking.record import record_in
-from rayograph.shards.images import render
+from rayograph.shards.pixels.decode import render
 from rayograph.storage import open_store
 
 LINEAGE = ("pack", "train_autoencoder", "encode", "train_diffusion", "sample")
@@ -230,7 +230,7 @@ def test_drawn_again_more_than_rounding_ends_with_code_2(capsys, kept, record, m
     for difference in (most, most + 1):
         pixels = np.where(given > 127, given - difference, given + difference).astype(np.uint8)
         monkeypatch.setattr(
-            "rayograph.commands.trace.render",
+            "rayograph.commands.provenance.render",
             lambda data, name, p=pixels: p if name == "the image drawn again" else given,
         )
         told[difference] = said(

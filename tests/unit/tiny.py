@@ -4,7 +4,7 @@ import torch
 
 from rayograph.conditioning.trained import TrainedConditioner, conditioned, conditioner_of
 from rayograph.config import Autoencoder, Denoiser, NoiseSchedule
-from rayograph.config.conditioning import ClassLabel, Unconditional
+from rayograph.config.job.conditioners import ClassLabel, Unconditional
 from rayograph.models.autoencoder import build_autoencoder
 from rayograph.models.denoiser import build_denoiser
 from rayograph.models.normalisation import LatentNormalisation

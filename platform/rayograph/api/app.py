@@ -9,12 +9,12 @@ from fastapi import FastAPI
 import rayograph.version
 from rayograph.api.artifact_index import ArtifactIndex
 from rayograph.api.bodies import BodyRoute
+from rayograph.api.guards.rate_limits import Limits
+from rayograph.api.guards.refusals import Failure, add_refusals
+from rayograph.api.guards.security import Security
 from rayograph.api.images import Images, OpenPlan
 from rayograph.api.jobs import Jobs
-from rayograph.api.rate_limits import Limits
-from rayograph.api.refusals import Failure, add_refusals
 from rayograph.api.routers import ROUTERS
-from rayograph.api.security import Security
 from rayograph.api.services import JobService, Services
 from rayograph.api.static_files import add_page
 from rayograph.storage import ObjectStore

@@ -16,7 +16,7 @@ from PIL import Image
 from rayograph.api.schemas import Answer, Record
 from rayograph.errors import MissingObjectError, ResourceError
 from rayograph.runs.artifact import Artifact
-from rayograph.shards.index import ShardIndex
+from rayograph.shards.shard_index import ShardIndex
 from rayograph.shards.store import fetch_rows, read_index, shard_name
 
 SPLIT = "samples"  # sampling.units says so too; importing it costs this process torch

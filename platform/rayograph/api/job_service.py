@@ -16,7 +16,7 @@ from rayograph.api.jobs import SUBMITTED
 from rayograph.api.schemas import Ancestor, Model, Parentage, Record
 from rayograph.api.submission import Row, Submission
 from rayograph.config import Job, Request, Sample, Scale
-from rayograph.config.explain import explain, suggestion
+from rayograph.config.reading.explain import explain, suggestion
 from rayograph.config.stage_base import ArtifactType
 from rayograph.errors import ConfigError, DataError, RayographError, StorageError
 from rayograph.pipeline.resolve import resolve

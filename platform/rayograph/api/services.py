@@ -7,9 +7,9 @@ from typing import Annotated, Protocol, runtime_checkable
 import numpy as np
 from fastapi import Depends, FastAPI, Request
 
+from rayograph.api.guards.rate_limits import Limits
 from rayograph.api.images import Images
 from rayograph.api.jobs import Jobs
-from rayograph.api.rate_limits import Limits
 from rayograph.api.schemas import Ancestor, Model, Record
 from rayograph.api.submission import Submission
 from rayograph.runs.artifact import Artifact

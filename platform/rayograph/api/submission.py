@@ -6,8 +6,8 @@ from pydantic import BeforeValidator, Field, PositiveInt, model_validator
 
 from rayograph.conditioning.class_names import class_text
 from rayograph.config import ImageFile, Marking, Sampler
-from rayograph.config.base import Declaration, Seed
-from rayograph.config.diffusion import HIGHEST_GUIDANCE
+from rayograph.config.declaration import Declaration, Seed
+from rayograph.config.job.schedules import HIGHEST_GUIDANCE
 from rayograph.sampling.requests.validation import MAX_COUNT
 
 

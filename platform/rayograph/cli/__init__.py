@@ -29,8 +29,8 @@ from rayograph.cli import (
     verify,
 )
 from rayograph.errors import RayographError
-from rayograph.runs import console
-from rayograph.runs.console import say
+from rayograph.runs.terminal import console
+from rayograph.runs.terminal.console import say
 
 USER_ERROR = 2
 INTERRUPTED = 130

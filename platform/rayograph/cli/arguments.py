@@ -5,8 +5,8 @@ import os
 from contextlib import suppress
 
 from rayograph.config import Job, Scale
-from rayograph.config.files import load_job, load_scale
-from rayograph.config.overrides import apply_overrides
+from rayograph.config.reading.files import load_job, load_scale
+from rayograph.config.reading.overrides import apply_overrides
 from rayograph.storage import Access, ObjectStore, open_store
 
 

@@ -3,7 +3,7 @@
 import argparse
 
 from rayograph.cli.arguments import add_job, job_of, positive
-from rayograph.runs.console import put
+from rayograph.runs.terminal.console import put
 
 HELP = "what the trainings of a job need and cost, before anything starts"
 
@@ -24,7 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Check all that a run would check, and print the costs."""
-    from rayograph.commands.doctor import examine
+    from rayograph.commands.training_costs import examine
     from rayograph.pipeline.preflight import check, check_machine
     from rayograph.pipeline.runner import stage_names
 

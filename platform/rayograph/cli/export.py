@@ -3,7 +3,7 @@
 import argparse
 
 from rayograph.cli.arguments import add_endpoint_url, count, positive
-from rayograph.runs.console import put
+from rayograph.runs.terminal.console import put
 
 HELP = "a model out of a training's checkpoints, under way or done"
 
@@ -26,7 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Write the model's folders, and print what they were made of."""
-    from rayograph.commands.export import Wanted, export
+    from rayograph.commands.model_export import Wanted, export
 
     wanted = Wanted(options.at, options.average, options.length)
     for line in export(options.uri, options.to, options.endpoint_url, wanted):

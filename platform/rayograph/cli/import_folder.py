@@ -3,7 +3,7 @@
 import argparse
 
 from rayograph.cli.arguments import add_endpoint_url, add_scale, count, scale_of
-from rayograph.runs.console import put
+from rayograph.runs.terminal.console import put
 
 HELP = "make a folder that diffusers saved, of an autoencoder or a pipeline, an artifact"
 

@@ -3,7 +3,7 @@
 import argparse
 
 from rayograph.cli.arguments import add_endpoint_url, add_scale, count, scale_of
-from rayograph.runs.console import put
+from rayograph.runs.terminal.console import put
 from rayograph.storage import open_store
 
 HELP = "make a folder of WebDataset tars an artifact, for stages to read"

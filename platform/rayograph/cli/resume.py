@@ -3,7 +3,7 @@
 import argparse
 
 from rayograph.cli.arguments import add_generation
-from rayograph.runs.console import put
+from rayograph.runs.terminal.console import put
 
 HELP = "a paused or cancelled generation may go on"
 
@@ -12,6 +12,6 @@ add_arguments = add_generation
 
 def run(options: argparse.Namespace) -> None:
     """Leave the wish, and print how far the generation is."""
-    from rayograph.commands.control import steer
+    from rayograph.commands.job_control import steer
 
     put(steer(options.uri, options.endpoint_url, "running"))

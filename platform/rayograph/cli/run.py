@@ -3,7 +3,7 @@
 import argparse
 
 from rayograph.cli.arguments import add_job, job_of
-from rayograph.runs.console import put
+from rayograph.runs.terminal.console import put
 
 HELP = "run a job, or one of its stages with what it needs"
 

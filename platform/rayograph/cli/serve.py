@@ -22,7 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Serve until interrupted."""
-    from rayograph.commands.serve import serve_http
+    from rayograph.commands.http_server import serve_http
 
     scale = scale_of(options, options.store)
     serve_http(scale, options.host, options.port, options.token_file, options.allow)

@@ -4,8 +4,8 @@ import argparse
 import json
 
 from rayograph.cli.arguments import add_job, job_of
-from rayograph.config import core_yaml
-from rayograph.runs import console
+from rayograph.config.reading import core_yaml
+from rayograph.runs.terminal import console
 
 HELP = "print the resolved job and scale profile"
 

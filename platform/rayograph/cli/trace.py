@@ -3,7 +3,7 @@
 import argparse
 
 from rayograph.cli.arguments import access_of, add_endpoint_url, add_scale
-from rayograph.runs.console import put_labelled
+from rayograph.runs.terminal.console import put_labelled
 
 HELP = "which model, data, request and seed an image comes from"
 
@@ -20,7 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Print what is known of it, a line each."""
-    from rayograph.commands.trace import TraceOptions, trace
+    from rayograph.commands.provenance import TraceOptions, trace
 
     for line in trace(options.image, access_of(options), TraceOptions(options.store, options.again, options.to)):
         put_labelled(line)

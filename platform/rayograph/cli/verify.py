@@ -3,7 +3,7 @@
 import argparse
 
 from rayograph.cli.arguments import access_of, add_store, store_of
-from rayograph.runs.console import put
+from rayograph.runs.terminal.console import put
 
 HELP = "check every committed artifact below a URI: files, sizes, sha256, parents"
 
@@ -16,7 +16,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Print a line an artifact that is whole; fail once all are looked at, where one is not."""
-    from rayograph.commands.verify import verify
+    from rayograph.commands.verification import verify
 
     for line in verify(store_of(options), access_of(options), options.deep):
         put(line)

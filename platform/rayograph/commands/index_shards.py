@@ -24,7 +24,7 @@ from rayograph.runs.artifact import MANIFEST, Artifact
 from rayograph.runs.digests import digest_of
 from rayograph.runs.environment import machine, versions
 from rayograph.runs.manifest import HELD_OUT, TRAIN, FileRecord, Manifest, ShardRecord
-from rayograph.runs.progress import Progress
+from rayograph.runs.terminal.progress import Progress
 from rayograph.shards.classes import combined, from_fact
 from rayograph.shards.committed import INDEXED, TAR, Shards
 from rayograph.shards.ignored import is_ignored

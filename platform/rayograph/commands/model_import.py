@@ -7,13 +7,13 @@ from typing import Literal
 from pydantic import ValidationError
 
 from rayograph.config import ImportModel, Job, Scale
-from rayograph.config.explain import explain
+from rayograph.config.reading.explain import explain
 from rayograph.config.stage_base import ArtifactType
 from rayograph.errors import DataError
 from rayograph.models.foreign_folder import files_of
 from rayograph.pipeline.resolve import resolve
 from rayograph.pipeline.runner import run_stage, store_of
-from rayograph.runs.console import say
+from rayograph.runs.terminal.console import say
 from rayograph.stages.stage import stage_of
 from rayograph.storage import ObjectStore, open_store
 

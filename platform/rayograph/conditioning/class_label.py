@@ -17,7 +17,7 @@ from rayograph.conditioning.network import ConditionerNetwork
 from rayograph.conditioning.protocol import Arrays, Conditioner
 from rayograph.conditioning.unconditional import UnconditionalConditioner
 from rayograph.conditioning.values import whole_number
-from rayograph.config.conditioning import ClassLabel, Unconditional
+from rayograph.config.job.conditioners import ClassLabel, Unconditional
 from rayograph.errors import ConfigError, DataError
 from rayograph.models.conditioning import Conditioning
 from rayograph.shards.rows import Rows

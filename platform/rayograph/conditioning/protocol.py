@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 
 from rayograph.conditioning.columns import to_array
-from rayograph.config.conditioning import ConditionerKind
+from rayograph.config.job.conditioners import ConditionerKind
 from rayograph.errors import DataError
 from rayograph.shards.rows import Rows
 from rayograph.shards.sample import Sample

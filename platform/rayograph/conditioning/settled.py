@@ -6,7 +6,7 @@ from typing import Any
 from rayograph.conditioning.protocol import Conditioner
 from rayograph.conditioning.trained import conditioner_of
 from rayograph.config import TrainDiffusion
-from rayograph.config.conditioning import ClassLabel
+from rayograph.config.job.conditioners import ClassLabel
 from rayograph.errors import ConfigError
 
 

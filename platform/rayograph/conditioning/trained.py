@@ -13,11 +13,11 @@ from safetensors.torch import load_file, save_file
 
 from rayograph.conditioning.network import ConditionerNetwork
 from rayograph.conditioning.protocol import Conditioner
-from rayograph.config.conditioning import AnyConditioner, ClassLabel, ConditionerKind, Unconditional
+from rayograph.config.job.conditioners import AnyConditioner, ClassLabel, ConditionerKind, Unconditional
 from rayograph.config.kinds import implementation
 from rayograph.errors import CheckpointError, MissingObjectError
 from rayograph.models.denoiser import DenoiserNetwork
-from rayograph.models.folder import DENOISER
+from rayograph.models.model_folder import DENOISER
 from rayograph.runs.artifact import Artifact
 
 CONDITIONER = "model/conditioner"

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from rayograph.conditioning.network import ConditionerNetwork
 from rayograph.conditioning.protocol import Arrays, Conditioner
-from rayograph.config.conditioning import Unconditional
+from rayograph.config.job.conditioners import Unconditional
 from rayograph.models.conditioning import Conditioning
 from rayograph.shards.rows import Rows
 from rayograph.shards.sample import Sample

@@ -1,16 +1,15 @@
 """Declarations: everything that a job file or a scale profile may say."""
 
-from rayograph.config.denoisers import Denoiser, DiT
-from rayograph.config.diffusion import DiffusionLoss, FlowSchedule, NoiseSchedule, Sampler
-from rayograph.config.evaluation import Evaluate
-from rayograph.config.features import EfficientNetLite0, Features, NetworkFeatures, PooledPixels
-from rayograph.config.filtering import FilterImages, Score
-from rayograph.config.foreign import ImportModel
-from rayograph.config.networks import Autoencoder, Discriminator, Identity, PerceptualNetwork
-from rayograph.config.sampling import ImageFile, Marking, Request
-from rayograph.config.scale import ActorScale, IngestScale, RayCluster, SamplingScale, Scale, TrainingScale
-from rayograph.config.sources import Columns, ImageFolder, ParquetTable, SklearnDigits, WebDatasetShards
-from rayograph.config.stages import (
+from rayograph.config.job.denoisers import Denoiser, DiT
+from rayograph.config.job.evaluation import Evaluate
+from rayograph.config.job.features import EfficientNetLite0, Features, NetworkFeatures, PooledPixels
+from rayograph.config.job.filtering import FilterImages, Score
+from rayograph.config.job.foreign import ImportModel
+from rayograph.config.job.networks import Autoencoder, Discriminator, Identity, PerceptualNetwork
+from rayograph.config.job.sampling import ImageFile, Marking, Request
+from rayograph.config.job.schedules import DiffusionLoss, FlowSchedule, NoiseSchedule, Sampler
+from rayograph.config.job.sources import Columns, ImageFolder, ParquetTable, SklearnDigits, WebDatasetShards
+from rayograph.config.job.stages import (
     AutoencoderLoss,
     Encode,
     Job,
@@ -18,8 +17,9 @@ from rayograph.config.stages import (
     Sample,
     TrainAutoencoder,
 )
-from rayograph.config.train_diffusion import TrainDiffusion
-from rayograph.config.views import View
+from rayograph.config.job.train_diffusion import TrainDiffusion
+from rayograph.config.job.views import View
+from rayograph.config.scale import ActorScale, IngestScale, RayCluster, SamplingScale, Scale, TrainingScale
 
 __all__ = [
     "ActorScale",

@@ -1,7 +1,7 @@
 """The arithmetic of batches: what recipe and scale profile mean together."""
 
+from rayograph.config.job.training import Training
 from rayograph.config.scale import TrainingScale
-from rayograph.config.training import Training
 from rayograph.errors import ConfigError
 
 

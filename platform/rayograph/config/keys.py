@@ -9,7 +9,7 @@ from typing import Any, Literal, get_args, get_origin
 from pydantic.fields import FieldInfo
 from pydantic_core import to_jsonable_python
 
-from rayograph.config.base import NOT_IN_KEY, Declaration
+from rayograph.config.declaration import NOT_IN_KEY, Declaration
 from rayograph.config.stage_base import StageBase
 
 

@@ -15,13 +15,13 @@ from pydantic_core import CoreSchema, InitErrorDetails, PydanticCustomError, Pyd
 from pydantic_core.core_schema import ErrorType, no_info_wrap_validator_function
 
 from rayograph.config import extensions
-from rayograph.config.base import Declaration
+from rayograph.config.declaration import Declaration
 from rayograph.errors import ConfigError
 
 D = TypeVar("D", bound=Declaration)
 
 UNKNOWN_KIND = "unknown_kind"
-"""The type of pydantic's finding for one; its context says it in words (config/explain.py)."""
+"""The type of pydantic's finding for one; its context says it in words (config/reading/explain.py)."""
 
 
 class Kind(Declaration):

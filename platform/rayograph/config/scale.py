@@ -4,8 +4,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, NonNegativeInt, PositiveInt
 
-from rayograph.config.base import Declaration
-from rayograph.config.s3 import S3
+from rayograph.config.declaration import Declaration
+from rayograph.config.s3_access import S3
 
 Units = Annotated[float, Field(ge=0.0001, le=10_000.0)]
 """Of a resource: from the smallest part that Ray hands out to more than any machine has."""

@@ -3,7 +3,7 @@
 from enum import StrEnum
 from typing import Annotated, ClassVar
 
-from rayograph.config.base import NOT_IN_KEY, Seed, Share
+from rayograph.config.declaration import NOT_IN_KEY, Seed, Share
 from rayograph.config.kinds import Kind
 
 

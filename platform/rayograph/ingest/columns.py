@@ -10,7 +10,7 @@ import numpy as np
 
 from rayograph.conditioning.class_label import class_of
 from rayograph.errors import DataError
-from rayograph.shards.images import EXTENSIONS
+from rayograph.shards.pixels.decode import EXTENSIONS
 from rayograph.shards.sample import Sample
 
 

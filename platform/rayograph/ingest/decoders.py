@@ -18,8 +18,8 @@ from rayograph.config import View
 from rayograph.errors import DataError
 from rayograph.ingest.columns import from_npy, image_of, npy_header
 from rayograph.runs.philox import Stream, uniform
-from rayograph.shards.frames import Frame, middle_square, random_square
-from rayograph.shards.images import render
+from rayograph.shards.pixels.decode import render
+from rayograph.shards.pixels.frames import Frame, middle_square, random_square
 from rayograph.shards.rows import Rows
 from rayograph.shards.sample import Sample
 

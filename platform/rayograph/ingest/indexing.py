@@ -10,8 +10,8 @@ from rayograph.errors import DataError, MissingObjectError
 from rayograph.runs.artifact import Artifact
 from rayograph.runs.manifest import FileRecord
 from rayograph.shards.classes import Classes, as_fact, classes_in, from_fact
-from rayograph.shards.index import ShardIndex, index_name
 from rayograph.shards.scan import CLASSES, PASSED_OVER, REJECTED, scan_shard
+from rayograph.shards.shard_index import ShardIndex, index_name
 from rayograph.shards.spot_check import still_holds
 from rayograph.shards.store import fetch_rows
 from rayograph.storage import open_store
@@ -90,14 +90,14 @@ def _sidecar(folder: Folder, shard: Shard, again: bool) -> tuple[ShardIndex, byt
 
 
 def _scanned(folder: Folder, shard: Shard) -> tuple[ShardIndex, bytes]:
-    from rayograph.shards.images import EXTENSIONS  # and torch: where nothing is read, nothing waits for it
+    from rayograph.shards.pixels.decode import EXTENSIONS  # and torch: where nothing is read, nothing waits for it
 
     index = scan_shard(folder.tars.store, folder.tars.key(shard.name), EXTENSIONS)
     return index, index.to_bytes()
 
 
 def _has_images(index: ShardIndex) -> bool:
-    from rayograph.shards.images import EXTENSIONS
+    from rayograph.shards.pixels.decode import EXTENSIONS
 
     there = np.zeros(len(index), bool)
     for extension in EXTENSIONS:

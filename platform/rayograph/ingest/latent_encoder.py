@@ -15,17 +15,17 @@ import numpy as np
 import torch
 
 from rayograph.ingest.columns import to_npy
-from rayograph.ingest.decoding import decoded_images, require_few
+from rayograph.ingest.images.decoding import decoded_images, require_few
 from rayograph.models.autoencoder import posterior_sample, to_images
-from rayograph.models.folder import load_autoencoder
+from rayograph.models.model_folder import load_autoencoder
 from rayograph.models.normalisation import LatentNormalisation
 from rayograph.runs.artifact import Artifact
 from rayograph.runs.philox import Stream, normal
 from rayograph.shards.committed import Shards
-from rayograph.shards.frames import middle_square
-from rayograph.shards.images import EXTENSIONS
-from rayograph.shards.index import ShardIndex
+from rayograph.shards.pixels.decode import EXTENSIONS
+from rayograph.shards.pixels.frames import middle_square
 from rayograph.shards.sample import Sample, key_fraction
+from rayograph.shards.shard_index import ShardIndex
 from rayograph.shards.store import find_index, put_shard
 
 MOMENTS = "npy"

@@ -12,15 +12,15 @@ import numpy as np
 from PIL import Image
 
 from rayograph.config import Pack
-from rayograph.config.stages import background_colour
+from rayograph.config.job.stages import background_colour
 from rayograph.errors import DataError
-from rayograph.ingest.sources.base import Boxes, Row
-from rayograph.shards import png
-from rayograph.shards.frames import Frame, middle_square, shorter_side, whole
-from rayograph.shards.images import Reading, render, to_jpeg, to_png
-from rayograph.shards.pictures import FORMATS, check_size
+from rayograph.ingest.sources.source import Boxes, Row
+from rayograph.shards.pixels import png
+from rayograph.shards.pixels.decode import Reading, render, to_jpeg, to_png
+from rayograph.shards.pixels.frames import Frame, middle_square, shorter_side, whole
+from rayograph.shards.pixels.pictures import FORMATS, check_size
+from rayograph.shards.pixels.signatures import described
 from rayograph.shards.sample import Sample
-from rayograph.shards.signatures import described
 
 MASK = "mask.png"
 

@@ -14,8 +14,8 @@ from rayograph.errors import DataError
 from rayograph.runs.artifact import Artifact
 from rayograph.runs.manifest import TRAIN, Manifest
 from rayograph.shards.committed import Shards
-from rayograph.shards.index import ShardIndex
 from rayograph.shards.rows import Rows
+from rayograph.shards.shard_index import ShardIndex
 from rayograph.storage import Access, open_store
 
 if TYPE_CHECKING:

@@ -13,8 +13,8 @@ from pydantic import Field, ValidationError
 from rayograph.config import Pack
 from rayograph.errors import DataError, MissingObjectError, StorageError
 from rayograph.ingest.members import to_sample
-from rayograph.ingest.sources.base import Rejected, Row, Source, Task, plain, rejected
 from rayograph.ingest.sources.naming import check_key
+from rayograph.ingest.sources.source import Rejected, Row, Source, Task, plain, rejected
 from rayograph.runs.artifact import Artifact
 from rayograph.runs.manifest import HELD_OUT, TRAIN, FileRecord, Record, ShardRecord
 from rayograph.shards.sample import Sample, key_fraction

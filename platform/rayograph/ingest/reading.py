@@ -10,11 +10,11 @@ import numpy as np
 
 from rayograph.errors import DataError, StorageError
 from rayograph.ingest.decoders import Columns, Content
-from rayograph.ingest.decoding import described
+from rayograph.ingest.images.decoding import described
 from rayograph.shards.committed import Shards
+from rayograph.shards.order.sample_order import Plan
 from rayograph.shards.rows import Rows
 from rayograph.shards.sample import Sample
-from rayograph.shards.sample_order import Plan
 
 POSITIONS, KEYS, SUBSTITUTED = "positions", "keys", "substituted"
 """Columns of every block beside its content's own. `substituted` is empty, or what was wrong with the row's sample."""

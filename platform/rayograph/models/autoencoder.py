@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from torch import nn
 
+from rayograph.config.job.networks import AutoencoderKind
 from rayograph.config.kinds import implementation
-from rayograph.config.networks import AutoencoderKind
 from rayograph.errors import ConfigError
 from rayograph.models.finite import require_finite
 from rayograph.models.specs import AutoencoderSpec

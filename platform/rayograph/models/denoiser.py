@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from rayograph.config.denoisers import DenoiserKind
+from rayograph.config.job.denoisers import DenoiserKind
 from rayograph.config.kinds import implementation
 from rayograph.errors import ConfigError
 from rayograph.models.conditioning import Conditioning

@@ -6,7 +6,7 @@ Shapes: b batch, c image channels, h w pixels.
 from torch import Tensor, nn
 
 from rayograph.config import Discriminator
-from rayograph.config.networks import NORM_GROUPS
+from rayograph.config.job.networks import NORM_GROUPS
 from rayograph.shapes import Images
 
 

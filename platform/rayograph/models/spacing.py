@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Float64, Int64
 from torch import Tensor
 
-from rayograph.config.diffusion import Spacing
+from rayograph.config.job.schedules import Spacing
 from rayograph.errors import ConfigError
 from rayograph.models.schedule import TrainingSchedule, is_flow, noise_levels
 

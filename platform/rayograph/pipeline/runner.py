@@ -3,17 +3,17 @@
 import time
 
 from rayograph.config import Job, Scale
-from rayograph.config.explain import suggestion
+from rayograph.config.reading.explain import suggestion
 from rayograph.errors import ConfigError, StorageError
 from rayograph.pipeline.preflight import check, check_cluster, check_machine
 from rayograph.pipeline.ray_cluster import connect
 from rayograph.pipeline.resolve import needed, resolve
 from rayograph.ray_compat import inside_submitted_job
 from rayograph.runs.artifact import REPORT, RESOLVED
-from rayograph.runs.console import say
-from rayograph.runs.progress import duration
 from rayograph.runs.stage_context import StageContext
 from rayograph.runs.stage_result import commit
+from rayograph.runs.terminal.console import say
+from rayograph.runs.terminal.progress import duration
 from rayograph.runs.wandb_access import settle
 from rayograph.stages.stage import stage_of
 from rayograph.storage import ObjectStore, open_store

@@ -6,7 +6,7 @@ import yaml
 from pydantic import ValidationError
 
 from rayograph.config import Job, Scale
-from rayograph.config.explain import explain
+from rayograph.config.reading.explain import explain
 from rayograph.config.stage_base import StageBase
 from rayograph.errors import ConfigError, DataError
 from rayograph.runs.artifact import RESOLVED, Artifact

@@ -16,7 +16,7 @@ from rayograph.errors import DataError, StorageError
 from rayograph.runs.artifact import Artifact
 from rayograph.runs.manifest import Manifest
 from rayograph.storage import Access, open_store
-from rayograph.storage.base import join_uri
+from rayograph.storage.object_store import join_uri
 
 UP = "../"
 _NO_NAME = {"", ".", ".."}

@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
-from rayograph.runs.progress import Progress
 from rayograph.runs.stage_context import StageContext
+from rayograph.runs.terminal.progress import Progress
 from rayograph.runs.tracking import WandbRun
 
 

@@ -18,7 +18,7 @@ from rayograph.models.autoencoder import AutoencoderNetwork, to_pixels
 from rayograph.models.conditioning import Conditioning
 from rayograph.models.denoiser import DenoiserNetwork
 from rayograph.models.finite import require_finite
-from rayograph.models.folder import load_autoencoder, load_denoiser, load_schedule
+from rayograph.models.model_folder import load_autoencoder, load_denoiser, load_schedule
 from rayograph.models.normalisation import LatentNormalisation
 from rayograph.runs.artifact import Artifact
 from rayograph.runs.philox import Stream, normal

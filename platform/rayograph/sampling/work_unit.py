@@ -17,8 +17,8 @@ from rayograph.sampling.marking.record import xmp_packet
 from rayograph.sampling.pipeline import DiffusionModel
 from rayograph.sampling.requests.plan import SPLIT, Unit
 from rayograph.sampling.requests.sample_batch import SampleBatch
-from rayograph.shards.index import ShardIndex
 from rayograph.shards.sample import Sample
+from rayograph.shards.shard_index import ShardIndex
 from rayograph.shards.store import find_index, put_shard, shard_files
 
 

@@ -11,8 +11,8 @@ from rayograph.runs.artifact import Artifact
 from rayograph.runs.digests import sha256
 from rayograph.runs.lineage import UP, tars_of
 from rayograph.runs.manifest import Manifest, ShardRecord
-from rayograph.shards.index import ShardIndex, index_name
 from rayograph.shards.rows import Rows
+from rayograph.shards.shard_index import ShardIndex, index_name
 from rayograph.shards.store import fetch_rows
 from rayograph.storage import Access
 

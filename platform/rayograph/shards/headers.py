@@ -11,7 +11,7 @@ from zlib import adler32
 import xxhash
 
 from rayograph.errors import DataError
-from rayograph.shards.forward import Forward
+from rayograph.shards.sequential_reader import Forward
 
 BLOCK = 512
 SMALL_BYTES = 256

@@ -12,8 +12,8 @@ import xxhash
 
 from rayograph.errors import DataError
 from rayograph.shards.headers import printable
-from rayograph.shards.index import Members
 from rayograph.shards.sample import Sample
+from rayograph.shards.shard_index import Members
 
 
 @dataclass(frozen=True)

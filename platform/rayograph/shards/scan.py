@@ -16,10 +16,10 @@ import numpy as np
 
 from rayograph.errors import DataError
 from rayograph.shards.classes import as_fact, classes_in, fault_of
-from rayograph.shards.forward import Forward
 from rayograph.shards.headers import SMALL_BYTES, Member, members_of, printable
 from rayograph.shards.ignored import is_ignored
-from rayograph.shards.index import Members, ShardIndex
+from rayograph.shards.sequential_reader import Forward
+from rayograph.shards.shard_index import Members, ShardIndex
 from rayograph.storage import ObjectStore
 
 CLASSES, REJECTED, PASSED_OVER = "classes", "rejected", "passed_over"

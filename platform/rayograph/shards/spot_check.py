@@ -6,8 +6,8 @@ from rayograph.errors import DataError
 from rayograph.runs.artifact import Artifact
 from rayograph.runs.digests import sha256
 from rayograph.shards.headers import BLOCK, header_name
-from rayograph.shards.index import ShardIndex
 from rayograph.shards.scan import split_name
+from rayograph.shards.shard_index import ShardIndex
 from rayograph.shards.store import fetch_rows
 
 WHOLE_BYTES = 1 << 20

@@ -9,10 +9,10 @@ import numpy as np
 from rayograph.errors import MissingObjectError
 from rayograph.runs.artifact import Artifact
 from rayograph.runs.manifest import FileRecord, ShardRecord
-from rayograph.shards.index import ShardIndex, index_name
 from rayograph.shards.rows import Rows
 from rayograph.shards.sample import Sample
 from rayograph.shards.scan import scan_shard
+from rayograph.shards.shard_index import ShardIndex, index_name
 from rayograph.shards.tar import write_shard
 
 GAP_BYTES = 64 * 1024

@@ -9,8 +9,8 @@ import xxhash
 
 from rayograph.errors import DataError
 from rayograph.runs.digests import sha256
-from rayograph.shards.index import Members, ShardIndex
 from rayograph.shards.sample import Sample
+from rayograph.shards.shard_index import Members, ShardIndex
 
 _MISSING = (0, -1, 0)
 

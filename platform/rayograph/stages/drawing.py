@@ -15,8 +15,8 @@ from rayograph.config.address import LOCAL
 from rayograph.errors import DataError, StoppedError
 from rayograph.generation.deployment import application
 from rayograph.generation.dispatcher import DeadLetter, Dispatcher, Window
-from rayograph.generation.driver import drive
 from rayograph.generation.fair_share import FairShare
+from rayograph.generation.job_driver import drive
 from rayograph.generation.monitor import Monitor
 from rayograph.generation.replica import MAX_ONGOING, Assignment
 from rayograph.generation.tally import Tally
@@ -30,7 +30,7 @@ from rayograph.sampling.job_state import DEAD, wanted
 from rayograph.sampling.reproduce import keep_origin
 from rayograph.sampling.requests.plan import Plan
 from rayograph.sampling.work_unit import CompletedUnit, Origin
-from rayograph.shards.index import SUFFIX
+from rayograph.shards.shard_index import SUFFIX
 from rayograph.stages.resources import require
 from rayograph.stages.sample import plan_of
 

@@ -12,7 +12,7 @@ from rayograph.runs.reporter import Reporter
 from rayograph.runs.stage_context import StageContext
 from rayograph.runs.stage_result import StageResult
 from rayograph.shards.committed import Shards
-from rayograph.shards.index import ShardIndex
+from rayograph.shards.shard_index import ShardIndex
 from rayograph.shards.store import shard_files
 from rayograph.stages.resources import require_pool
 from rayograph.stages.stage import CheckContext, Foreseen, Stage
@@ -52,7 +52,7 @@ def run_encode(stage: StageContext, declared: Encode) -> StageResult:
 
     Raises DataError once more samples are left out than `bad_sample_limit`, naming the first with its shard and key.
     """
-    from rayograph.ingest.decoding import require_few
+    from rayograph.ingest.images.decoding import require_few
     from rayograph.ingest.latent_encoder import normalisation
     from rayograph.ingest.streams import each_with
 

@@ -1,4 +1,4 @@
-"""The stage `evaluate`: images beside images, and reconstructions beside what they are of (stages/evaluation.py)."""
+"""The stage `evaluate`: images beside images, reconstructions beside their originals (stages/image_comparison.py)."""
 
 from rayograph.config import Evaluate
 from rayograph.errors import ConfigError
@@ -47,7 +47,7 @@ class EvaluateStage(Stage[Evaluate]):
 
     def run(self, declared: Evaluate, context: StageContext) -> StageResult:
         """Sum up, measure, draw the page."""
-        from rayograph.stages.evaluation import run_evaluate
+        from rayograph.stages.image_comparison import run_evaluate
 
         return run_evaluate(context, declared)
 

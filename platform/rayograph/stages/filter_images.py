@@ -1,10 +1,10 @@
-"""The stage `filter_images`: images to fewer of them (ingest/filtering.py). Nothing is copied, by Ray Data tasks."""
+"""The stage `filter_images`: images to fewer of them (ingest/images/image_filter.py). Nothing is copied."""
 
 from collections import Counter
 from collections.abc import Sequence
 
 from rayograph.conditioning.class_names import class_number
-from rayograph.config.filtering import FilterImages
+from rayograph.config.job.filtering import FilterImages
 from rayograph.errors import ConfigError, DataError
 from rayograph.runs.digests import digest_of
 from rayograph.runs.lineage import address
@@ -34,7 +34,7 @@ class FilterImagesStage(Stage[FilterImages]):
         """Return the digest of the keys that go, in whatever order they stand; nothing without them."""
         if declared.keys_left_out_uri is None:
             return None
-        from rayograph.ingest.filtering import keys_in
+        from rayograph.ingest.images.image_filter import keys_in
 
         return digest_of(sorted(keys_in(declared.keys_left_out_uri, access)))
 
@@ -44,7 +44,7 @@ class FilterImagesStage(Stage[FilterImages]):
 
     def run(self, declared: FilterImages, context: StageContext) -> StageResult:
         """Look at every shard. Raises DataError where nothing stays of a split."""
-        from rayograph.ingest.filtering import Filter, FilteredShard
+        from rayograph.ingest.images.image_filter import Filter, FilteredShard
         from rayograph.ingest.streams import each
 
         images, manifest = context.input("images")

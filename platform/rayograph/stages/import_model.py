@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from rayograph.config import ImportModel
-from rayograph.config.conditioning import ConditionerKind
+from rayograph.config.job.conditioners import ConditionerKind
 from rayograph.config.stage_base import ArtifactType
 from rayograph.errors import CheckpointError, ConfigError, DataError, StorageError
 from rayograph.models.foreign_folder import (
@@ -82,7 +82,7 @@ class ImportModelStage(Stage[ImportModel]):
 def _opened(declared: ImportModel, context: StageContext, copy: Artifact, outcome: StageResult) -> dict[str, Any]:
     """What later stages ask of the artifact. Raises CheckpointError for a model that is not of a kind we make."""
     from rayograph.conditioning.trained import declared_conditioner
-    from rayograph.models.folder import load_autoencoder
+    from rayograph.models.model_folder import load_autoencoder
     from rayograph.sampling.pipeline import DiffusionModel
 
     config = json.loads(copy.read(f"{AUTOENCODER}/{CONFIG}"))

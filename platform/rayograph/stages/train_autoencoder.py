@@ -1,4 +1,4 @@
-"""The stage `train_autoencoder`: images to a first stage (stages/autoencoder_training.py)."""
+"""The stage `train_autoencoder`: images to a first stage (stages/training/autoencoder_training.py)."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -8,8 +8,8 @@ from rayograph.config.batches import worker_counts
 from rayograph.errors import ConfigError
 from rayograph.runs.stage_context import StageContext
 from rayograph.runs.stage_result import StageResult
-from rayograph.stages.seen_images import foreseen_size
 from rayograph.stages.stage import CheckContext, Foreseen, Stage
+from rayograph.stages.training.seen_images import foreseen_size
 from rayograph.training.cost import Cost
 
 LOW_PSNR = 20.0
@@ -66,7 +66,7 @@ class TrainAutoencoderStage(Stage[TrainAutoencoder]):
 
     def run(self, declared: TrainAutoencoder, context: StageContext) -> StageResult:
         """Train to the end, from the newest checkpoint if there is one."""
-        from rayograph.stages.autoencoder_training import run_train_autoencoder
+        from rayograph.stages.training.autoencoder_training import run_train_autoencoder
 
         return run_train_autoencoder(context, declared)
 

@@ -2,9 +2,9 @@
 
 import re
 
-from rayograph.config.s3 import S3
+from rayograph.config.s3_access import S3
 from rayograph.errors import StorageError
-from rayograph.storage.base import ObjectInfo, ObjectStore
+from rayograph.storage.object_store import ObjectInfo, ObjectStore
 
 __all__ = ["Access", "ObjectInfo", "ObjectStore", "open_store"]
 

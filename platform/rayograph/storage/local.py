@@ -14,7 +14,7 @@ from uuid import uuid4
 import numpy as np
 
 from rayograph.errors import MissingObjectError, StorageError
-from rayograph.storage.base import NO_FILE, UNFINISHED, ObjectInfo, join_uri
+from rayograph.storage.object_store import NO_FILE, UNFINISHED, ObjectInfo, join_uri
 
 DIRECT_BYTES = 8 << 20
 """From this size on, and so much at a time, bytes may go past the kernel's cache."""

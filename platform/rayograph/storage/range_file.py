@@ -2,7 +2,7 @@
 
 import io
 
-from rayograph.storage.base import ObjectStore
+from rayograph.storage.object_store import ObjectStore
 
 
 class RangeFile(io.RawIOBase):

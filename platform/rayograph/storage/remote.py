@@ -13,7 +13,7 @@ from typing import Any
 import fsspec
 
 from rayograph.errors import MissingObjectError, StorageError
-from rayograph.storage.base import NO_FILE, ObjectInfo, join_uri
+from rayograph.storage.object_store import NO_FILE, ObjectInfo, join_uri
 
 _WRITABLE = {"memory", "gs", "gcs", "az", "abfs", "abfss"}
 _FLAT = {"gs", "gcs"}  # gcsfs escapes a key as a whole; with other filesystems '..' may lead out of the place

@@ -18,9 +18,9 @@ from botocore.parsers import ResponseParserError
 from botocore.session import get_session
 from botocore.utils import parse_timestamp
 
-from rayograph.config.s3 import S3Access
+from rayograph.config.s3_access import S3Access
 from rayograph.errors import MissingObjectError, StorageError
-from rayograph.storage.base import ObjectInfo, join_uri
+from rayograph.storage.object_store import ObjectInfo, join_uri
 from rayograph.storage.s3_errors import asking, status_of
 from rayograph.storage.s3_retries import back_off, persist
 

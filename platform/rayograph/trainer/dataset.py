@@ -1,14 +1,14 @@
 """A training's input: the plan over its committed data sets, and the reader that walks it."""
 
-from rayograph.config.training import Training
+from rayograph.config.job.training import Training
 from rayograph.errors import DataError
 from rayograph.ingest.decoders import Content
 from rayograph.ingest.reading import PlannedReader
 from rayograph.runs.manifest import TRAIN
 from rayograph.runs.stage_context import StageContext
 from rayograph.shards.committed import Shards
-from rayograph.shards.dataset_order import DataSet, slice_rows
-from rayograph.shards.sample_order import Plan
+from rayograph.shards.order.dataset_order import DataSet, slice_rows
+from rayograph.shards.order.sample_order import Plan
 
 
 def planned_reader(stage: StageContext, recipe: Training, field: str, content: Content) -> PlannedReader:

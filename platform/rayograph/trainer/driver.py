@@ -12,7 +12,7 @@ from ray.train import FailureConfig, RunConfig, ScalingConfig
 from ray.train.torch import TorchConfig, TorchTrainer
 
 from rayograph.config.batches import worker_counts
-from rayograph.config.training import Training
+from rayograph.config.job.training import Training
 from rayograph.errors import RayographError
 from rayograph.ray_compat import workers_never_started, wrapped_errors
 from rayograph.runs.reporter import Reporter

@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from rayograph.ingest.held_out import HeldOut
+from rayograph.ingest.images.held_out import HeldOut
 
 AT_ONCE = 16
 """Images through the network at a time: always the same, as batches decide the last digits."""
@@ -14,7 +14,7 @@ def measured(images: HeldOut, models: Mapping[str, Any]) -> dict[str, Any]:
     """Facts for the manifest: PSNR in decibels and SSIM, means over images; None where one cannot be had."""
     from rayograph.evaluation.reconstruction import SSIM_WINDOW, psnr, ssim
     from rayograph.models.autoencoder import reconstruct
-    from rayograph.models.folder import AUTOENCODER
+    from rayograph.models.model_folder import AUTOENCODER
     from rayograph.training.workers import device
 
     pixels, unreadable = images.pixels()

@@ -12,9 +12,9 @@ from rayograph.trainer.control_actor import Control
 from rayograph.trainer.events import Advanced, MetricsRow
 from rayograph.trainer.sample_log import SampleLog, rewind_samples
 from rayograph.trainer.worker_config import Assignment
-from rayograph.training.checkpoint import Checkpoints
+from rayograph.training.checkpoints.checkpoint import Checkpoints
 from rayograph.training.clock import Clock
-from rayograph.training.engine import COMPUTED, EXCHANGED, UPDATED
+from rayograph.training.engine.engine import COMPUTED, EXCHANGED, UPDATED
 from rayograph.training.learner import Learner, Metrics
 from rayograph.training.loop import WAITED
 

@@ -49,7 +49,7 @@ def reconstructions(count: int, reader: PlannedReader, models: Mapping[str, Any]
     """The plan's first images, each above what the autoencoder makes of it."""
     from rayograph.evaluation.report.figures import reconstruction_pairs
     from rayograph.models.autoencoder import reconstruct
-    from rayograph.models.folder import AUTOENCODER
+    from rayograph.models.model_folder import AUTOENCODER
     from rayograph.training.workers import device
 
     pixels = reader.read(np.arange(count))["pixels"]
@@ -70,7 +70,7 @@ def samples(
     from rayograph.conditioning.trained import CONDITIONER, TrainedConditioner
     from rayograph.config import Sampler
     from rayograph.evaluation.report.figures import tile
-    from rayograph.models.folder import DENOISER, SCHEDULE
+    from rayograph.models.model_folder import DENOISER, SCHEDULE
     from rayograph.sampling.pipeline import DiffusionModel
     from rayograph.training.workers import device
 

@@ -12,7 +12,7 @@ import torch.distributed as dist
 from rayograph.errors import DataError
 from rayograph.ingest.memory import keep_freed_memory
 from rayograph.ingest.streams import training_batches
-from rayograph.models.folder import save_model
+from rayograph.models.model_folder import save_model
 from rayograph.shards.batch import Batch
 from rayograph.trainer.control_actor import Control
 from rayograph.trainer.events import Busy, ModelMeasured, Note, Resumed, StoppedForResize, WorkerPlaced
@@ -20,13 +20,13 @@ from rayograph.trainer.metrics import Pace, Records, Report, drop_times
 from rayograph.trainer.previews import Preview
 from rayograph.trainer.sample_log import SampleLog
 from rayograph.trainer.worker_config import Assignment
-from rayograph.training.checkpoint import Checkpoints
+from rayograph.training.checkpoints.checkpoint import Checkpoints
+from rayograph.training.checkpoints.recovery import Recovery
 from rayograph.training.clock import Clock
-from rayograph.training.guard import Guard
+from rayograph.training.divergence import Guard
+from rayograph.training.engine.peak import peak_flops
 from rayograph.training.learner import Learner, Metrics
 from rayograph.training.loop import Hook, fit
-from rayograph.training.peak import peak_flops
-from rayograph.training.recovery import Recovery
 from rayograph.training.setup import retention_of
 from rayograph.training.workers import device
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from rayograph.config import Scale
-from rayograph.config.training import Training
+from rayograph.config.job.training import Training
 from rayograph.ingest.reading import PlannedReader
 from rayograph.runs.artifact import Artifact
 

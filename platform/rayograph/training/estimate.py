@@ -12,16 +12,16 @@ from torch.autograd.graph import saved_tensors_hooks
 from torch.utils.flop_counter import FlopCounterMode
 
 from rayograph.config import TrainAutoencoder, TrainDiffusion
-from rayograph.config.training import Training
-from rayograph.losses.diffusion import ForwardProcess
+from rayograph.config.job.training import Training
+from rayograph.losses.diffusion_loss import ForwardProcess
 from rayograph.models.autoencoder import build_autoencoder
 from rayograph.models.discriminator import PatchDiscriminator
 from rayograph.models.perceptual import build_perceptual
 from rayograph.models.schedule import build_schedule, levels
-from rayograph.training.autoencoder import DiscriminatorPass, GeneratorPass
+from rayograph.training.autoencoder_learner import DiscriminatorPass, GeneratorPass
 from rayograph.training.cost import Cost
-from rayograph.training.diffusion import DenoisingPass, build_networks
-from rayograph.training.optimiser import MOMENTS
+from rayograph.training.diffusion_learner import DenoisingPass, build_networks
+from rayograph.training.engine.optimiser import MOMENTS
 from rayograph.training.setup import averages_of
 
 

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from rayograph.shards.batch import Batch
-from rayograph.training.engine import Engine
+from rayograph.training.engine.engine import Engine
 from rayograph.training.workers import mean_over_workers
 
 Metrics = dict[str, float]

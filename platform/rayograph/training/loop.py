@@ -8,7 +8,7 @@ import numpy as np
 
 from rayograph.shards.batch import Batch
 from rayograph.training.clock import Clock
-from rayograph.training.guard import Guard
+from rayograph.training.divergence import Guard
 from rayograph.training.learner import Learner, Metrics
 
 WAITED = "seconds_waiting_for_data"

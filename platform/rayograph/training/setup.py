@@ -5,12 +5,12 @@ from typing import Any
 
 from rayograph.config import TrainingScale
 from rayograph.config.batches import micro_batch_and_accumulation
-from rayograph.config.training import Training
+from rayograph.config.job.training import Training
 from rayograph.errors import ConfigError
-from rayograph.training.averages import Average, ConstantDecay, PowerFunction
+from rayograph.training.checkpoints.averages import Average, ConstantDecay, PowerFunction
+from rayograph.training.checkpoints.retention import Retention
 from rayograph.training.clock import learning_rate_at
-from rayograph.training.engine import EngineSettings
-from rayograph.training.retention import Retention
+from rayograph.training.engine.engine import EngineSettings
 
 
 def engine_settings(

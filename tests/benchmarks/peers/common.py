@@ -81,7 +81,7 @@ def decode_scaled(data: bytes) -> np.ndarray:
 
 
 def fast_decode(data: bytes) -> torch.Tensor:
-    """JPEG bytes to pixels, as fast as we know: what rayograph itself does (shards/images.py)."""
+    """JPEG bytes to pixels, as fast as we know: what rayograph itself does (shards/pixels/decode.py)."""
     array = decode_scaled(data)
     height, width, _ = array.shape
     side = min(height, width)

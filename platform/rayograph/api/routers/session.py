@@ -3,8 +3,8 @@
 from fastapi import APIRouter, HTTPException, Request, Response
 
 from rayograph.api.bodies import BodyRoute
+from rayograph.api.guards.security import COOKIE, SESSION, is_token
 from rayograph.api.schemas import Answer
-from rayograph.api.security import COOKIE, SESSION, is_token
 from rayograph.api.services import Given
 from rayograph.api.submission import Token
 

@@ -11,7 +11,7 @@ from typing import Protocol, runtime_checkable
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
-from rayograph.config.features import Features
+from rayograph.config.job.features import Features
 from rayograph.config.kinds import implementation
 from rayograph.storage import Access
 

@@ -16,7 +16,7 @@ from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 from torch.nn.functional import pad
 
-from rayograph.config.features import EfficientNetLite0
+from rayograph.config.job.features import EfficientNetLite0
 from rayograph.errors import CheckpointError, ConfigError
 from rayograph.evaluation.extractors.resizing import in_batches, resized
 from rayograph.storage import Access

@@ -16,7 +16,7 @@ from jaxtyping import Float, UInt8
 from safetensors.torch import load as load_safetensors
 from torch import Tensor, nn
 
-from rayograph.config.features import NetworkFeatures
+from rayograph.config.job.features import NetworkFeatures
 from rayograph.errors import CheckpointError, ConfigError
 from rayograph.evaluation.extractors.efficientnet_lite0 import network_of
 from rayograph.evaluation.extractors.resizing import in_batches, in_range, means_over_places, resized

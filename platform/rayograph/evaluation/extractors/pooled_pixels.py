@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float64, UInt8
 from torch import Tensor
 
-from rayograph.config.features import PooledPixels
+from rayograph.config.job.features import PooledPixels
 from rayograph.errors import ConfigError, DataError
 from rayograph.storage import Access
 

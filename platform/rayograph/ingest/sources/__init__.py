@@ -1,7 +1,7 @@
 """Where images come from: folders, tables, tars, scikit-learn's digits."""
 
 from rayograph.config import ImageFolder, ParquetTable, SklearnDigits, WebDatasetShards
-from rayograph.ingest.sources.base import Boxes, Rejected, Row, Source, Task
+from rayograph.ingest.sources.source import Boxes, Rejected, Row, Source, Task
 from rayograph.storage import Access
 
 __all__ = ["Boxes", "Rejected", "Row", "Source", "Task", "open_source"]
@@ -17,7 +17,7 @@ def open_source(
 
             return Digits()
         case ImageFolder(metadata=str()):
-            from rayograph.ingest.sources.tabled import TabledFolder
+            from rayograph.ingest.sources.tables.tabled import TabledFolder
 
             return TabledFolder(declared, endpoint_url)
         case ImageFolder():
@@ -25,7 +25,7 @@ def open_source(
 
             return Folder(declared, endpoint_url)
         case ParquetTable():
-            from rayograph.ingest.sources.parquet import ParquetFiles
+            from rayograph.ingest.sources.tables.parquet import ParquetFiles
 
             return ParquetFiles(declared, endpoint_url)
         case WebDatasetShards():

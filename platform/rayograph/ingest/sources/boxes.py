@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from rayograph.errors import DataError
-from rayograph.ingest.sources.base import Boxes
+from rayograph.ingest.sources.source import Boxes
 
 _PLACES, _LABELS = ("bbox", "bboxes", "boxes"), ("category", "categories", "label", "labels", "class")
 

@@ -6,9 +6,9 @@ from functools import lru_cache
 import numpy as np
 import pyarrow as pa
 
-from rayograph.ingest.sources.base import Findings, Rejected, Row, Task
-from rayograph.ingest.sources.listing import Listing
-from rayograph.shards.images import to_png
+from rayograph.ingest.sources.file_listing import Listing
+from rayograph.ingest.sources.source import Findings, Rejected, Row, Task
+from rayograph.shards.pixels.decode import to_png
 
 
 class Digits:

@@ -9,18 +9,18 @@ import numpy as np
 
 from rayograph.config import Columns, WebDatasetShards
 from rayograph.errors import DataError, MissingObjectError
-from rayograph.ingest.sources.base import Findings, Rejected, Row, Task
 from rayograph.ingest.sources.below import files_below
 from rayograph.ingest.sources.boxes import parse_boxes
 from rayograph.ingest.sources.captions import captions_of
 from rayograph.ingest.sources.labels import Labels
 from rayograph.ingest.sources.naming import KNOWN
+from rayograph.ingest.sources.source import Findings, Rejected, Row, Task
 from rayograph.runs.artifact import Artifact
 from rayograph.runs.digests import sha256
 from rayograph.shards.headers import printable
-from rayograph.shards.images import EXTENSIONS
-from rayograph.shards.index import SUFFIX, ShardIndex, index_name
+from rayograph.shards.pixels.decode import EXTENSIONS
 from rayograph.shards.scan import CLASSES, TORN, scan_shard
+from rayograph.shards.shard_index import SUFFIX, ShardIndex, index_name
 from rayograph.shards.spot_check import still_holds
 from rayograph.shards.store import fetch_rows
 from rayograph.storage import Access

@@ -1,6 +1,6 @@
 """No first stage: latents are images, for diffusion in pixel space."""
 
-from rayograph.config.networks import Identity
+from rayograph.config.job.networks import Identity
 from rayograph.models.autoencoder import AutoencoderNetwork, without_variance
 from rayograph.models.specs import AutoencoderSpec
 from rayograph.shapes import Images, Latents, Moments

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
-from rayograph.config.denoisers import DiT
+from rayograph.config.job.denoisers import DiT
 from rayograph.models.conditioning import Conditioning
 from rayograph.models.denoiser import DenoiserNetwork
 from rayograph.models.specs import Accepts, DenoiserSpec

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from diffusers import UNet2DModel
 from torch import Tensor, nn
 
-from rayograph.config.denoisers import Denoiser
+from rayograph.config.job.denoisers import Denoiser
 from rayograph.models.adopted import adopt
 from rayograph.models.conditioning import Conditioning
 from rayograph.models.denoiser import DenoiserNetwork

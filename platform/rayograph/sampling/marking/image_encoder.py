@@ -10,7 +10,7 @@ from PIL import Image
 
 from rayograph.config import ImageFile
 from rayograph.sampling.marking.xmp import into_jpeg, into_png
-from rayograph.shards.images import to_jpeg, to_png
+from rayograph.shards.pixels.decode import to_jpeg, to_png
 
 QUALITY = 95
 """Of JPEG and WebP that say none."""

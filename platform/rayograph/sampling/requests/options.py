@@ -8,7 +8,7 @@ import annotated_types
 import pyarrow as pa
 
 from rayograph.config import Sampler
-from rayograph.config.diffusion import PER_ROW, PER_SAMPLE
+from rayograph.config.job.schedules import PER_ROW, PER_SAMPLE
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from rayograph.conditioning.columns import shown
 from rayograph.conditioning.protocol import Conditioner
 from rayograph.conditioning.values import is_exact, once, real_number, whole_number
 from rayograph.config import Request
-from rayograph.config.base import is_unicode
+from rayograph.config.declaration import is_unicode
 from rayograph.errors import DataError
 from rayograph.runs.artifact import Artifact
 from rayograph.runs.digests import sha256

@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 
 from rayograph.conditioning.columns import WrongRow, nulls, refuse, shown
 from rayograph.config import Request, Sampler
-from rayograph.config.explain import suggestion
+from rayograph.config.reading.explain import suggestion
 from rayograph.errors import DataError
 from rayograph.sampling.requests.model_spec import ModelSpec
 from rayograph.sampling.requests.options import Option, options

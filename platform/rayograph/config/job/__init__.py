@@ -1,0 +1,1 @@
+"""What a job file may say: the stages, and all that they declare."""

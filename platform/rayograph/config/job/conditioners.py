@@ -1,0 +1,59 @@
+"""Declarations of conditioners: what a denoiser is told of a sample."""
+
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+
+from pydantic import BeforeValidator
+
+from rayograph.config.kinds import Kind, Kinds
+
+
+def _as_classes(given: Any) -> Any:
+    if given == "auto" or (isinstance(given, int) and not isinstance(given, bool) and given >= 0):
+        return given
+    raise ValueError(f"expected a number from 0 on, or 'auto', got {given!r}")
+
+
+Classes = Annotated[int | Literal["auto"], BeforeValidator(_as_classes)]
+
+
+class ConditionerKind(Kind):
+    """What the conditioners' declarations have in common."""
+
+    @property
+    def needs_data(self) -> bool:
+        """Whether only the data can tell what is meant."""
+        return False
+
+
+class Unconditional(ConditionerKind):
+    """The denoiser is told nothing."""
+
+    implemented_by: ClassVar[str | type] = "rayograph.conditioning.unconditional:UnconditionalConditioner"
+    kind: Literal["unconditional"] = "unconditional"
+
+
+class ClassLabel(ConditionerKind):
+    """One learned vector a class, added to the time embedding (Dhariwal & Nichol 2021, sec. 3); one more for none."""
+
+    implemented_by: ClassVar[str | type] = "rayograph.conditioning.class_label:class_label_conditioner"
+    kind: Literal["class_label"] = "class_label"
+    num_classes: Classes = "auto"
+    """Of the data; "auto" is as many as it has, known once it is packed."""
+
+    @property
+    def needs_data(self) -> bool:
+        return self.num_classes == "auto"
+
+
+CONDITIONERS = Kinds(
+    "conditioners",
+    {
+        "unconditional": "rayograph.config.job.conditioners:Unconditional",
+        "class_label": "rayograph.config.job.conditioners:ClassLabel",
+    },
+)
+
+if TYPE_CHECKING:
+    AnyConditioner = ConditionerKind
+else:
+    AnyConditioner = CONDITIONERS.annotation(ConditionerKind)

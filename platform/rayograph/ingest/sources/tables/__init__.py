@@ -1,0 +1,1 @@
+"""Tables of images: CSV, JSON lines, parquet; their rows, their texts, and what they do not name."""

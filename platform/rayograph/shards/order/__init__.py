@@ -1,0 +1,1 @@
+"""The order of the samples: a pure function of shards, seed, global batch and lanes."""

@@ -1,0 +1,81 @@
+"""train_diffusion: shards of moments, or of images, to a model folder, complete with its first stage."""
+
+from functools import partial
+from typing import Any
+
+from rayograph.config import TrainDiffusion, TrainingScale
+from rayograph.models.model_folder import AUTOENCODER, save_model
+from rayograph.models.normalisation import LatentNormalisation
+from rayograph.runs.artifact import Artifact
+from rayograph.runs.stage_context import StageContext
+from rayograph.runs.stage_result import StageResult
+from rayograph.stages.training.learned_data import LearnedData, learned_data
+from rayograph.trainer.dataset import planned_reader
+from rayograph.trainer.driver import run_training
+from rayograph.trainer.previews import samples
+from rayograph.trainer.worker_config import Assignment
+
+
+def run_train_diffusion(stage: StageContext, declared: TrainDiffusion) -> StageResult:
+    """Raises ConfigError where what is declared of conditions, or to start from, is not what there is."""
+    learned = learned_data(stage, declared)
+    declared, normalisation, (_, side, _) = learned.declared, learned.normalisation, learned.shape
+    initial = stage.inputs.get("init_from")
+    if initial is not None:
+        _require_shapes(learned, initial)
+    assignment = Assignment(
+        recipe=declared,
+        scale=stage.scale,
+        artifact=stage.artifact,
+        reader=planned_reader(stage, declared, learned.field, learned.content),
+        make_learner=partial(_learner, declared, stage.scale.training, stage.seed, normalisation, side, initial),
+        cost=partial(_cost, declared, normalisation, side),
+        picture=partial(samples, declared.preview_images, stage.seed, learned.first_stage, normalisation),
+    )
+    autoencoder = learned.first_stage()
+    normalisation.keep_in(autoencoder)
+    save_model(stage.artifact, AUTOENCODER, autoencoder)
+    outcome = run_training(stage, declared, assignment, {"loss": "loss"})
+    outcome.facts |= {"class_names": []} | learned.conditioner.facts
+    return outcome
+
+
+def _require_shapes(learned: LearnedData, initial: Artifact) -> None:
+    """Raise ConfigError, before any worker starts, where the weights to start from are another network's."""
+    import torch
+    from torch import nn
+
+    from rayograph.training.checkpoints.initial_weights import diffusion_weights, start_from
+    from rayograph.training.diffusion_learner import build_networks
+
+    channels, side, _ = learned.shape
+    with torch.device("meta"):
+        denoiser, conditioner = build_networks(learned.declared, channels, side)
+    start_from(nn.ModuleDict({"denoiser": denoiser, "conditioner": conditioner.network}), diffusion_weights(initial))
+
+
+def _learner(
+    declared: TrainDiffusion,
+    scale: TrainingScale,
+    seed: int,
+    normalisation: LatentNormalisation,
+    size: int,
+    initial: Artifact | None,
+) -> Any:
+    from rayograph.training.checkpoints.initial_weights import diffusion_weights
+    from rayograph.training.diffusion_learner import DiffusionLearner
+    from rayograph.training.engine.zero import settled as settled_scale
+    from rayograph.training.workers import world
+
+    scale, notes = settled_scale(scale, declared, world()[1], partial(_cost, declared, normalisation, size))
+    learner = DiffusionLearner(
+        declared, scale, seed, normalisation, size, None if initial is None else diffusion_weights(initial)
+    )
+    learner.notes += notes
+    return learner
+
+
+def _cost(declared: TrainDiffusion, normalisation: LatentNormalisation, size: int) -> Any:
+    from rayograph.training.estimate import diffusion_cost
+
+    return diffusion_cost(declared, len(normalisation.mean), size)

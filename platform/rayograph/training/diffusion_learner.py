@@ -1,0 +1,166 @@
+"""The second stage's learner: a denoiser on scaled latents (Rombach et al. 2022, eq. 2 and 3).
+
+Shapes: b batch, z latent channels, y x latent grid.
+"""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from rayograph.conditioning.trained import CONDITIONER, TrainedConditioner, conditioned, conditioner_of
+from rayograph.config import DiffusionLoss, TrainDiffusion, TrainingScale
+from rayograph.losses.diffusion_loss import ForwardProcess, diffusion_loss
+from rayograph.models.autoencoder import posterior_sample, to_images
+from rayograph.models.denoiser import DenoiserNetwork, build_denoiser
+from rayograph.models.model_folder import DENOISER, SCHEDULE
+from rayograph.models.normalisation import LatentNormalisation
+from rayograph.models.schedule import build_schedule, noise_levels, prediction_type, timesteps_at
+from rayograph.runs.philox import Stream, integers, normal, uniform
+from rayograph.shapes import Latents, Noise, Positions, Timesteps
+from rayograph.shards.batch import Batch
+from rayograph.training.checkpoints.initial_weights import start_from
+from rayograph.training.engine.engine import Engine
+from rayograph.training.engine.flat import Loss
+from rayograph.training.learner import Metrics, mean_metrics
+from rayograph.training.setup import averages_of, engine_settings, learning_rate, prepared
+from rayograph.training.workers import device, world
+
+DENOISER_ENGINE = "denoiser"
+
+
+MOMENTS, PIXELS = "moments", "pixels"
+"""The column of a batch that is learned, the second in pixel space; all others are what it is conditioned on."""
+
+NAMES_BEFORE = {"denoiser.class_embedding.weight": "conditioner.embedding.weight"}
+"""Weights by the names that checkpoints have for them from before conditioners stood beside their denoisers."""
+
+
+class DenoisingPass(nn.Module):
+    """Noise the latents, predict under conditions, compare. Denoiser and conditioner are trained as one."""
+
+    def __init__(
+        self, denoiser: DenoiserNetwork, conditioner: Any, process: ForwardProcess, loss: DiffusionLoss
+    ) -> None:
+        super().__init__()
+        self.denoiser, self.conditioner = denoiser, conditioner
+        self._process, self._loss = process, loss
+
+    def forward(
+        self, latents: Latents, noise: Noise, timesteps: Timesteps, columns: Mapping[str, Tensor], keep: Tensor
+    ) -> Loss:
+        """Of samples conditioned on what `columns` say, or on nothing where `keep` (b,) is false."""
+        noisy_latents = self._process.noisy_latents(latents, noise, timesteps)
+        conditioning = self.conditioner.embed(columns).where(keep, self.conditioner.null(len(latents)))
+        prediction = self.denoiser(noisy_latents, timesteps, conditioning)
+        gamma = self._loss.min_snr_gamma
+        weights = None if gamma is None else self._process.min_snr_weights(timesteps, gamma)
+        target = self._process.target(latents, noise, timesteps)
+        return diffusion_loss(prediction, target, self._loss.norm, weights), None
+
+
+def draw_timesteps(seed: int, positions: Positions, loss: DiffusionLoss, count: int) -> Timesteps:
+    """Which of `count` timesteps each position learns from, in [0, count)."""
+    if loss.timesteps == "uniform":
+        return integers(seed, Stream.TIMESTEP, positions, count)
+    logits = loss.logit_mean + loss.logit_std * normal(seed, Stream.TIMESTEP, positions, ())
+    return (logits.sigmoid() * count).long().clamp(max=count - 1)
+
+
+class DiffusionLearner:
+    """Trains the declared denoiser on moments (2z, y, x), drawing from each posterior afresh every time it is seen."""
+
+    headline = "loss"
+    names_before = NAMES_BEFORE
+
+    def __init__(
+        self,
+        recipe: TrainDiffusion,
+        scale: TrainingScale,
+        seed: int,
+        normalisation: LatentNormalisation,
+        latent_size: int,
+        initial: Mapping[str, Tensor] | None = None,
+    ) -> None:
+        """`initial` are weights by the engine's names, in the place of fresh ones."""
+        self.notes: list[str] = []
+        self._recipe, self._seed, self._normalisation, self._latent_size = (
+            recipe,
+            seed,
+            normalisation,
+            latent_size,
+        )
+        _, workers = world()
+        torch.manual_seed(seed)
+        self._schedule = build_schedule(recipe.noise_schedule)
+        settings = engine_settings(recipe, scale, workers, averages_of(recipe))
+        self._micro_batch_size = settings.micro_batch_size
+        denoiser, trained = build_networks(recipe, len(normalisation.mean), latent_size)
+        prepared(denoiser, scale, denoiser.separable_parts())
+        process = ForwardProcess(*noise_levels(self._schedule), prediction_type(self._schedule))
+        denoising = DenoisingPass(denoiser, trained.network, process, recipe.loss)
+        if initial is not None:
+            start_from(denoising, initial)
+        self._engine = Engine(denoising.to(device()), settings)
+
+    def engines(self) -> dict[str, Engine[Any]]:
+        return {DENOISER_ENGINE: self._engine}
+
+    def step(self, batch: Batch, images_seen: int) -> Metrics:
+        """One optimiser step; all of its chance comes from (seed, position)."""
+        recipe = self._recipe
+        rate = learning_rate(recipe, images_seen)
+        self._engine.schedule(rate, images_seen // recipe.global_batch_size)
+        results = self._engine.minimise([self._tensors(part) for part in batch.split(self._micro_batch_size)])
+        metrics = mean_metrics([{"loss": loss} for loss, _ in results])
+        return metrics | {"learning_rate": rate} | self._engine.figures()
+
+    def exports(self) -> Iterator[tuple[str, Any]]:
+        weights = self._engine.averaged()
+        if weights:
+            yield from diffusion_models(self._recipe, weights, len(self._normalisation.mean), self._latent_size)
+
+    def _tensors(self, batch: Batch) -> tuple[Latents, Noise, Timesteps, dict[str, Tensor], Tensor]:
+        recipe, seed = self._recipe, self._seed
+        positions = torch.from_numpy(batch.positions).to(device())
+        raw_latents = self._raw_latents(batch, positions)
+        noise = normal(seed, Stream.NOISE, positions, raw_latents.shape[1:])
+        numbers = draw_timesteps(seed, positions, recipe.loss, recipe.noise_schedule.num_train_timesteps)
+        timesteps = timesteps_at(self._schedule, numbers)
+        told = batch.columns.keys() - {MOMENTS, PIXELS}
+        columns = {name: torch.from_numpy(batch.columns[name]).to(device()) for name in sorted(told)}
+        keep = uniform(seed, Stream.CONDITION_DROP, positions, 1)[:, 0] >= recipe.condition_drop_probability
+        return self._normalisation.normalise(raw_latents), noise, timesteps, columns, keep
+
+    def _raw_latents(self, batch: Batch, positions: Positions) -> Latents:
+        """Of every sample a draw from its posterior; in pixel space the image itself."""
+        if self._recipe.images is not None:
+            return to_images(torch.from_numpy(batch.columns[PIXELS]).to(device()))
+        moments = torch.from_numpy(batch.columns[MOMENTS]).to(device()).float()
+        shape = (moments.shape[1] // 2, *moments.shape[2:])
+        return posterior_sample(moments, normal(self._seed, Stream.POSTERIOR, positions, shape))
+
+
+def build_networks(
+    recipe: TrainDiffusion, latent_channels: int, latent_size: int
+) -> tuple[DenoiserNetwork, TrainedConditioner]:
+    """Denoiser and conditioner with fresh weights."""
+    conditioner = conditioner_of(recipe.conditioning, None)
+    takes_vector = bool(conditioner.request_columns)
+    denoiser = build_denoiser(recipe.network, latent_channels, latent_size, takes_vector)
+    return denoiser, conditioned(denoiser, conditioner)
+
+
+def diffusion_models(
+    recipe: TrainDiffusion, weights: Mapping[str, Tensor], latent_channels: int, latent_size: int
+) -> Iterator[tuple[str, Any]]:
+    """(folder, model) pairs of a training's weights, by the names that its engine has, or had, for them."""
+    denoiser, trained = build_networks(recipe, latent_channels, latent_size)
+    weights = {NAMES_BEFORE.get(name, name): value for name, value in weights.items()}
+    for prefix, module in (("denoiser.", denoiser), ("conditioner.", trained.network)):
+        mine = {name.removeprefix(prefix): value for name, value in weights.items() if name.startswith(prefix)}
+        module.load_state_dict(mine)
+    yield DENOISER, denoiser
+    yield CONDITIONER, trained
+    yield SCHEDULE, build_schedule(recipe.noise_schedule)
