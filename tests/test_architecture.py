@@ -15,6 +15,7 @@ PLATFORM = ROOT / "platform"
 PACKAGE = PLATFORM / "rayograph"
 SOURCES = sorted(PACKAGE.rglob("*.py"))
 MOST_LINES = 300
+MOST_FILES, MOST_LINES_OF_A_ROOM = 15, 3000
 
 
 @cache
@@ -54,6 +55,15 @@ def test_platform_is_a_source_root_and_no_package():
     """`platform` is a module of the standard library, which an importable folder of that name would hide."""
     assert [path.name for path in PLATFORM.glob("*.py")] == []
     assert not (PLATFORM / "__init__.py").exists()
+
+
+def test_no_folder_holds_more_than_a_reader_keeps_in_mind():
+    files = {}
+    for path in SOURCES:
+        files.setdefault(path.parent, []).append(path)
+    assert {str(room): len(paths) for room, paths in files.items() if len(paths) > MOST_FILES} == {}
+    lines = {room: sum(len(path.read_text().splitlines()) for path in paths) for room, paths in files.items()}
+    assert {str(room): count for room, count in lines.items() if count > MOST_LINES_OF_A_ROOM} == {}
 
 
 def test_every_folder_of_the_package_is_a_package():
@@ -130,7 +140,7 @@ def test_yaml_is_read_safely():
 
 def test_only_the_engine_and_its_state_know_deepspeed():
     users = offenders(lambda path: any(name.split(".")[0] == "deepspeed" for name in imported(path)))
-    assert users == [f"platform/rayograph/training/{name}.py" for name in ("engine", "engine_state")]
+    assert users == [f"platform/rayograph/training/engine/{name}.py" for name in ("engine", "state")]
 
 
 def test_only_ray_compat_reaches_into_rays_private_modules():

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import PositiveInt
 
-from rayograph.conditioning.columns import refuse, whole
+from rayograph.conditioning.member_columns import refuse, whole
 from rayograph.conditioning.protocol import Conditioner
 from rayograph.config.job.conditioners import CONDITIONERS, ConditionerKind
 from rayograph.errors import DataError

@@ -7,7 +7,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from rayograph.conditioning.class_label import ClassLabelConditioner
-from rayograph.conditioning.columns import whole
+from rayograph.conditioning.member_columns import whole
 from rayograph.config import Request, Sample, Sampler
 from rayograph.runs.artifact import Artifact
 from rayograph.sampling.requests.model_spec import ModelSpec

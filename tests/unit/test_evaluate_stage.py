@@ -144,7 +144,7 @@ def test_features_that_cannot_be_made_are_refused_before_any_work(here, monkeypa
 
 def test_one_image_too_many_that_cannot_be_decoded_stops_the_stage(here, monkeypatch):
     run(here / "store", real=packed(here / "real"), drawn=packed(here / "drawn"))
-    from rayograph.ingest.images import batches as image_batches
+    from rayograph.ingest.images import image_batches as image_batches
 
     decode = image_batches.decoded_images
 

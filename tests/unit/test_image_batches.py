@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from rayograph.ingest.images.batches import image_batches
+from rayograph.ingest.images.image_batches import image_batches
 from rayograph.runs.artifact import Artifact
 from rayograph.shards.committed import Shards
 from rayograph.shards.pixels.decode import to_png
@@ -44,7 +44,7 @@ def test_what_cannot_be_decoded_is_left_out_and_named(shards):
 
 
 def test_rows_are_the_images_own_whatever_is_left_out_and_however_many_come_at_once(shards, monkeypatch):
-    monkeypatch.setattr("rayograph.ingest.images.batches.IMAGES_AT_ONCE", 3)
+    monkeypatch.setattr("rayograph.ingest.images.image_batches.IMAGES_AT_ONCE", 3)
     batches = list(image_batches(shards, NAMES[1], 4))
     assert [batch.rows.tolist() for batch in batches] == [[0, 1], [3]]
     assert [batch.names for batch in batches] == [["shards/b.tar b0", "shards/b.tar b1"], ["shards/b.tar b3"]]

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from rayograph.conditioning.class_names import class_number, class_text
-from rayograph.conditioning.columns import nulls, refuse, to_array, whole
+from rayograph.conditioning.member_columns import nulls, refuse, to_array, whole
 from rayograph.conditioning.network import ConditionerNetwork
 from rayograph.conditioning.protocol import Arrays, Conditioner
 from rayograph.conditioning.unconditional import UnconditionalConditioner

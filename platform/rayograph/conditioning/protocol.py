@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 import numpy as np
 import pyarrow as pa
 
-from rayograph.conditioning.columns import to_array
+from rayograph.conditioning.member_columns import to_array
 from rayograph.config.job.conditioners import ConditionerKind
 from rayograph.errors import DataError
 from rayograph.shards.rows import Rows

@@ -17,7 +17,7 @@ from rayograph.config import Evaluate, Features
 from rayograph.config.reading import core_yaml
 from rayograph.errors import ConfigError, DataError
 from rayograph.evaluation.selection import select
-from rayograph.ingest.images.batches import first_side
+from rayograph.ingest.images.image_batches import first_side
 from rayograph.runs.artifact import REPORT, Artifact
 from rayograph.runs.lineage import ancestors
 from rayograph.runs.manifest import HELD_OUT, TRAIN, Manifest, ShardRecord

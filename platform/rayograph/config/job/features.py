@@ -43,7 +43,7 @@ class NetworkFeatures(Features):
     A network is given images (n, 3, r, r) and gives back (n, d), or (n, d, y, x), which is averaged over places.
     """
 
-    implemented_by: ClassVar[str | type] = "rayograph.evaluation.extractors.network:NetworkExtractor"
+    implemented_by: ClassVar[str | type] = "rayograph.evaluation.extractors.network_file:NetworkExtractor"
 
     kind: Literal["network"] = "network"
     uri: str = Field(min_length=4)

@@ -10,7 +10,7 @@ from rayograph.config import Features
 from rayograph.evaluation.extractors import build_extractor
 from rayograph.evaluation.selection import Selection
 from rayograph.evaluation.summaries import Summariser, Summary, joined
-from rayograph.ingest.images.batches import image_batches
+from rayograph.ingest.images.image_batches import image_batches
 from rayograph.models.autoencoder import AutoencoderNetwork, reconstruct
 from rayograph.models.model_folder import load_autoencoder
 from rayograph.runs.artifact import Artifact

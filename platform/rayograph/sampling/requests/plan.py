@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from rayograph.conditioning.columns import nulls
+from rayograph.conditioning.member_columns import nulls
 from rayograph.conditioning.protocol import Conditioner
 from rayograph.errors import DataError, MissingObjectError
 from rayograph.runs.artifact import Artifact

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from rayograph.conditioning.columns import to_array, whole
+from rayograph.conditioning.member_columns import to_array, whole
 from rayograph.config import Request, Sample
 from rayograph.errors import ConfigError, DataError, StorageError
 from rayograph.runs.artifact import Artifact

@@ -16,7 +16,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet
 
-from rayograph.conditioning.columns import shown
+from rayograph.conditioning.member_columns import shown
 from rayograph.conditioning.protocol import Conditioner
 from rayograph.conditioning.values import is_exact, once, real_number, whole_number
 from rayograph.config import Request

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from rayograph.conditioning.columns import to_array, whole
+from rayograph.conditioning.member_columns import to_array, whole
 from rayograph.errors import DataError
 from rayograph.runs.artifact import Artifact
 from rayograph.runs.digests import sha256

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from rayograph.conditioning.columns import to_array
+from rayograph.conditioning.member_columns import to_array
 from rayograph.config import Sampler
 from rayograph.sampling.requests.options import per_sample
 

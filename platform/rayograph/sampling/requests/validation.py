@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from rayograph.conditioning.columns import WrongRow, nulls, refuse, shown
+from rayograph.conditioning.member_columns import WrongRow, nulls, refuse, shown
 from rayograph.config import Request, Sampler
 from rayograph.config.reading.explain import suggestion
 from rayograph.errors import DataError

@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from rayograph.errors import DataError
 from rayograph.ingest.sources.labels import Labels, labels_of_texts
-from rayograph.ingest.sources.tables.rows import Cells
+from rayograph.ingest.sources.tables.table_rows import Cells
 from rayograph.ingest.sources.tables.texts import Faults, bytes_array, text_array
 from rayograph.storage import ObjectStore
 from rayograph.storage.range_file import RangeFile

@@ -21,7 +21,7 @@ from rayograph.ingest.sources.places import Places, ahead
 from rayograph.ingest.sources.source import Findings, Rejected, Row, Task
 from rayograph.ingest.sources.splits import file_split, files_are_splits
 from rayograph.ingest.sources.tables.hive import hive_columns
-from rayograph.ingest.sources.tables.rows import (
+from rayograph.ingest.sources.tables.table_rows import (
     Cells,
     TableRows,
     cells_of,

@@ -24,7 +24,7 @@ from rayograph.ingest.sources.source import Findings, Rejected, Row, Task, rejec
 from rayograph.ingest.sources.splits import class_folders, held_out_folders
 from rayograph.ingest.sources.tables.csv_tables import read_csv
 from rayograph.ingest.sources.tables.json_lines import JsonLines
-from rayograph.ingest.sources.tables.rows import (
+from rayograph.ingest.sources.tables.table_rows import (
     Cells,
     TableRows,
     cells_of,
