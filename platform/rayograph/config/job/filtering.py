@@ -13,8 +13,8 @@ class Score(Declaration):
 
     field: str = Field(min_length=1)
     """Its name; of objects within objects dotted, as `scores.aesthetic`."""
-    minimum: float | None = None
-    maximum: float | None = None
+    minimum: float | None = Field(None, ge=-1e12, le=1e12)
+    maximum: float | None = Field(None, ge=-1e12, le=1e12)
 
     @model_validator(mode="after")
     def _bounds_something(self) -> "Score":
@@ -39,9 +39,9 @@ class FilterImages(StageBase):
     """Pixels that the shorter side has at least."""
     maximum_size: PositiveInt | None = None
     """Pixels that the longer side has at most."""
-    minimum_aspect: float | None = Field(None, gt=0)
+    minimum_aspect: float | None = Field(None, ge=1e-6, le=1e6)
     """Width over height, at least: 1 leaves out upright images."""
-    maximum_aspect: float | None = Field(None, gt=0)
+    maximum_aspect: float | None = Field(None, ge=1e-6, le=1e6)
     """Width over height, at most."""
     minimum_caption_length: PositiveInt | None = None
     """Characters. An image without a caption has one of none."""
