@@ -15,7 +15,7 @@ from rayograph.config import (
     TrainingScale,
 )
 from rayograph.models.denoiser import build_denoiser
-from rayograph.training.engine.engine import zero
+from rayograph.training.engine import zero
 from rayograph.training.estimate import Cost, autoencoder_cost, diffusion_cost
 
 DIFFUSION = TrainDiffusion(

@@ -13,7 +13,7 @@ from sources import declare, packed, rejected_of, samples_of, tar_of
 from rayograph.config import ImageFolder, ParquetTable, WebDatasetShards
 from rayograph.ingest.columns import image_of
 from rayograph.ingest.sources import Rejected, open_source
-from rayograph.ingest.sources.tables.table_rows import unnamed
+from rayograph.ingest.sources.tables import unnamed
 from rayograph.shards.pixels.colour import _PRIMARIES, matrix_profile
 from rayograph.shards.pixels.decode import render
 from rayograph.shards.sample import Sample

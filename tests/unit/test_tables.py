@@ -12,7 +12,7 @@ from rayograph.config import Columns, ImageFolder, ParquetTable
 from rayograph.errors import DataError
 from rayograph.ingest.sources import Rejected, open_source
 from rayograph.ingest.sources.labels import class_order, labels_of_texts
-from rayograph.ingest.sources.tables.table_rows import csv_blocks, csv_tables, json_lines
+from rayograph.ingest.sources.tables import csv_blocks, csv_tables, json_lines
 from rayograph.runs.manifest import HELD_OUT, TRAIN
 from rayograph.storage import open_store
 
