@@ -86,7 +86,7 @@ def test_the_job_took_the_sources_along_and_neither_history_nor_tests(head: Head
     folders = list((head.folder / "r").glob("session_2*/runtime_resources/working_dir_files/_ray_pkg_*"))
     (taken,) = (folder for folder in folders if folder.is_dir())
     names = {str(path.relative_to(taken)) for path in taken.rglob("*")}
-    assert {"platform/rayograph/cli.py", "jobs/digits.py", "cluster/laptop/scale.yaml"} <= names
+    assert {"platform/rayograph/cli/__init__.py", "jobs/digits.py", "cluster/laptop/scale.yaml"} <= names
     assert not names & {".git", ".venv", "tests", "runs"}
     assert sum(path.stat().st_size for path in taken.rglob("*") if path.is_file()) < 4_000_000
 

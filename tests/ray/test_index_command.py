@@ -12,6 +12,7 @@ from rayograph.commands.artifact_listing import list_artifacts
 from rayograph.commands.index_shards import index_folder, summary
 from rayograph.commands.verification import verify
 from rayograph.config import IngestScale, Scale
+from rayograph.config.stage_base import ArtifactType
 from rayograph.pipeline.resolve import _outside
 from rayograph.runs.manifest import HELD_OUT, TRAIN, Manifest
 from rayograph.shards.pixels.decode import to_png
@@ -78,7 +79,7 @@ def test_a_folder_of_foreign_shards_becomes_an_artifact(folder: Path, tasks: Sca
         "held_out": "*0.tar",
         "rejected": [],
     }
-    artifact, digest = _outside(str(folder), "pack", "train.images", None)
+    artifact, digest = _outside(str(folder), ArtifactType.IMAGES, "train.images", open_store(str(folder)), None)
     assert digest == manifest.digest
     assert artifact.committed() == manifest
     name = "part1/00007.tar"
