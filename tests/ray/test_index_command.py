@@ -17,6 +17,7 @@ from rayograph.pipeline.resolve import _outside
 from rayograph.runs.manifest import HELD_OUT, TRAIN, Manifest
 from rayograph.shards.pixels.decode import to_png
 from rayograph.shards.store import read_index, read_samples
+from rayograph.storage import open_store
 
 pytestmark = pytest.mark.usefixtures("cluster")
 SHARDS, SAMPLES = 20, 6
