@@ -13,8 +13,9 @@ from diffusers.image_processor import VaeImageProcessor
 from diffusers.utils.torch_utils import randn_tensor
 from safetensors.torch import load_file
 
-from rayograph.conditioning.trained import CONDITIONER, WEIGHTS
+from rayograph.conditioning.trained import WEIGHTS
 from rayograph.config import Sampler
+from rayograph.models.layout import CONDITIONER
 from rayograph.models.model_folder import AUTOENCODER, DENOISER
 
 

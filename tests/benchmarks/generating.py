@@ -11,11 +11,12 @@ from datetime import UTC, datetime
 
 import torch
 
-from rayograph.conditioning.trained import CONDITIONER, conditioned, conditioner_of
+from rayograph.conditioning.trained import conditioned, conditioner_of
 from rayograph.config import Autoencoder, Denoiser, ImageFile, NoiseSchedule, Sample
 from rayograph.config.job.conditioners import ClassLabel, Unconditional
 from rayograph.models.autoencoder import build_autoencoder
 from rayograph.models.denoiser import build_denoiser
+from rayograph.models.layout import CONDITIONER
 from rayograph.models.model_folder import AUTOENCODER, DENOISER, SCHEDULE, save_model
 from rayograph.models.normalisation import LatentNormalisation
 from rayograph.models.schedule import build_schedule

@@ -128,5 +128,5 @@ def test_rows_say_where_the_time_goes(trained_store: Path) -> None:
         shares = [row[f"share_{name}"] for name in ("waiting_for_data", "computing", "exchanging", "updating")]
         assert all(0 <= share <= 1 for share in shares)
         assert 0 < sum(shares) <= 1.01  # the rest is the machine's, however busy it is
-        assert row["share_of_peak"] > 0  # of a peak that was measured while other things ran, perhaps
+        assert 0 < row["share_of_peak"] < 1
         assert row["flops_per_second"] > 0

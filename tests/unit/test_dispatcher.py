@@ -164,6 +164,19 @@ def test_an_error_of_a_remote_task_is_told_by_its_cause_and_a_call_that_cannot_e
     assert letter.error == "ValueError: line"
 
 
+def test_what_goes_wrong_with_the_telling_of_a_units_end_comes_as_itself_and_cancels_the_others():
+    replicas = Replicas()
+    job = Job(replicas)
+
+    def fail(unit):
+        raise OSError("no space left")
+
+    job.completed = type("Full", (), {"append": staticmethod(fail)})
+    with pytest.raises(OSError, match="no space left"):
+        job.run(units(9))
+    assert not replicas.flying
+
+
 def test_units_are_taken_no_faster_than_they_are_sent():
     taken = []
 

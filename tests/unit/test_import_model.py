@@ -15,7 +15,6 @@ from rayograph.cli import main
 from rayograph.commands.model_export import Wanted, export
 from rayograph.commands.model_import import import_folder
 from rayograph.commands.verification import verify
-from rayograph.conditioning.trained import CONDITIONER
 from rayograph.config import (
     Denoiser,
     DiT,
@@ -34,6 +33,7 @@ from rayograph.config.stage_base import ArtifactType
 from rayograph.errors import CheckpointError, ConfigError, DataError
 from rayograph.models.autoencoder import build_autoencoder, reconstruct
 from rayograph.models.denoiser import build_denoiser
+from rayograph.models.layout import CONDITIONER
 from rayograph.models.model_folder import AUTOENCODER, DENOISER, SCHEDULE, load_autoencoder, save_model
 from rayograph.models.schedule import build_schedule
 from rayograph.pipeline.preflight import check
@@ -89,9 +89,10 @@ def test_an_autoencoder_comes_in_and_gives_what_diffusers_gives(tmp_path, scale,
 
 
 @pytest.mark.parametrize("kind", ["AutoencoderKL", "VQModel"])
-def test_a_pipeline_comes_in_whole_and_draws(tmp_path, scale, kind):
+def test_a_pipeline_comes_in_whole_and_draws(tmp_path, scale, kind, capsys):
     folder = foreign.save_pipeline(tmp_path / "ldm", kind)
     artifact = imported(scale, folder, makes="diffusion_model", class_names=("a", "b", "c"))
+    assert "warning: import_model: the last of the U-Net's class embeddings is taken for" in capsys.readouterr().err
     manifest = artifact.committed()
     assert manifest.type is ArtifactType.DIFFUSION_MODEL
     assert manifest.facts["class_names"] == ["a", "b", "c"]
@@ -301,10 +302,11 @@ def test_a_size_that_its_factor_does_not_divide_is_refused(tmp_path, scale):
         imported(scale, folder, image_size=17)
 
 
-def test_what_was_exported_here_comes_in_again_and_draws_the_same(tmp_path, scale):
+def test_what_was_exported_here_comes_in_again_and_draws_the_same(tmp_path, scale, capsys):
     trained = Artifact(open_store(str(old_store.unpack(tmp_path))), old_store.place("train_diffusion"))
     list(export(trained.uri, str(tmp_path / "model"), None, Wanted()))
     uri, _ = import_folder(str(tmp_path / "model"), scale)
+    assert "warning" not in capsys.readouterr().err
     artifact = Artifact(open_store(uri), "")
     assert artifact.committed().type is ArtifactType.DIFFUSION_MODEL
     sampler = Sampler(num_inference_steps=2, guidance_scale=1.5)

@@ -12,7 +12,7 @@ from rayograph.storage import open_store
 from rayograph.trainer.control_actor import Control
 from rayograph.trainer.events import Busy, Note
 from rayograph.trainer.previews import Preview
-from rayograph.trainer.worker_config import Assignment
+from rayograph.trainer.worker_config import WorkerConfig
 
 CLOCK = SimpleNamespace(images_seen=64)
 
@@ -35,7 +35,7 @@ def test_a_preview_that_is_not_finite_is_told_and_left_out(tmp_path, value):
         return b"png"
 
     artifact = Artifact(open_store(str(tmp_path)), "job/stage/key")
-    assignment = create_autospec(Assignment, instance=True, picture=picture, reader=None, artifact=artifact)
+    assignment = create_autospec(WorkerConfig, instance=True, picture=picture, reader=None, artifact=artifact)
     Preview(assignment, 0, control)(Learner(), CLOCK, {})
     assert said[0] == Busy("draws a preview")
     (note,) = said[1:]

@@ -12,10 +12,10 @@ import tiny
 import torch
 
 from rayograph.conditioning.class_label import ClassLabelConditioner
-from rayograph.conditioning.trained import CONDITIONER
 from rayograph.config import ImageFile, Marking, Sample, Sampler
 from rayograph.config.job.conditioners import ClassLabel
 from rayograph.errors import DataError
+from rayograph.models.layout import CONDITIONER
 from rayograph.models.model_folder import AUTOENCODER, DENOISER, SCHEDULE, save_model
 from rayograph.runs.artifact import Artifact
 from rayograph.sampling.batch_size import agreed_batch_size

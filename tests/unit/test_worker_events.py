@@ -29,7 +29,7 @@ from rayograph.trainer.events import (
     WorkerEvent,
     WorkerPlaced,
 )
-from rayograph.trainer.worker_config import Assignment
+from rayograph.trainer.worker_config import WorkerConfig
 
 ROW = {"images_seen": 64, "loss": 0.5}
 
@@ -39,7 +39,7 @@ def group(tmp_path):
     artifact = Artifact(open_store(str(tmp_path)), "job/stage/key")
     artifact.write("previews/000000000064.png", b"png")
     stage, assignment, control, recorder, room = (
-        create_autospec(kind, instance=True) for kind in (StageContext, Assignment, Control, Reporter, Room)
+        create_autospec(kind, instance=True) for kind in (StageContext, WorkerConfig, Control, Reporter, Room)
     )
     stage.artifact, recorder.progress, recorder.wandb = artifact, MagicMock(), MagicMock()
     return driver._Group(stage, assignment, control, recorder, [], room)

@@ -25,7 +25,7 @@ WAIT_SECONDS = 60.0
 log = logging.getLogger(__name__)
 
 
-class Keeper:
+class JobSupervisor:
     """Runs one job in a thread of its own, from the moment it is made: a restarted actor goes on by itself."""
 
     def __init__(self, artifact: Artifact, job: Job, scale: Scale, target: str) -> None:
@@ -51,7 +51,7 @@ def ensure(scale: Scale, artifact: Artifact, job: Job, target: str) -> None:
     from ray.exceptions import GetTimeoutError, RayActorError
 
     options = {"num_cpus": 0, "max_restarts": -1, "lifetime": "detached", "get_if_exists": True}
-    kept = ray.remote(Keeper).options(name=name_of(artifact), namespace=NAMESPACE, **options)
+    kept = ray.remote(JobSupervisor).options(name=name_of(artifact), namespace=NAMESPACE, **options)
     for _ in range(ATTEMPTS):
         try:
             ray.get(kept.remote(artifact, job, scale, target).here.remote(), timeout=WAIT_SECONDS)

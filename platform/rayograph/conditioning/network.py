@@ -3,6 +3,7 @@
 Shapes: b batch.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 
 from torch import Tensor, nn
@@ -10,13 +11,13 @@ from torch import Tensor, nn
 from rayograph.models.conditioning import Conditioning
 
 
-class ConditionerNetwork(nn.Module):
+class ConditionerNetwork(nn.Module, ABC):
     """The paper's τ_θ: trained, averaged and saved with the denoiser."""
 
+    @abstractmethod
     def embed(self, columns: Mapping[str, Tensor]) -> Conditioning:
         """Return what columns (b, …) say."""
-        raise NotImplementedError
 
+    @abstractmethod
     def null(self, count: int) -> Conditioning:
         """Return the null condition, `count` times: of samples that nothing is said of."""
-        raise NotImplementedError

@@ -17,11 +17,10 @@ from rayograph.config.job.conditioners import AnyConditioner, ClassLabel, Condit
 from rayograph.config.kinds import implementation
 from rayograph.errors import CheckpointError, MissingObjectError
 from rayograph.models.denoiser import DenoiserNetwork
-from rayograph.models.model_folder import DENOISER
+from rayograph.models.layout import CONDITIONER, CONFIG, DENOISER
 from rayograph.runs.artifact import Artifact
 
-CONDITIONER = "model/conditioner"
-CONFIG, WEIGHTS = "config.json", "model.safetensors"
+WEIGHTS = "model.safetensors"
 
 
 @dataclass(frozen=True)

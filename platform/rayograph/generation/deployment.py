@@ -9,7 +9,7 @@ from ray import serve
 
 from rayograph import __version__
 from rayograph.errors import DataError
-from rayograph.generation.replica import MAX_ONGOING, Assignment, SamplerReplica
+from rayograph.generation.replica import MAX_ONGOING, ReplicaConfig, SamplerReplica
 from rayograph.runs.digests import sha256
 from rayograph.sampling.requests.plan import Unit
 
@@ -22,7 +22,7 @@ class Application:
     """
 
     job: str
-    assignment: Assignment
+    assignment: ReplicaConfig
     gpus: float
 
     def __post_init__(self) -> None:
@@ -88,7 +88,7 @@ class Application:
 
 
 @contextmanager
-def application(job: str, assignment: Assignment, gpus: float) -> Iterator[Application]:
+def application(job: str, assignment: ReplicaConfig, gpus: float) -> Iterator[Application]:
     """Up for as long as the context; Serve would outlive the job that started it.
 
     What a killed driver of this job left at another scale goes first.

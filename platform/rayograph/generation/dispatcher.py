@@ -71,10 +71,13 @@ class Dispatcher:
 
     async def run(self, units: Iterable[Unit]) -> None:
         """See every unit to its end. Takes from `units` no faster than it sends; cancelled, it cancels what flies."""
-        async with asyncio.TaskGroup() as in_flight:
-            for unit in units:
-                await self.window.enter()
-                in_flight.create_task(self._see_through(unit))
+        try:
+            async with asyncio.TaskGroup() as in_flight:
+                for unit in units:
+                    await self.window.enter()
+                    in_flight.create_task(self._see_through(unit))
+        except BaseExceptionGroup as group:  # of what was told of a unit's end, as a full disk: it comes as itself
+            raise group.exceptions[0] from None
 
     async def _see_through(self, unit: Unit) -> None:
         try:

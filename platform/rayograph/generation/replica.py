@@ -27,7 +27,7 @@ MAX_ONGOING = 2
 
 
 @dataclass(frozen=True)
-class Assignment:
+class ReplicaConfig:
     """All that a replica needs to know, the same for every one of a job; what is large, it reads from the store."""
 
     target: Artifact
@@ -42,7 +42,7 @@ class Assignment:
 class SamplerReplica:
     """Loads the model, agrees on a batch size and draws once when made: a ready replica is a warm one."""
 
-    def __init__(self, assignment: Assignment) -> None:
+    def __init__(self, assignment: ReplicaConfig) -> None:
         scale = assignment.scale
         torch.set_num_threads(scale.threads_per_replica)
         self._model = DiffusionModel.load(assignment.model, assignment.device, scale.precision, scale.compile)
@@ -89,7 +89,7 @@ class SamplerReplica:
         return self._sizes[key]
 
 
-def files_of(assignment: Assignment) -> Files:
+def files_of(assignment: ReplicaConfig) -> Files:
     """How this job's images are written and marked. Raises ConfigError for credentials that cannot sign."""
     marking, scale = assignment.marking, assignment.scale
     sign = watermark = None

@@ -1,13 +1,9 @@
 """diffusers' networks behind our seams."""
 
-from typing import Protocol, TypeVar, runtime_checkable
+from typing import Protocol, runtime_checkable
 
-from diffusers import AsymmetricAutoencoderKL, AutoencoderDC, AutoencoderKL, ModelMixin, VQModel
+from diffusers import ModelMixin
 from torch import nn
-
-from rayograph.models.specs import AutoencoderSpec
-
-N = TypeVar("N", AutoencoderKL, VQModel, AsymmetricAutoencoderKL, AutoencoderDC)
 
 
 @runtime_checkable
@@ -26,10 +22,3 @@ def adopt(module: nn.Module, network: nn.Module) -> None:
     """
     for name, part in network.named_children():
         module.add_module(name, part)
-
-
-def with_statistics(network: N, spec: AutoencoderSpec) -> N:
-    """Return an autoencoder with its latents' statistics, where there are any, in its configuration."""
-    if spec.latents_mean is not None and spec.latents_std is not None:
-        network.register_to_config(latents_mean=list(spec.latents_mean), latents_std=list(spec.latents_std))
-    return network

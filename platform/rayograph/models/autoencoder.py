@@ -3,6 +3,7 @@
 Shapes: b batch, c image channels, h w pixels, z latent channels, y x latent grid.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Protocol, runtime_checkable
 
@@ -21,23 +22,26 @@ LOGVAR_RANGE = (-30.0, 20.0)
 """Outside it exp(logvar) leaves float32; the same bounds as diffusers' posterior."""
 
 
-class AutoencoderNetwork(nn.Module):
+class AutoencoderNetwork(nn.Module, ABC):
     """The seam: what every first stage can do. One that is built of a declaration keeps it as `declared`."""
 
     spec: AutoencoderSpec
     declared: AutoencoderKind | None = None
 
+    @abstractmethod
     def encode(self, images: Images) -> Moments:
         """Return the posterior's mean and log-variance, unscaled: (b, 2z, y, x)."""
-        raise NotImplementedError
 
+    @abstractmethod
     def decode(self, raw_latents: Latents) -> Images:
         """Return images in about [-1, 1]; the network may overshoot a little."""
-        raise NotImplementedError
 
     def last_decoder_layer(self) -> nn.Parameter:
-        """Return the weight at which losses' gradients are compared for the adaptive weight."""
-        raise NotImplementedError
+        """Return the weight at which losses' gradients are compared for the adaptive weight.
+
+        Raises ConfigError for a first stage that has none, and so cannot be trained.
+        """
+        raise ConfigError(f"network: expected an autoencoder that can be trained, got a {type(self).__name__}")
 
     def separable_parts(self) -> Sequence[nn.Module]:
         """Return the modules that may be compiled, each by itself; the last layer, whose gradients are taken alone, is

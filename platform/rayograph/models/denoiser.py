@@ -3,6 +3,7 @@
 Shapes: b batch, z latent channels, y x latent grid.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
 import torch
@@ -16,15 +17,15 @@ from rayograph.models.specs import DenoiserSpec
 from rayograph.shapes import Latents, Timesteps
 
 
-class DenoiserNetwork(nn.Module):
+class DenoiserNetwork(nn.Module, ABC):
     """The seam: what every denoiser can do. One that is built of a declaration keeps it as `declared`."""
 
     spec: DenoiserSpec
     declared: DenoiserKind | None = None
 
+    @abstractmethod
     def forward(self, noisy_latents: Latents, timesteps: Timesteps, conditioning: Conditioning) -> Latents:
         """Return the prediction: noise or velocity, as its schedule says."""
-        raise NotImplementedError
 
     @property
     def dtype(self) -> torch.dtype:

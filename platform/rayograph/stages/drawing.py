@@ -18,7 +18,7 @@ from rayograph.generation.dispatcher import DeadLetter, Dispatcher, Window
 from rayograph.generation.fair_share import FairShare
 from rayograph.generation.job_driver import drive
 from rayograph.generation.monitor import Monitor
-from rayograph.generation.replica import MAX_ONGOING, Assignment
+from rayograph.generation.replica import MAX_ONGOING, ReplicaConfig
 from rayograph.generation.tally import Tally
 from rayograph.ray_compat import inside_submitted_job
 from rayograph.runs.artifact import Artifact
@@ -89,7 +89,7 @@ def _draw_missing(
     replicas = scale.model_copy(update={"replicas": _bounded(scale.replicas, len(missing))})
     at_once = max(1, replicas.replicas[0])
     require(stage.scale, stage.name, cpus=at_once * scale.cpus_per_replica, gpus=at_once * gpus)
-    assignment = Assignment(
+    assignment = ReplicaConfig(
         stage.artifact, stage.inputs["model"], origin, declared.image, declared.marking, replicas, stage.scale.device
     )
     for name in stage.artifact.names(DEAD):

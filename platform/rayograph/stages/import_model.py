@@ -21,7 +21,7 @@ from rayograph.models.foreign_folder import (
     first_stage_config,
     spec_of,
 )
-from rayograph.models.layout import AUTOENCODER, CONFIG
+from rayograph.models.layout import AUTOENCODER, CONDITIONER, CONFIG
 from rayograph.runs.artifact import COPY_BYTES, Artifact
 from rayograph.runs.digests import digest_of
 from rayograph.runs.stage_context import StageContext
@@ -30,6 +30,11 @@ from rayograph.stages.stage import CheckContext, Foreseen, Stage
 from rayograph.storage import Access, ObjectStore, open_store
 
 IMAGE_CHANNELS = 3
+
+NULL_CLASS_ASSUMED = (
+    "the last of the U-Net's class embeddings is taken for the one of no class, as guidance needs it: of a model that "
+    "was trained without, draw its other classes at guidance_scale 1"
+)
 
 
 class ImportModelStage(Stage[ImportModel]):
@@ -76,6 +81,8 @@ class ImportModelStage(Stage[ImportModel]):
             for file in outcome.files:
                 context.artifact.write(file.path, (Path(place) / file.path).read_bytes())
         outcome.headline = f"sha256 {digest}"
+        if outcome.facts.get("class_names") and not any(file.path.startswith(CONDITIONER) for file in outcome.files):
+            outcome.warnings.append(NULL_CLASS_ASSUMED)
         return outcome
 
 

@@ -34,7 +34,7 @@ from rayograph.trainer.events import (
     WorkerPlaced,
 )
 from rayograph.trainer.previews import PREVIEWS
-from rayograph.trainer.worker_config import Assignment
+from rayograph.trainer.worker_config import WorkerConfig
 
 POLL_SECONDS = 0.25
 ONE_LIFE = {"max_failures": 0, "controller_failure_limit": 0, "max_preemption_failures": 0}
@@ -46,7 +46,7 @@ BAD_SAMPLES = "bad_samples.txt"
 """Names and reasons of samples that others stood in for."""
 
 
-def run_training(stage: StageContext, recipe: Training, assignment: Assignment, shown: dict[str, str]) -> StageResult:
+def run_training(stage: StageContext, recipe: Training, assignment: WorkerConfig, shown: dict[str, str]) -> StageResult:
     """Trains to the end, from the newest checkpoint if there is one, one group of workers after the other.
 
     Raises the worker's own RayographError at once, and anything else after `max_failures` groups in a row of which
@@ -104,7 +104,7 @@ class _Group:
     """One group of workers, from its start to its end. It runs in a thread, so that Ctrl-C is answered here at once."""
 
     stage: StageContext
-    assignment: Assignment
+    assignment: WorkerConfig
     control: Control
     recorder: Reporter
     bad_samples: list[str]
@@ -185,7 +185,9 @@ class _Group:
                 assert_never(event)
 
 
-def _trainer(stage: StageContext, assignment: Assignment, control: Control, workers: int, scratch: str) -> TorchTrainer:
+def _trainer(
+    stage: StageContext, assignment: WorkerConfig, control: Control, workers: int, scratch: str
+) -> TorchTrainer:
     scale = stage.scale.training
     return TorchTrainer(
         _train_on_worker,

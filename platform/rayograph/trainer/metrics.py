@@ -11,7 +11,7 @@ from rayograph.runs.tracking import MetricsLog, Row
 from rayograph.trainer.control_actor import Control
 from rayograph.trainer.events import Advanced, MetricsRow
 from rayograph.trainer.sample_log import SampleLog, rewind_samples
-from rayograph.trainer.worker_config import Assignment
+from rayograph.trainer.worker_config import WorkerConfig
 from rayograph.training.checkpoints.checkpoint import Checkpoints
 from rayograph.training.clock import Clock
 from rayograph.training.engine.engine import COMPUTED, EXCHANGED, UPDATED
@@ -29,12 +29,12 @@ class Records:
     The first worker has `metrics`; each has `samples`, where the profile asks for them.
     """
 
-    assignment: Assignment
+    assignment: WorkerConfig
     metrics: MetricsLog | None
     samples: SampleLog | None
 
     @staticmethod
-    def of(assignment: Assignment, rank: int, workers: int) -> "Records":
+    def of(assignment: WorkerConfig, rank: int, workers: int) -> "Records":
         """This worker's."""
         artifact, batch = assignment.artifact, assignment.recipe.global_batch_size
         samples = SampleLog(artifact, batch, rank, workers) if assignment.scale.ingest.log_samples else None

@@ -12,7 +12,7 @@ from rayograph.models.finite import NonFiniteError
 from rayograph.models.normalisation import LatentNormalisation
 from rayograph.trainer.control_actor import Control
 from rayograph.trainer.events import Busy, Note, PreviewDrawn
-from rayograph.trainer.worker_config import Assignment
+from rayograph.trainer.worker_config import WorkerConfig
 
 if TYPE_CHECKING:
     from rayograph.training.clock import Clock
@@ -26,7 +26,7 @@ COLUMNS = 8
 class Preview:
     """previews/<images seen>.png, of the first average. The first worker draws while the others wait."""
 
-    assignment: Assignment
+    assignment: WorkerConfig
     rank: int
     control: Control
 
@@ -67,9 +67,10 @@ def samples(
     """The first samples of the seed, one class after the other, as the default sampler draws them."""
     import torch
 
-    from rayograph.conditioning.trained import CONDITIONER, TrainedConditioner
+    from rayograph.conditioning.trained import TrainedConditioner
     from rayograph.config import Sampler
     from rayograph.evaluation.report.figures import tile
+    from rayograph.models.layout import CONDITIONER
     from rayograph.models.model_folder import DENOISER, SCHEDULE
     from rayograph.sampling.pipeline import DiffusionModel
     from rayograph.training.workers import device

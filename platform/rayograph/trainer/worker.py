@@ -19,7 +19,7 @@ from rayograph.trainer.events import Busy, ModelMeasured, Note, Resumed, Stopped
 from rayograph.trainer.metrics import Pace, Records, Report, drop_times
 from rayograph.trainer.previews import Preview
 from rayograph.trainer.sample_log import SampleLog
-from rayograph.trainer.worker_config import Assignment
+from rayograph.trainer.worker_config import WorkerConfig
 from rayograph.training.checkpoints.checkpoint import Checkpoints
 from rayograph.training.checkpoints.recovery import Recovery
 from rayograph.training.clock import Clock
@@ -34,7 +34,7 @@ HEARTBEAT_STEPS = 8
 """Steps between two looks whether the driver wants the workers to stop."""
 
 
-def train(assignment: Assignment, control: Control) -> None:
+def train(assignment: WorkerConfig, control: Control) -> None:
     """Learner, newest checkpoint, stream, loop, export. The first worker alone reports and exports."""
     keep_freed_memory()
     recipe, scale, reader = assignment.recipe, assignment.scale, assignment.reader

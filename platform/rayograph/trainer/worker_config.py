@@ -11,7 +11,7 @@ from rayograph.runs.artifact import Artifact
 
 
 @dataclass(frozen=True)
-class Assignment:
+class WorkerConfig:
     """All that a worker needs to train, sent to it once."""
 
     recipe: Training

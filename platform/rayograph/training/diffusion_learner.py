@@ -9,11 +9,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from rayograph.conditioning.trained import CONDITIONER, TrainedConditioner, conditioned, conditioner_of
+from rayograph.conditioning.trained import TrainedConditioner, conditioned, conditioner_of
 from rayograph.config import DiffusionLoss, TrainDiffusion, TrainingScale
 from rayograph.losses.diffusion_loss import ForwardProcess, diffusion_loss
 from rayograph.models.autoencoder import posterior_sample, to_images
 from rayograph.models.denoiser import DenoiserNetwork, build_denoiser
+from rayograph.models.layout import CONDITIONER
 from rayograph.models.model_folder import DENOISER, SCHEDULE
 from rayograph.models.normalisation import LatentNormalisation
 from rayograph.models.schedule import build_schedule, noise_levels, prediction_type, timesteps_at

@@ -1,5 +1,6 @@
 """Declarations of the networks, in diffusers' own words. What no network can be built of is refused here."""
 
+from abc import abstractmethod
 from collections.abc import Iterable
 from typing import Annotated, ClassVar, Literal
 
@@ -25,9 +26,9 @@ class AutoencoderKind(Kind):
     latent_channels: Channels = 3
 
     @property
+    @abstractmethod
     def downsampling_factor(self) -> int:
         """Pixels a side of one latent cell: the paper's f."""
-        raise NotImplementedError(f"{type(self).__name__}: expected a downsampling_factor")
 
     @property
     def decides_factor(self) -> str:

@@ -16,7 +16,7 @@ from rayograph.trainer.dataset import planned_reader
 from rayograph.trainer.driver import run_training
 from rayograph.trainer.fidelity import measured
 from rayograph.trainer.previews import reconstructions
-from rayograph.trainer.worker_config import Assignment
+from rayograph.trainer.worker_config import WorkerConfig
 
 
 def run_train_autoencoder(stage: StageContext, declared: TrainAutoencoder) -> StageResult:
@@ -31,7 +31,7 @@ def run_train_autoencoder(stage: StageContext, declared: TrainAutoencoder) -> St
     initial = stage.inputs.get("init_from")
     if initial is not None:
         _require_shapes(declared, initial)
-    assignment = Assignment(
+    assignment = WorkerConfig(
         recipe=declared,
         scale=stage.scale,
         artifact=stage.artifact,

@@ -13,7 +13,7 @@ from rayograph.stages.training.learned_data import LearnedData, learned_data
 from rayograph.trainer.dataset import planned_reader
 from rayograph.trainer.driver import run_training
 from rayograph.trainer.previews import samples
-from rayograph.trainer.worker_config import Assignment
+from rayograph.trainer.worker_config import WorkerConfig
 
 
 def run_train_diffusion(stage: StageContext, declared: TrainDiffusion) -> StageResult:
@@ -23,7 +23,7 @@ def run_train_diffusion(stage: StageContext, declared: TrainDiffusion) -> StageR
     initial = stage.inputs.get("init_from")
     if initial is not None:
         _require_shapes(learned, initial)
-    assignment = Assignment(
+    assignment = WorkerConfig(
         recipe=declared,
         scale=stage.scale,
         artifact=stage.artifact,
