@@ -4,6 +4,7 @@ import ast
 import re
 import subprocess
 import sys
+from collections import Counter
 from functools import cache
 from pathlib import Path
 
@@ -64,6 +65,11 @@ def test_no_folder_holds_more_than_a_reader_keeps_in_mind():
     assert {str(room): len(paths) for room, paths in files.items() if len(paths) > MOST_FILES} == {}
     lines = {room: sum(len(path.read_text().splitlines()) for path in paths) for room, paths in files.items()}
     assert {str(room): count for room, count in lines.items() if count > MOST_LINES_OF_A_ROOM} == {}
+
+
+def test_no_two_test_files_share_a_name():
+    names = Counter(path.name for path in (ROOT / "tests").rglob("test_*.py"))
+    assert [name for name, files in names.items() if files > 1] == []
 
 
 def test_every_folder_of_the_package_is_a_package():
