@@ -70,7 +70,7 @@ class Engine:
 
 class Learner:
     def __init__(self, **engines):
-        self.names_before, self.notes, self.headline = {}, [], "loss"
+        self.names_before, self.notes, self.monitor_metric = {}, [], "loss"
         self._engines = {name: Engine(network) for name, network in engines.items()}
 
     def engines(self):
