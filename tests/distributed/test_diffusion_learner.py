@@ -21,7 +21,7 @@ from rayograph.models.normalisation import LatentNormalisation
 from rayograph.models.schedule import build_schedule
 from rayograph.models.specs import LatentShape
 from rayograph.runs.artifact import Artifact
-from rayograph.runs.philox import Stream, integers, normal, uniform
+from rayograph.runs.philox import RngStream, integers, normal, uniform
 from rayograph.shards.batch import Batch
 from rayograph.storage import open_store
 from rayograph.training.checkpoints.checkpoint import COMMIT, Checkpoints, commit_of, folder_of
@@ -88,11 +88,11 @@ def plain_loop() -> dict[str, Tensor]:
     losses = []
     for step in range(STEPS):
         positions = torch.arange(step * GLOBAL, (step + 1) * GLOBAL)
-        raw = posterior_sample(torch.from_numpy(moments(step)), normal(SEED, Stream.POSTERIOR, positions, SHAPE))
+        raw = posterior_sample(torch.from_numpy(moments(step)), normal(SEED, RngStream.POSTERIOR, positions, SHAPE))
         latents = (raw - torch.tensor(SCALE.mean).view(3, 1, 1)) / torch.tensor(SCALE.std).view(3, 1, 1)
-        noise = normal(SEED, Stream.NOISE, positions, SHAPE)
-        timesteps = integers(SEED, Stream.TIMESTEP, positions, 1000)
-        dropped = uniform(SEED, Stream.CONDITION_DROP, positions, 1)[:, 0] < 0.3
+        noise = normal(SEED, RngStream.NOISE, positions, SHAPE)
+        timesteps = integers(SEED, RngStream.TIMESTEP, positions, 1000)
+        dropped = uniform(SEED, RngStream.CONDITION_DROP, positions, 1)[:, 0] < 0.3
         given = torch.where(dropped, CLASSES, torch.from_numpy(classes(step)))
         noisy_latents = schedule.add_noise(latents, noise, timesteps)
         prediction = denoiser(noisy_latents, timesteps, class_labels=given).sample

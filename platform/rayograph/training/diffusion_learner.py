@@ -19,7 +19,7 @@ from rayograph.models.model_folder import DENOISER, SCHEDULE
 from rayograph.models.normalisation import LatentNormalisation
 from rayograph.models.schedule import build_schedule, noise_levels, prediction_type, timesteps_at
 from rayograph.models.specs import LatentShape
-from rayograph.runs.philox import Stream, integers, normal, uniform
+from rayograph.runs.philox import RngStream, integers, normal, uniform
 from rayograph.shapes import Latents, Noise, Positions, Timesteps
 from rayograph.shards.batch import Batch
 from rayograph.training.checkpoints.initial_weights import start_from
@@ -65,15 +65,15 @@ class DenoisingPass(nn.Module):
 def draw_timesteps(seed: int, positions: Positions, loss: DiffusionLoss, count: int) -> Timesteps:
     """Which of `count` timesteps each position learns from, in [0, count)."""
     if loss.timesteps == "uniform":
-        return integers(seed, Stream.TIMESTEP, positions, count)
-    logits = loss.logit_mean + loss.logit_std * normal(seed, Stream.TIMESTEP, positions, ())
+        return integers(seed, RngStream.TIMESTEP, positions, count)
+    logits = loss.logit_mean + loss.logit_std * normal(seed, RngStream.TIMESTEP, positions, ())
     return (logits.sigmoid() * count).long().clamp(max=count - 1)
 
 
 class DiffusionLearner:
     """Trains the declared denoiser on moments (2z, y, x), drawing from each posterior afresh every time it is seen."""
 
-    headline = "loss"
+    monitor_metric = "loss"
     names_before = NAMES_BEFORE
 
     def __init__(
@@ -122,12 +122,12 @@ class DiffusionLearner:
         recipe, seed = self._recipe, self._seed
         positions = torch.from_numpy(batch.positions).to(device())
         raw_latents = self._raw_latents(batch, positions)
-        noise = normal(seed, Stream.NOISE, positions, raw_latents.shape[1:])
+        noise = normal(seed, RngStream.NOISE, positions, raw_latents.shape[1:])
         numbers = draw_timesteps(seed, positions, recipe.loss, recipe.noise_schedule.num_train_timesteps)
         timesteps = timesteps_at(self._schedule, numbers)
         told = batch.columns.keys() - {MOMENTS, PIXELS}
         columns = {name: torch.from_numpy(batch.columns[name]).to(device()) for name in sorted(told)}
-        keep = uniform(seed, Stream.CONDITION_DROP, positions, 1)[:, 0] >= recipe.condition_drop_probability
+        keep = uniform(seed, RngStream.CONDITION_DROP, positions, 1)[:, 0] >= recipe.condition_drop_probability
         return self._normalisation.normalise(raw_latents), noise, timesteps, columns, keep
 
     def _raw_latents(self, batch: Batch, positions: Positions) -> Latents:
@@ -136,7 +136,7 @@ class DiffusionLearner:
             return to_images(torch.from_numpy(batch.columns[PIXELS]).to(device()))
         moments = torch.from_numpy(batch.columns[MOMENTS]).to(device()).float()
         shape = (moments.shape[1] // 2, *moments.shape[2:])
-        return posterior_sample(moments, normal(self._seed, Stream.POSTERIOR, positions, shape))
+        return posterior_sample(moments, normal(self._seed, RngStream.POSTERIOR, positions, shape))
 
 
 def build_networks(recipe: TrainDiffusion, latents: LatentShape) -> tuple[DenoiserNetwork, TrainedConditioner]:

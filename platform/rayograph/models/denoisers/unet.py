@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 
-import torch
 from diffusers import UNet2DModel
 from torch import Tensor, nn
 
@@ -24,9 +23,7 @@ class UNetDenoiser(DenoiserNetwork):
         self.spec = denoiser_spec(network.config)
 
     def forward(self, noisy_latents: Latents, timesteps: Timesteps, conditioning: Conditioning) -> Latents:
-        inputs = noisy_latents
-        if conditioning.concat is not None:
-            inputs = torch.cat([noisy_latents, conditioning.concat], dim=1)
+        inputs = conditioning.behind(noisy_latents)
         prediction: Latents = self._network[0](inputs, timesteps, class_labels=conditioning.vector).sample
         return prediction
 
