@@ -18,6 +18,7 @@ from rayograph.models.layout import CONDITIONER
 from rayograph.models.model_folder import DENOISER, SCHEDULE
 from rayograph.models.normalisation import LatentNormalisation
 from rayograph.models.schedule import build_schedule, noise_levels, prediction_type, timesteps_at
+from rayograph.models.specs import LatentShape
 from rayograph.runs.philox import RngStream, integers, normal, uniform
 from rayograph.shapes import Latents, Noise, Positions, Timesteps
 from rayograph.shards.batch import Batch
@@ -81,23 +82,18 @@ class DiffusionLearner:
         scale: TrainingScale,
         seed: int,
         normalisation: LatentNormalisation,
-        latent_size: int,
+        latents: LatentShape,
         initial: Mapping[str, Tensor] | None = None,
     ) -> None:
         """`initial` are weights by the engine's names, in the place of fresh ones."""
         self.notes: list[str] = []
-        self._recipe, self._seed, self._normalisation, self._latent_size = (
-            recipe,
-            seed,
-            normalisation,
-            latent_size,
-        )
+        self._recipe, self._seed, self._normalisation, self._latents = recipe, seed, normalisation, latents
         _, workers = world()
         torch.manual_seed(seed)
         self._schedule = build_schedule(recipe.noise_schedule)
         settings = engine_settings(recipe, scale, workers, averages_of(recipe))
         self._micro_batch_size = settings.micro_batch_size
-        denoiser, trained = build_networks(recipe, len(normalisation.mean), latent_size)
+        denoiser, trained = build_networks(recipe, latents)
         prepared(denoiser, scale, denoiser.separable_parts())
         process = ForwardProcess(*noise_levels(self._schedule), prediction_type(self._schedule))
         denoising = DenoisingPass(denoiser, trained.network, process, recipe.loss)
@@ -120,7 +116,7 @@ class DiffusionLearner:
     def exports(self) -> Iterator[tuple[str, Any]]:
         weights = self._engine.averaged()
         if weights:
-            yield from diffusion_models(self._recipe, weights, len(self._normalisation.mean), self._latent_size)
+            yield from diffusion_models(self._recipe, weights, self._latents)
 
     def _tensors(self, batch: Batch) -> tuple[Latents, Noise, Timesteps, dict[str, Tensor], Tensor]:
         recipe, seed = self._recipe, self._seed
@@ -143,21 +139,18 @@ class DiffusionLearner:
         return posterior_sample(moments, normal(self._seed, RngStream.POSTERIOR, positions, shape))
 
 
-def build_networks(
-    recipe: TrainDiffusion, latent_channels: int, latent_size: int
-) -> tuple[DenoiserNetwork, TrainedConditioner]:
-    """Denoiser and conditioner with fresh weights."""
+def build_networks(recipe: TrainDiffusion, latents: LatentShape) -> tuple[DenoiserNetwork, TrainedConditioner]:
+    """Denoiser and conditioner with fresh weights. Raises ConfigError where one does not suit the other."""
     conditioner = conditioner_of(recipe.conditioning, None)
-    takes_vector = bool(conditioner.request_columns)
-    denoiser = build_denoiser(recipe.network, latent_channels, latent_size, takes_vector)
+    denoiser = build_denoiser(recipe.network, latents.channels, latents.side, conditioner.gives(latents))
     return denoiser, conditioned(denoiser, conditioner)
 
 
 def diffusion_models(
-    recipe: TrainDiffusion, weights: Mapping[str, Tensor], latent_channels: int, latent_size: int
+    recipe: TrainDiffusion, weights: Mapping[str, Tensor], latents: LatentShape
 ) -> Iterator[tuple[str, Any]]:
     """(folder, model) pairs of a training's weights, by the names that its engine has, or had, for them."""
-    denoiser, trained = build_networks(recipe, latent_channels, latent_size)
+    denoiser, trained = build_networks(recipe, latents)
     weights = {NAMES_BEFORE.get(name, name): value for name, value in weights.items()}
     for prefix, module in (("denoiser.", denoiser), ("conditioner.", trained.network)):
         mine = {name.removeprefix(prefix): value for name, value in weights.items() if name.startswith(prefix)}
