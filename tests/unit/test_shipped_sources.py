@@ -16,7 +16,8 @@ from rayograph.errors import ConfigError, DataError
 from rayograph.evaluation.measures import Measures
 from rayograph.evaluation.report.page import Report, render
 from rayograph.ingest.members import to_sample
-from rayograph.ingest.sources import LeftOut, Row, open_source, packages
+from rayograph.ingest.sources import LeftOut, Row, open_source
+from rayograph.ingest.sources.shipped import packages
 from rayograph.ingest.sources.shipped.combinations import unseen_combinations
 from rayograph.ingest.sources.shipped.openmoji_files import MAP_LABELS, drawings, layer_map, opacity, rendered
 from rayograph.runs.manifest import HELD_OUT

@@ -6,7 +6,7 @@ from typing import Any
 
 from rayograph.config import Pack
 from rayograph.ingest.sources import open_source
-from rayograph.ingest.sources.packages import extra_of, require_packages
+from rayograph.ingest.sources.shipped.packages import extra_of, require_packages
 from rayograph.ingest.sources.source import Findings, require_rows
 from rayograph.runs.manifest import HELD_OUT, TRAIN
 from rayograph.runs.reporter import Reporter

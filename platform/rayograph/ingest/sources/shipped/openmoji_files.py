@@ -18,7 +18,7 @@ import numpy as np
 from PIL import Image
 
 from rayograph.errors import DataError
-from rayograph.ingest.sources.packages import require_packages
+from rayograph.ingest.sources.shipped.packages import require_packages
 
 MAP_LABELS = ("background", "color", "hair", "skin", "skin_shadow", "line")
 """What the numbers of a drawing's map mean: the layer that is seen at a pixel."""

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import pyarrow as pa
 
 from rayograph.ingest.sources.file_listing import Listing
-from rayograph.ingest.sources.packages import require_packages
+from rayograph.ingest.sources.shipped.packages import require_packages
 from rayograph.ingest.sources.source import Findings, Row, Task
 
 _SKIMAGE, _SKLEARN = "skimage.data", "sklearn.datasets.images"
