@@ -3,12 +3,12 @@
 import math
 
 from diffusers import UNet2DModel
-from diffusers.models.attention_processor import Attention
 from torch import Tensor, nn
 
 from rayograph.config.job.denoisers import Denoiser
 from rayograph.models.conditioning import Conditioning
 from rayograph.models.denoisers.diffusers_unet import DiffusersUNet
+from rayograph.models.denoisers.heads import keep_heads, set_heads
 from rayograph.models.specs import Ways
 from rayograph.shapes import Latents, Timesteps
 
@@ -18,9 +18,7 @@ class UNetDenoiser(DiffusersUNet[UNet2DModel]):
 
     def __init__(self, network: UNet2DModel) -> None:
         super().__init__(network)
-        number = network.config.get("num_attention_heads")
-        if number is not None:
-            set_heads(network, number)
+        keep_heads(network)
 
     def forward(self, noisy_latents: Latents, timesteps: Timesteps, conditioning: Conditioning) -> Latents:
         inputs = conditioning.behind(noisy_latents)
@@ -81,12 +79,3 @@ def build(declared: Denoiser, latent_channels: int, latent_size: int, gives: Way
     if gives.vector and not classes:
         denoiser.pass_vectors()
     return denoiser
-
-
-def set_heads(network: UNet2DModel, number: int) -> None:
-    """Make every attention one of so many heads, and say so in the configuration: no argument of diffusers' does."""
-    for module in network.modules():
-        if isinstance(module, Attention):
-            module.heads = number
-            module.scale = (module.inner_dim // number) ** -0.5
-    network.register_to_config(num_attention_heads=number)
