@@ -19,6 +19,7 @@ from rayograph.config.job.stages import (
     TrainAutoencoder,
 )
 from rayograph.config.job.train_diffusion import TrainDiffusion
+from rayograph.config.job.training import ExportModel
 from rayograph.config.job.views import View
 from rayograph.config.scale import ActorScale, IngestScale, RayCluster, SamplingScale, Scale, TrainingScale
 
@@ -36,6 +37,7 @@ __all__ = [
     "EfficientNetLite0",
     "Encode",
     "Evaluate",
+    "ExportModel",
     "Features",
     "FilterImages",
     "FlowSchedule",
