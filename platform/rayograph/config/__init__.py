@@ -9,7 +9,17 @@ from rayograph.config.job.foreign import ImportModel
 from rayograph.config.job.networks import Autoencoder, Discriminator, Identity, PerceptualNetwork
 from rayograph.config.job.sampling import ImageFile, Marking, Request
 from rayograph.config.job.schedules import DiffusionLoss, FlowSchedule, NoiseSchedule, Sampler
-from rayograph.config.job.sources import Columns, ImageFolder, ParquetTable, SklearnDigits, WebDatasetShards
+from rayograph.config.job.sources import (
+    Columns,
+    ImageFolder,
+    OpenMoji,
+    ParquetTable,
+    Photographs,
+    Scenes,
+    SklearnDigits,
+    Tiles,
+    WebDatasetShards,
+)
 from rayograph.config.job.stages import (
     AutoencoderLoss,
     Encode,
@@ -50,9 +60,11 @@ __all__ = [
     "Marking",
     "NetworkFeatures",
     "NoiseSchedule",
+    "OpenMoji",
     "Pack",
     "ParquetTable",
     "PerceptualNetwork",
+    "Photographs",
     "PooledPixels",
     "RayCluster",
     "Request",
@@ -60,8 +72,10 @@ __all__ = [
     "Sampler",
     "SamplingScale",
     "Scale",
+    "Scenes",
     "Score",
     "SklearnDigits",
+    "Tiles",
     "TrainAutoencoder",
     "TrainDiffusion",
     "TrainingScale",

@@ -109,11 +109,10 @@ def models_of(training: StageContext, recipe: Recipe, weights: "Mapping[str, Ten
         yield from autoencoder_models(recipe, weights)
         return
     learned = learned_data(training, recipe)
-    channels, side, _ = learned.shape
     autoencoder = learned.first_stage()
     learned.normalisation.keep_in(autoencoder)
     yield AUTOENCODER, autoencoder
-    yield from diffusion_models(learned.declared, weights, channels, side)
+    yield from diffusion_models(learned.declared, weights, learned.latents)
 
 
 def _found(declared: ExportModel, access: Access) -> "AveragedWeights":
