@@ -9,6 +9,7 @@ from rayograph.config.job.denoisers import Denoiser
 from rayograph.models.adopted import adopt
 from rayograph.models.conditioning import Conditioning
 from rayograph.models.denoiser import DenoiserNetwork
+from rayograph.models.denoisers.heads import keep_heads
 from rayograph.models.specs import Ways, denoiser_spec
 from rayograph.shapes import Latents, Timesteps
 
@@ -18,6 +19,7 @@ class UNetDenoiser(DenoiserNetwork):
 
     def __init__(self, network: UNet2DModel) -> None:
         super().__init__()
+        keep_heads(network)
         adopt(self, network)
         self._network = (network,)
         self.spec = denoiser_spec(network.config)
