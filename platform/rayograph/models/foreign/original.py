@@ -89,7 +89,9 @@ def converted(folder: Path, makes: ArtifactType, uri: str) -> list[str]:
     if makes is ArtifactType.DIFFUSION_MODEL:
         conditioner = write_latent_model(checkpoint, yaml, folder, uri)
         if conditioner:
-            raise DataError(f"{uri}: expected an unconditional model, got weights of a conditioner: {some(conditioner)}")
+            raise DataError(
+                f"{uri}: expected an unconditional model, got weights of a conditioner: {some(conditioner)}"
+            )
     else:
         left_out = write_first_stage(checkpoint, yaml, folder, uri)
         if left_out:
