@@ -4,7 +4,6 @@ What pytorch-lightning wrote names classes of its own as keys of what it notes b
 for those that the published files name; a file that names anything else is refused, and nothing of it is run.
 """
 
-import pickle
 import warnings
 import zipfile
 from pathlib import Path
@@ -52,7 +51,9 @@ def read_weights(path: Path, where: str) -> dict[str, Tensor]:
                     "safetensors, or save its state_dict alone"
                 )
             found = torch.load(path, map_location="cpu", weights_only=True, mmap=zipped)
-        except (pickle.UnpicklingError, RuntimeError, ValueError, EOFError, OSError, KeyError) as error:
+        except DataError:
+            raise
+        except Exception as error:  # whatever a spoilt file does to the reader, the answer is one line
             raise DataError(f"{where}: expected a checkpoint of tensors alone: {_said(error)}") from error
     weights = found.get(_WEIGHTS, found) if isinstance(found, dict) else None
     if not isinstance(weights, dict) or not weights:
