@@ -18,6 +18,7 @@ from rayograph.config.job.stages import (
     TrainAutoencoder,
 )
 from rayograph.config.job.train_diffusion import TrainDiffusion
+from rayograph.config.job.training import ExportModel
 from rayograph.config.job.views import View
 from rayograph.config.scale import ActorScale, IngestScale, RayCluster, SamplingScale, Scale, TrainingScale
 
@@ -33,6 +34,7 @@ __all__ = [
     "EfficientNetLite0",
     "Encode",
     "Evaluate",
+    "ExportModel",
     "Features",
     "FilterImages",
     "FlowSchedule",

@@ -177,6 +177,7 @@ STAGES = Kinds(
         "pack": "rayograph.config.job.stages:Pack",
         "train_autoencoder": "rayograph.config.job.stages:TrainAutoencoder",
         "import_model": "rayograph.config.job.foreign:ImportModel",
+        "export_model": "rayograph.config.job.training:ExportModel",
         "encode": "rayograph.config.job.stages:Encode",
         "train_diffusion": "rayograph.config.job.train_diffusion:TrainDiffusion",
         "sample": "rayograph.config.job.stages:Sample",
