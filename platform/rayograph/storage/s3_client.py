@@ -1,7 +1,7 @@
 """What is used of boto3's client of S3, and what it answers."""
 
 from collections.abc import Mapping
-from typing import NotRequired, Protocol, TypedDict
+from typing import NotRequired, Protocol, TypedDict, runtime_checkable
 
 
 class ListedObject(TypedDict):
@@ -49,6 +49,7 @@ class Answer(TypedDict):
     ContentRange: NotRequired[str]
 
 
+@runtime_checkable
 class S3Client(Protocol):
     """Every request takes what its page of Amazon's reference names, and raises botocore's errors."""
 
