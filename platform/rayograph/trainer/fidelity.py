@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, TypedDict, cast
 
 from rayograph.ingest.images.held_out import HeldOut
 from rayograph.json_types import Json
@@ -12,6 +12,15 @@ if TYPE_CHECKING:
 
 AT_ONCE = 16
 """Images through the network at a time: always the same, as batches decide the last digits."""
+
+
+class Fidelity(TypedDict, total=False):
+    """Of held-out images: how many, which cannot be read, and what is lost of them, in decibels and as SSIM."""
+
+    held_out_images: int
+    held_out_unreadable: list[str]
+    held_out_psnr: float | None
+    held_out_ssim: float | None
 
 
 def measured(images: HeldOut, models: Mapping[str, "Model"]) -> dict[str, Json]:
