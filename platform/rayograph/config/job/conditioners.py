@@ -1,14 +1,14 @@
 """Declarations of conditioners: what a denoiser is told of a sample."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from pydantic import BeforeValidator
 
 from rayograph.config.kinds import Kind, Kinds
 
 
-def _as_classes(given: Any) -> Any:
+def _as_classes(given: object) -> object:
     if given == "auto" or (isinstance(given, int) and not isinstance(given, bool) and given >= 0):
         return given
     raise ValueError(f"expected a number from 0 on, or 'auto', got {given!r}")
@@ -46,12 +46,15 @@ class Unconditional(ConditionerKind):
 
 
 class ClassLabel(ConditionerKind):
-    """One learned vector a class, added to the time embedding (Dhariwal & Nichol 2021, sec. 3); one more for none."""
+    """One learned vector a class, and one more for none."""
 
     implemented_by: ClassVar[str | type] = "rayograph.conditioning.class_label:class_label_conditioner"
     kind: Literal["class_label"] = "class_label"
     num_classes: Classes = "auto"
     """Of the data; "auto" is as many as it has, known once it is packed."""
+    way: Literal["vector", "cross_attention"] = "vector"
+    """Whether the vector is added to the time embedding (Dhariwal & Nichol 2021, sec. 3), or is the one token that the
+    denoiser attends to (Rombach et al. 2022, app. E.1)."""
 
     @property
     def needs_data(self) -> bool:
