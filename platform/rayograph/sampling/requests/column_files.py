@@ -61,7 +61,7 @@ class ColumnFiles:
         with ThreadPoolExecutor(READS_AT_ONCE, thread_name_prefix="files") as pool:
             for table in tables:
                 there = [name for name in self.columns if table.column_names.count(name) == 1]
-                part, start = _without_files(table, there), 0
+                part, start = self._without_files(table, there), 0
                 if not page.goes_with(part):
                     yield page.table()
                     page = _Page(self.columns)
@@ -75,6 +75,15 @@ class ColumnFiles:
                 first += len(table)
         if page.rows:
             yield page.table()
+
+    def _without_files(self, table: pa.Table, columns: list[str]) -> pa.Table:
+        """What a table has beside its files, and what these are called: those that are there have no names."""
+        rest = table.drop_columns(columns).append_column(_NOTHING, pa.nulls(len(table)))
+        for name in columns:
+            named = self.text == "uri" and _is_text(table[name].type)
+            names = [value[:200] if _is_name(value) else None for value in table[name].to_pylist()] if named else None
+            rest = rest.append_column(FILE + name, pa.array(names or [None] * len(table), pa.string()))
+        return rest
 
     def _files(
         self, table: pa.Table, columns: list[str], first: int, pool: ThreadPoolExecutor
@@ -190,21 +199,6 @@ class _Page:
                 column = pa.DictionaryArray.from_arrays(pa.array(indices, pa.int32()), values)
                 table = table.append_column(name, column)
         return table.drop_columns([_NOTHING])
-
-
-def _without_files(table: pa.Table, columns: list[str]) -> pa.Table:
-    """What a table has beside its files, and what these are called."""
-    rest = table.drop_columns(columns).append_column(_NOTHING, pa.nulls(len(table)))
-    for name in columns:
-        rest = rest.append_column(FILE + name, pa.array(_names(table[name]), pa.string()))
-    return rest
-
-
-def _names(values: pa.ChunkedArray) -> list[str | None]:
-    """None for files that are there with their bytes."""
-    if not _is_text(values.type):
-        return [None] * len(values)
-    return [value[:200] if _is_name(value) else None for value in values.to_pylist()]
 
 
 def _is_text(kind: pa.DataType) -> bool:
