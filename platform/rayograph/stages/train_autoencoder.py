@@ -6,6 +6,7 @@ from typing import Any
 from rayograph.config import TrainAutoencoder
 from rayograph.config.batches import worker_counts
 from rayograph.errors import ConfigError
+from rayograph.models.trunks.packaged import packaged_weights
 from rayograph.runs.stage_context import StageContext
 from rayograph.runs.stage_result import StageResult
 from rayograph.stages.stage import CheckContext, Foreseen, Stage
@@ -22,6 +23,8 @@ class TrainAutoencoderStage(Stage[TrainAutoencoder]):
     def check(self, declared: TrainAutoencoder, context: CheckContext) -> None:
         """Raise ConfigError where no number of workers suits the batch, or the images' size not the networks."""
         worker_counts(declared, context.scale.training)
+        if declared.perceptual.pretrained is not None:
+            packaged_weights()
         seen = foreseen_size(declared.view, context)
         size, where, factor = seen.image_size, seen.decided_by, declared.network.downsampling_factor
         if size is None:
