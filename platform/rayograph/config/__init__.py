@@ -1,6 +1,7 @@
 """Declarations: everything that a job file or a scale profile may say."""
 
-from rayograph.config.job.denoisers import Denoiser, DiT
+from rayograph.config.job.conditioners import ClassLabel
+from rayograph.config.job.denoisers import ConditionDenoiser, Denoiser, DiT
 from rayograph.config.job.evaluation import Evaluate
 from rayograph.config.job.features import EfficientNetLite0, Features, NetworkFeatures, PooledPixels
 from rayograph.config.job.filtering import FilterImages, Score
@@ -36,7 +37,9 @@ __all__ = [
     "ActorScale",
     "Autoencoder",
     "AutoencoderLoss",
+    "ClassLabel",
     "Columns",
+    "ConditionDenoiser",
     "Denoiser",
     "DiT",
     "DiffusionLoss",
