@@ -61,8 +61,7 @@ class EfficientNetLite(nn.Module):
         """What stands at each size of the grid, from h/2 to h/32, and the channels that it gives."""
         parts: list[list[nn.Module]] = [[_Stem(self)]]
         widths = [STEM]
-        for block in self._blocks:
-            assert isinstance(block, Block)
+        for block in (block for block in self._blocks if isinstance(block, Block)):
             if block.halves:
                 parts.append([])
                 widths.append(0)
