@@ -179,7 +179,15 @@ def _selected(stage: StageContext, declared: Evaluate, sets: Sequence[ImageSet],
         shards = images.read(stage.scale.access)
         reconstructed = images.name == "held_out" and "autoencoder" in stage.inputs
         found += [
-            SelectedShard(images.name, shards, name, selection, reconstructed)
+            SelectedShard(
+                images.name,
+                shards,
+                name,
+                selection,
+                reconstructed,
+                keyed=declared.asked_key is not None,
+                key_field=declared.asked_key if images.name == "samples" else None,
+            )
             for name, selection in zip(shards.names, selections, strict=True)
         ]
     return found
