@@ -5,6 +5,7 @@ import hashlib
 import io
 import json
 from collections import Counter
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from PIL import Image
 from sources import encoded, packed, pixels, samples_of
 
 from rayograph.config import ImageFolder, Job, OpenMoji, Pack, Photographs, Scale, Scenes, Tiles
+from rayograph.config.reading.files import load_job
 from rayograph.errors import ConfigError, DataError
 from rayograph.evaluation.measures import Measures
 from rayograph.evaluation.report.page import Report, render
@@ -253,3 +255,22 @@ def test_flat_tiles_are_left_out_and_small_photographs_named(tmp_path):
     assert [type(row) for row in rows if isinstance(row, Row | LeftOut)].count(LeftOut) == 1
     (rejected,) = [row for row in rows if not isinstance(row, Row | LeftOut)]
     assert "small.png: expected at least 16 pixels a side at 1/1 of the size, got 9×9" in rejected.reason
+
+
+EMOJI = Path(__file__).parents[2] / "jobs" / "emoji.py"
+
+
+def test_the_recipe_asks_for_all_unseen_combinations_and_as_many_seen_ones():
+    job = load_job(str(EMOJI))
+    rows = [json.loads(line) for line in EMOJI.with_name("emoji_captions.jsonl").read_text().splitlines()]
+    source = open_source(job.stages["pack"].source, None)
+    splits = {task.number: source._listing.split(task) for task in source.tasks(256, 0.1)}
+    keys = {split: set() for split in splits.values()}
+    for task in source.tasks(256, 0.1):
+        keys[splits[task.number]] |= {source._listing.keys[row] for row in source._listing.rows(task)}
+    captions = {one.hexcode: one.caption for one in drawings()}
+    assert all(captions[row["hexcode"]] == row["prompt"] for row in rows)
+    asked = {row["hexcode"] for row in rows}
+    assert asked >= keys[HELD_OUT]
+    assert len(asked & keys["train"]) == len(keys[HELD_OUT]) == 200
+    assert job.stages["sample"].request.keep == (job.stages["evaluate"].asked_key,)
