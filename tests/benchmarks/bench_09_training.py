@@ -28,6 +28,7 @@ from harness import ROUNDS, record, row
 from workers import spawn
 
 from rayograph.config import Denoiser, TrainDiffusion, TrainingScale
+from rayograph.models.specs import LatentShape
 
 NAME = "bench_09_training"
 Step = Callable[[], None]
@@ -93,7 +94,7 @@ def ours(case: Case) -> Step:
 
     scale = TrainingScale(workers=1, micro_batch_size=case.batch, zero_stage=2, precision=case.precision)
     unit = LatentNormalisation((0.0,) * case.channels, (1.0,) * case.channels)
-    learner = DiffusionLearner(recipe(case), scale, 0, unit, case.size)
+    learner = DiffusionLearner(recipe(case), scale, 0, unit, LatentShape(case.channels, case.size))
     data, seen = moments(case), 0
 
     def step() -> None:
@@ -201,7 +202,7 @@ def work(rank: int, workers: int, out: str) -> None:
                     if number >= 2:
                         times.append((time.perf_counter() - began, time.process_time() - cpu))
                 seconds[name].append([statistics.median(part) for part in zip(*times, strict=True)])
-        flops = case.batch * diffusion_cost(recipe(case), case.channels, case.size).flops
+        flops = case.batch * diffusion_cost(recipe(case), LatentShape(case.channels, case.size)).flops
         found[case.name] = {
             "seconds": seconds,
             "flops": flops,

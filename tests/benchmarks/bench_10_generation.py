@@ -6,7 +6,7 @@ each image carries its record, as XMP too. The peer draws a batch a call and sav
 timed, both draw a few samples from the same noise in float32, and must agree within 1 of 255.
 
 Without a GPU the digits job's networks in float32, by one thread on every side; with one an LDM-4 for classes at 256²,
-in bf16, whose peer walks in bf16 too, as diffusers' pipelines do; at the end ours draws 10,000 (LONG=0 leaves that
+in bf16, whose peer computes in bf16 too, as diffusers' pipelines do; at the end ours draws 10,000 (LONG=0 leaves that
 out). `IMAGES` changes how many a round draws. Weights are fresh: they cost what trained ones do.
 """
 
@@ -45,7 +45,7 @@ UNIT = 128
 MANY = 10_000
 CHECKED = 4
 SPACING = "trailing"
-"""The one that diffusers has too, exactly: the same walk on both sides."""
+"""The one that diffusers has too, exactly: the same loop on both sides."""
 
 
 @dataclass(frozen=True)
@@ -162,7 +162,7 @@ def agree(case: Case, source: Artifact) -> None:
     model = DiffusionModel.load(source, case.device)
     numbers = torch.arange(CHECKED)
     noise, classes = model.noise(0, numbers), numbers % case.denoiser.num_classes
-    ours = model.walk(noise, {"class": classes}, case.sampler)[0].numpy()
+    ours = model.sample_loop(noise, {"class": classes}, case.sampler)[0].numpy()
     pipeline = Pipeline(source.uri, load_schedule(source), case.sampler, case.device, torch.float32)
     theirs = np.stack([np.asarray(image) for image in pipeline(classes.tolist(), latents=noise.first())])
     torch.backends.cudnn.allow_tf32 = True
@@ -172,11 +172,11 @@ def agree(case: Case, source: Artifact) -> None:
 
 
 def flops_an_image(case: Case, source: Artifact) -> float:
-    """2 a multiply-add, over the whole walk and the decoder."""
+    """2 a multiply-add, over the whole loop and the decoder."""
     model = DiffusionModel.load(source, case.device, case.precision)
     numbers = torch.arange(1)
     with FlopCounterMode(display=False) as counter:
-        model.walk(model.noise(0, numbers), {"class": numbers}, case.sampler)
+        model.sample_loop(model.noise(0, numbers), {"class": numbers}, case.sampler)
     return counter.get_total_flops()
 
 

@@ -4,7 +4,7 @@ Ours is the command `rayograph run` over a job of one stage: it starts Ray, depl
 driver hands out units of 64 images. The peer is generating.py: the same draw and keep, encoding overlapped likewise, at
 the same batch size, one process with one thread for each replica, units dealt out beforehand, no Ray running.
 
-The rate is the steady one, read off the committed shards: from the first unit that landed to the last. What passes
+The rate is the steady one, read off the committed shards: from the first unit that completed to the last. What passes
 from the command's start to its first unit is a row of its own. `REPLICAS` picks one of the cases.
 """
 
@@ -56,10 +56,10 @@ class Side:
             _, said = process.communicate(timeout=900)
             if process.returncode:
                 raise SystemExit(f"{self.__name__}: exit code {process.returncode}\n{said[-3000:]}")
-        landed = sorted(path.stat().st_mtime for path in target.rglob("shards/*.index"))
-        assert len(landed) == self._units, (len(landed), self._units)
-        steady = (len(landed) - 1) * UNIT / (landed[-1] - landed[0])
-        return steady, landed[0] - began
+        completed = sorted(path.stat().st_mtime for path in target.rglob("shards/*.index"))
+        assert len(completed) == self._units, (len(completed), self._units)
+        steady = (len(completed) - 1) * UNIT / (completed[-1] - completed[0])
+        return steady, completed[0] - began
 
 
 def compare(model: Artifact, sample: Sample, replicas: int, folder: str) -> list[Row]:
@@ -89,8 +89,8 @@ def compare(model: Artifact, sample: Sample, replicas: int, folder: str) -> list
     peer = "the bare loop" if replicas == 1 else f"{replicas} bare loops"
     case = f"digits at 32², {what} of one thread, units of {UNIT} images"
     return [
-        row(NAME, f"{case}: first unit landed to last", "images/s", peer, *rates, goal="≥ 97 %"),
-        row(NAME, f"{case}: until the first unit landed", "s", peer, *starts, less_is_better=True),
+        row(NAME, f"{case}: first unit completed to last", "images/s", peer, *rates, goal="≥ 97 %"),
+        row(NAME, f"{case}: until the first unit completed", "s", peer, *starts, less_is_better=True),
     ]
 
 

@@ -25,12 +25,12 @@ NAIVE = "pyarrow.parquet.read_table"
 
 
 def side(do: str, request: Path, *arguments: str) -> Side:
-    return Side(f"{do} {request.name}", "freezing.py", ("--do", do, "--request", str(request), *arguments),
+    return Side(f"{do} {request.name}", "request_planning.py", ("--do", do, "--request", str(request), *arguments),
                 sys.executable)  # fmt: skip
 
 
 def one(kind: str, folder: Path) -> list[Row]:
-    """Requests of one format: frozen, and as parquet read whole as well, in turn."""
+    """Requests of one format: planned, and as parquet read whole as well, in turn."""
     total = FORMATS[kind]
     found: dict[str, list[dict[str, Any]]] = {"few": [], "many": [], "read": []}
     requests = {name: folder / f"{name}.{kind}" for name in ("few", "many")}
@@ -39,7 +39,7 @@ def one(kind: str, folder: Path) -> list[Row]:
     for number in range(ROUNDS):
         print(f"  round {number + 1} of {ROUNDS}: {kind}", file=sys.stderr, flush=True)
         for name, request in requests.items():
-            found[name].append(side("freeze", request, "--target", str(folder / f"{name}-{kind}"))(number))
+            found[name].append(side("plan", request, "--target", str(folder / f"{name}-{kind}"))(number))
         if kind == "parquet":
             found["read"].append(side("read", requests["many"])(number))
     assert {entry["samples"] for entry in found["many"]} == {total}

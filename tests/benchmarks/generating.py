@@ -26,7 +26,7 @@ from rayograph.runs.manifest import Manifest
 from rayograph.sampling.pipeline import DiffusionModel
 from rayograph.sampling.requests.model_spec import ModelSpec
 from rayograph.sampling.requests.plan import Plan, Unit
-from rayograph.sampling.requests.planner import freeze
+from rayograph.sampling.requests.planner import plan_request
 from rayograph.sampling.work_unit import Files, Origin, draw, keep
 from rayograph.storage import open_store
 
@@ -66,8 +66,8 @@ def commit_model(uri: str, first: Autoencoder, second: Denoiser, schedule: Noise
 
 
 def planned(target: Artifact, model: Artifact, declared: Sample, seed: int) -> Plan:
-    """The plan of a generation, as the stage freezes it."""
-    return freeze(target, declared, seed, ModelSpec.of(model, model.committed()), None)
+    """The plan of a generation, as the stage makes it."""
+    return plan_request(target, declared, seed, ModelSpec.of(model, model.committed()), None)
 
 
 def draw_units(
@@ -86,14 +86,14 @@ def draw_units(
     origin, files = Origin(target.path, plan.digest, "0" * 64, ()), Files(ImageFile())
     conditioner = model.conditioner.conditioner
     keeping: Future[object] | None = None
-    with ThreadPoolExecutor(1) as keeper:
+    with ThreadPoolExecutor(1) as pool:
         for unit in units:
             draws = plan.draws(unit)
             padded = draws.padded(-len(draws) % batch_size) if whole_batches else draws
             pixels = draw(model, padded, batch_size)[: len(draws)]
             if keeping is not None:
                 keeping.result()
-            keeping = keeper.submit(keep, target, unit, draws, pixels, origin, files, conditioner, encoders)
+            keeping = pool.submit(keep, target, unit, draws, pixels, origin, files, conditioner, encoders)
         if keeping is not None:
             keeping.result()
 

@@ -26,7 +26,7 @@ from rayograph.losses.reconstruction_loss import kl_loss, reconstruction_loss
 from rayograph.models.autoencoder import build_autoencoder, posterior_sample, to_images
 from rayograph.models.discriminator import PatchDiscriminator
 from rayograph.models.perceptual import build_perceptual
-from rayograph.runs.philox import Stream, normal
+from rayograph.runs.philox import RngStream, normal
 from rayograph.shards.batch import Batch
 from rayograph.training.setup import averages_of
 
@@ -79,7 +79,7 @@ def plain_loop() -> tuple[dict[str, Tensor], list[float]]:
         images = to_images(torch.from_numpy(pixels(step)))
         positions = torch.arange(step * GLOBAL, (step + 1) * GLOBAL)
         moments = autoencoder.encode(images)
-        raw_latents = posterior_sample(moments, normal(SEED, Stream.POSTERIOR, positions, (2, 4, 4)))
+        raw_latents = posterior_sample(moments, normal(SEED, RngStream.POSTERIOR, positions, (2, 4, 4)))
         made = autoencoder.decode(raw_latents)
         reconstruction = reconstruction_loss(made, images, perceptual(made, images), RECIPE.loss.perceptual_weight)
         loss = reconstruction + RECIPE.loss.kl_weight * kl_loss(moments)

@@ -19,8 +19,9 @@ from rayograph.models.autoencoder import posterior_sample
 from rayograph.models.denoiser import build_denoiser
 from rayograph.models.normalisation import LatentNormalisation
 from rayograph.models.schedule import build_schedule
+from rayograph.models.specs import LatentShape
 from rayograph.runs.artifact import Artifact
-from rayograph.runs.philox import Stream, integers, normal, uniform
+from rayograph.runs.philox import RngStream, integers, normal, uniform
 from rayograph.shards.batch import Batch
 from rayograph.storage import open_store
 from rayograph.training.checkpoints.checkpoint import COMMIT, Checkpoints, commit_of, folder_of
@@ -56,6 +57,7 @@ RECIPE = TrainDiffusion(
 )
 SCALE = LatentNormalisation((0.1, -0.2, 0.3), (0.5, 1.0, 2.0))
 SHAPE = (3, 8, 8)
+LATENTS = LatentShape(3, 8)
 
 
 def moments(step: int) -> np.ndarray:
@@ -86,11 +88,11 @@ def plain_loop() -> dict[str, Tensor]:
     losses = []
     for step in range(STEPS):
         positions = torch.arange(step * GLOBAL, (step + 1) * GLOBAL)
-        raw = posterior_sample(torch.from_numpy(moments(step)), normal(SEED, Stream.POSTERIOR, positions, SHAPE))
+        raw = posterior_sample(torch.from_numpy(moments(step)), normal(SEED, RngStream.POSTERIOR, positions, SHAPE))
         latents = (raw - torch.tensor(SCALE.mean).view(3, 1, 1)) / torch.tensor(SCALE.std).view(3, 1, 1)
-        noise = normal(SEED, Stream.NOISE, positions, SHAPE)
-        timesteps = integers(SEED, Stream.TIMESTEP, positions, 1000)
-        dropped = uniform(SEED, Stream.CONDITION_DROP, positions, 1)[:, 0] < 0.3
+        noise = normal(SEED, RngStream.NOISE, positions, SHAPE)
+        timesteps = integers(SEED, RngStream.TIMESTEP, positions, 1000)
+        dropped = uniform(SEED, RngStream.CONDITION_DROP, positions, 1)[:, 0] < 0.3
         given = torch.where(dropped, CLASSES, torch.from_numpy(classes(step)))
         noisy_latents = schedule.add_noise(latents, noise, timesteps)
         prediction = denoiser(noisy_latents, timesteps, class_labels=given).sample
@@ -112,7 +114,7 @@ def learn(rank: int, workers: int, folder: str) -> None:
     rows = slice(rank * share, (rank + 1) * share)
     for stage, accumulation in (case[1:] for case in CASES if case[0] == workers):
         scale = TrainingScale(micro_batch_size=share // accumulation, zero_stage=stage)
-        learner = DiffusionLearner(RECIPE, scale, SEED, SCALE, SHAPE[1])
+        learner = DiffusionLearner(RECIPE, scale, SEED, SCALE, LATENTS)
         losses = []
         for step in range(STEPS):
             positions = np.arange(step * GLOBAL, (step + 1) * GLOBAL)[rows]
@@ -163,7 +165,7 @@ def learn_in_other_ways(rank: int, workers: int, folder: str) -> None:
     from rayograph.training.diffusion_learner import DiffusionLearner
 
     def losses(recipe: TrainDiffusion, **way: Any) -> Tensor:
-        learner = DiffusionLearner(recipe, TrainingScale(micro_batch_size=GLOBAL // 2, **way), SEED, SCALE, SHAPE[1])
+        learner = DiffusionLearner(recipe, TrainingScale(micro_batch_size=GLOBAL // 2, **way), SEED, SCALE, LATENTS)
         found = []
         for step in range(4):
             positions = np.arange(step * GLOBAL, (step + 1) * GLOBAL)
@@ -202,7 +204,7 @@ def learn_otherwise(rank: int, workers: int, folder: str) -> None:
         gamma = 5.0 if name == "epsilon" else None
         loss = DiffusionLoss(norm="l1", timesteps="logit_normal", min_snr_gamma=gamma)
         recipe = RECIPE.model_copy(update={"noise_schedule": schedule, "loss": loss})
-        learner = DiffusionLearner(recipe, TrainingScale(micro_batch_size=GLOBAL), SEED, SCALE, SHAPE[1])
+        learner = DiffusionLearner(recipe, TrainingScale(micro_batch_size=GLOBAL), SEED, SCALE, LATENTS)
         batch = Batch(np.arange(GLOBAL), {"moments": moments(0), "class": classes(0)})
         losses = [learner.step(batch, step * GLOBAL)["loss"] for step in range(20)]
         save_file({"losses": torch.tensor(losses)}, f"{folder}/{name}.safetensors")
@@ -220,7 +222,7 @@ def resume(rank: int, workers: int, folder: str) -> None:
     from rayograph.training.diffusion_learner import DiffusionLearner
 
     def learner() -> DiffusionLearner:
-        return DiffusionLearner(RECIPE, TrainingScale(micro_batch_size=GLOBAL), SEED, SCALE, SHAPE[1])
+        return DiffusionLearner(RECIPE, TrainingScale(micro_batch_size=GLOBAL), SEED, SCALE, LATENTS)
 
     run, trained = Artifact(open_store(folder), "run"), learner()
     trained.step(Batch(np.arange(GLOBAL), {"moments": moments(0), "class": classes(0)}), 0)
@@ -234,7 +236,7 @@ def resume(rank: int, workers: int, folder: str) -> None:
     assert all(torch.equal(found[name], tensor) for name, tensor in expected.items())
     old = _averaged(run, commit_of(run, GLOBAL))
     assert "denoiser.class_embedding.weight" in old
-    _, told, _ = diffusion_models(RECIPE, old, SHAPE[0], SHAPE[1])
+    _, told, _ = diffusion_models(RECIPE, old, LATENTS)
     kept = found[f"denoiser/{averages_of(RECIPE)[0].key}/conditioner.embedding.weight"]
     assert torch.equal(told[1].network.embedding.weight, kept)
 

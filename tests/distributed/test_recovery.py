@@ -19,11 +19,11 @@ from rayograph.storage import open_store
 from rayograph.training.checkpoints.checkpoint import Checkpoints, positions
 from rayograph.training.checkpoints.recovery import Recovery
 from rayograph.training.checkpoints.retention import Retention
-from rayograph.training.clock import Clock
-from rayograph.training.divergence import Guard
+from rayograph.training.divergence import DivergenceDetector
 from rayograph.training.engine.engine import Engine
 from rayograph.training.learner import mean_metrics
 from rayograph.training.loop import Hook, fit
+from rayograph.training.training_progress import TrainingProgress
 
 GLOBAL, STEPS, POISONED = 4, 8, 5
 """Checkpoints are made at every second step: the poison of step 5, counted from 0, undoes step 4 as well."""
@@ -58,24 +58,27 @@ def batch(step: int, rank: int, workers: int, poisoned: set[int]) -> Batch:
 
 def train(rank: int, workers: int, folder: str, zero_stage: int, poisoned: set[int], skipped: set[int]) -> None:
     """Every step but `skipped`; saves the weights, what was told and how it ended."""
-    learner, clock, guard = Learner(workers, zero_stage), Clock(GLOBAL, STEPS), Guard(100.0)
+    learner, detector = Learner(workers, zero_stage), DivergenceDetector(100.0)
+    progress = TrainingProgress(GLOBAL, STEPS)
     checkpoints = Checkpoints(Artifact(open_store(f"{folder}/store"), "run"), learner, Retention(last=2))
     told: list[str] = []
-    recovery = Recovery(checkpoints, clock, guard, 2, lambda: None, told.append)
+    recovery = Recovery(checkpoints, progress, detector, 2, lambda: None, told.append)
     recovery.resume()
-    if clock.images_seen == 0:
+    if progress.images_seen == 0:
         recovery.save()
     if skipped:
         for step in sorted(set(range(STEPS)) - skipped):
             learner.step(batch(step, rank, workers, set()), step * GLOBAL)
     else:
-        steps = range(clock.step, STEPS)
+        steps = range(progress.step, STEPS)
         batches = (batch(step, rank, workers, poisoned) for step in steps)
+
+        def expected(step):
+            return batch(step, rank, workers, set()).positions
+
         hooks = [Hook(2 * GLOBAL, lambda *_: recovery.save())]
         try:
-            fit(
-                learner, batches, clock, lambda s: batch(s, rank, workers, set()).positions, hooks, guard, recovery.undo
-            )
+            fit(learner, batches, progress, expected, hooks, detector, recovery.undo)
         except DivergenceError as error:
             told.append(str(error))
     checkpoints.finish()

@@ -12,6 +12,7 @@ from workers import spawn
 
 from rayograph.config import DiT, NoiseSchedule, TrainDiffusion, TrainingScale
 from rayograph.models.normalisation import LatentNormalisation
+from rayograph.models.specs import LatentShape
 from rayograph.shards.batch import Batch
 
 SEED, STEPS, GLOBAL, CLASSES, SIDE = 5, 8, 8, 3, 4
@@ -50,7 +51,7 @@ def learn(rank: int, workers: int, folder: str) -> None:
     rows = slice(rank * share, (rank + 1) * share)
     for number, way in enumerate(WAYS if workers > 1 else [PLAIN]):
         scale = TrainingScale(micro_batch_size=share, **way)
-        learner = DiffusionLearner(RECIPE, scale, SEED, PIXELS, SIDE)
+        learner = DiffusionLearner(RECIPE, scale, SEED, PIXELS, LatentShape(3, SIDE))
         losses = [learner.step(batch(step, rows), step * GLOBAL)["loss"] for step in range(STEPS)]
         state = named_state(learner) | {"losses": torch.tensor(losses)}
         if rank == 0:
@@ -77,13 +78,15 @@ def start(rank: int, workers: int, zero_stage: int) -> None:
     from rayograph.training.diffusion_learner import DENOISER_ENGINE, DiffusionLearner, diffusion_models
 
     scale = TrainingScale(micro_batch_size=GLOBAL, zero_stage=zero_stage)
-    first = DiffusionLearner(RECIPE, scale, SEED, PIXELS, SIDE)
+    first = DiffusionLearner(RECIPE, scale, SEED, PIXELS, LatentShape(3, SIDE))
     for step in range(STEPS):
         first.step(batch(step, slice(None)), step * GLOBAL)
     average = first.engines()[DENOISER_ENGINE].averaged()
-    second = DiffusionLearner(RECIPE, scale, SEED + 1, PIXELS, SIDE, average)
+    second = DiffusionLearner(RECIPE, scale, SEED + 1, PIXELS, LatentShape(3, SIDE), average)
     assert all(torch.equal(a, average[n]) for n, a in second.engines()[DENOISER_ENGINE].averaged().items())
-    for (folder, one), (_, other) in zip(diffusion_models(RECIPE, average, 3, SIDE), second.exports(), strict=True):
+    for (folder, one), (_, other) in zip(
+        diffusion_models(RECIPE, average, LatentShape(3, SIDE)), second.exports(), strict=True
+    ):
         if folder.endswith("unet"):
             assert all(torch.equal(a, b) for a, b in zip(one.parameters(), other.parameters(), strict=True))
 

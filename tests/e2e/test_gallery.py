@@ -33,12 +33,12 @@ class Gallery:
         self.browser = browser
         self.store = painted.new_store(folder)
         self.painter = painted.Painter(self.store, **options)
-        self.desk = StoreJobService(self.store, Scale(), self.painter.start, self.painter.draw_again)
-        self.app = build_app(self.store, self.desk, painted.open_plan, None if token is None else digest(token))
+        self.job_service = StoreJobService(self.store, Scale(), self.painter.start, self.painter.draw_again)
+        self.app = build_app(self.store, self.job_service, painted.open_plan, None if token is None else digest(token))
 
     def submit(self, wait=True, **more):
         body = {"model": painted.model_name(self.store), "unit_size": 8, **more}
-        artifact, _ = self.desk.submit(Submission.model_validate(body))
+        artifact, _ = self.job_service.submit(Submission.model_validate(body))
         if wait:
             self.painter.join()
         return artifact.path.replace("/", "~")
@@ -175,7 +175,7 @@ def test_a_job_whose_machine_died_is_called_silent_and_its_failures_are_counted(
     assert "silent since Jan 2" in page.text("nav .told")
     assert page.text("#job-error").startswith("Silent since Jan 2")
     figures = dict(one.text.split("\n", 1) for one in page.all("#figures div"))
-    assert figures["Failures"] == "1\nunit set aside · 3 sent again"
+    assert figures["Failures"] == "1\ndead letter · 3 sent again"
     assert figures["Cost"] == "1.25\n2 s of device time"
     assert page.all("#resume")
     assert complaints(browser) == []

@@ -135,7 +135,7 @@ def test_replicas_come_from_none_go_to_none_in_a_pause_and_come_back(model: str,
     assert seen[0][1] == 0
 
 
-def test_a_hopeless_unit_is_set_aside_by_name_and_all_others_are_finished(model: str, tmp_path: Path) -> None:
+def test_a_hopeless_unit_is_a_dead_letter_and_all_others_are_finished(model: str, tmp_path: Path) -> None:
     job, store = write_job(tmp_path, model, "num_samples=96, unit_size=16"), tmp_path / "store"
     scale = write_scale(tmp_path, more="max_attempts: 2")
     with generating(job, scale, store, tmp_path / "log") as process:

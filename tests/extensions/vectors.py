@@ -13,6 +13,7 @@ from rayograph.conditioning.member_columns import refuse, whole
 from rayograph.conditioning.protocol import Conditioner
 from rayograph.config.job.conditioners import CONDITIONERS, ConditionerKind
 from rayograph.errors import DataError
+from rayograph.models.specs import DenoiserSpec
 from rayograph.shards.sample import Sample
 
 if TYPE_CHECKING:
@@ -55,7 +56,7 @@ class VectorConditioner(Conditioner):
         """Zeros, where no request says more."""
         return pa.table({self.field: pa.array([[0.0] * self.size] * len(numbers), self.request_columns[self.field])})
 
-    def network(self, vector_width: int) -> "ConditionerNetwork":
+    def network(self, spec: DenoiserSpec) -> "ConditionerNetwork":
         """One layer, and one vector for nothing."""
         import torch
 
@@ -66,7 +67,8 @@ class VectorConditioner(Conditioner):
             def __init__(self, field: str, size: int) -> None:
                 super().__init__()
                 self.field, self.size = field, size
-                self.projection, self.nothing = torch.nn.Linear(size, vector_width), torch.nn.Embedding(1, vector_width)
+                width = spec.accepts.vector
+                self.projection, self.nothing = torch.nn.Linear(size, width), torch.nn.Embedding(1, width)
 
             def embed(self, columns: Mapping[str, torch.Tensor]) -> Conditioning:
                 return Conditioning(vector=self.projection(columns[self.field].to(self.projection.weight.dtype)))

@@ -125,8 +125,8 @@ def test_rows_say_where_the_time_goes(trained_store: Path) -> None:
     (artifact,) = (trained_store / "digits" / "train_diffusion").iterdir()
     rows = [json.loads(line) for line in (artifact / "metrics.jsonl").read_text().splitlines()]
     for row in rows:
-        shares = [row[f"share_{name}"] for name in ("waiting_for_data", "computing", "exchanging", "updating")]
+        shares = [row[f"{name}_fraction"] for name in ("data_wait", "compute", "communication", "update")]
         assert all(0 <= share <= 1 for share in shares)
         assert 0 < sum(shares) <= 1.01  # the rest is the machine's, however busy it is
-        assert 0 < row["share_of_peak"] < 1
+        assert 0 < row["mfu"] < 1
         assert row["flops_per_second"] > 0

@@ -11,7 +11,7 @@ from rayograph.conditioning.member_columns import whole
 from rayograph.config import Request, Sample, Sampler
 from rayograph.runs.artifact import Artifact
 from rayograph.sampling.requests.model_spec import ModelSpec
-from rayograph.sampling.requests.planner import freeze
+from rayograph.sampling.requests.planner import plan_request
 from rayograph.sampling.requests.readers import read_rows
 from rayograph.sampling.requests.sample_batch import KEEP
 from rayograph.sampling.requests.validation import Checker
@@ -66,4 +66,4 @@ def pages(uri, keep=(), spec=SPEC, **options):
 
 def plan_of(folder, uri, unit_size=4, keep=(), spec=SPEC, seed=5, name="target"):
     declared = Sample(request=Request(uri=uri, keep=keep), unit_size=unit_size, sampler=SAMPLER)
-    return freeze(Artifact(open_store(str(folder)), name), declared, seed, spec, None)
+    return plan_request(Artifact(open_store(str(folder)), name), declared, seed, spec, None)

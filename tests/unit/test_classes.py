@@ -43,7 +43,7 @@ def by_json_lines(folder, given):
 
 
 def by_http(folder, given):
-    """As the desk keeps a submission's rows."""
+    """As the job_service keeps a submission's rows."""
     try:
         row = Row.model_validate(json.loads(json.dumps({"class": given})))
     except ValidationError as error:

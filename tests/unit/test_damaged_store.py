@@ -54,8 +54,8 @@ def place(tmp_path):
     """A store with a model, a copy of it to be spoilt, and two submitted jobs that nobody draws."""
     store = painted.new_store(tmp_path / "store")
     painter = painted.Painter(store, idle=True)
-    desk = StoreJobService(store, Scale(), painter.start, painter.draw_again)
-    client = TestClient(build_app(store, desk, painted.open_plan), base_url="http://localhost")
+    job_service = StoreJobService(store, Scale(), painter.start, painter.draw_again)
+    client = TestClient(build_app(store, job_service, painted.open_plan), base_url="http://localhost")
     model = painted.model_name(store)
     for name in (RESOLVED, MANIFEST):
         store.put(f"{ANOTHER}/{name}", store.read(f"{model}/{name}"))
@@ -69,11 +69,11 @@ def place(tmp_path):
 
 def asked_anew(place):
     """What a new app says of models and jobs, and which it wakes."""
-    desk = StoreJobService(place.store, Scale(), place.painter.start, place.painter.draw_again)
-    client = TestClient(build_app(place.store, desk, painted.open_plan), base_url="http://localhost")
+    job_service = StoreJobService(place.store, Scale(), place.painter.start, place.painter.draw_again)
+    client = TestClient(build_app(place.store, job_service, painted.open_plan), base_url="http://localhost")
     models = [model["name"] for model in client.get("/v1/models").json()]
     jobs = [job["id"].replace("~", "/") for job in client.get("/v1/jobs").json()["jobs"]]
-    return models, jobs, [artifact.path for artifact in desk.wake_all()]
+    return models, jobs, [artifact.path for artifact in job_service.wake_all()]
 
 
 def verified(store):
@@ -167,8 +167,8 @@ def test_a_store_that_gives_nothing_at_all_is_no_empty_one(place, monkeypatch):
         raise StorageError(f"{store.uri_of(key)}: get failed: no route to host")
 
     monkeypatch.setattr(ObjectStore, "read", refuse)
-    desk = StoreJobService(place.store, Scale(), place.painter.start, place.painter.draw_again)
-    client = TestClient(build_app(place.store, desk, painted.open_plan), base_url="http://localhost")
+    job_service = StoreJobService(place.store, Scale(), place.painter.start, place.painter.draw_again)
+    client = TestClient(build_app(place.store, job_service, painted.open_plan), base_url="http://localhost")
     assert client.get("/v1/models").status_code == 503
 
 

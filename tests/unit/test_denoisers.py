@@ -14,7 +14,7 @@ from rayograph.models.conditioning import Conditioning
 from rayograph.models.denoiser import DenoiserNetwork, build_denoiser
 from rayograph.models.denoisers.dit import from_patches, positions, to_patches
 from rayograph.models.model_folder import DENOISER, load_denoiser, save_model
-from rayograph.models.specs import DenoiserSpec, denoiser_spec
+from rayograph.models.specs import Accepts, DenoiserSpec, Ways, denoiser_spec
 from rayograph.runs.artifact import Artifact
 from rayograph.storage import open_store
 
@@ -36,7 +36,7 @@ def artifact(tmp_path):
 def built(declared, side=8):
     """With weights that nobody trained, and none of them zero."""
     torch.manual_seed(0)
-    network = build_denoiser(declared, 3, side, takes_vector=True).eval()
+    network = build_denoiser(declared, 3, side, Ways(vector=True)).eval()
     with torch.no_grad():
         for weight in network.parameters():
             weight.add_(0.05 * torch.randn_like(weight))
@@ -174,10 +174,37 @@ def test_a_copy_is_another_network(declared):
     assert not torch.equal(network(*asked(network)), other(*asked(network)))
 
 
+@torch.inference_mode()
+def test_channels_of_conditions_stand_beside_the_latents_and_are_heeded(declared, artifact):
+    torch.manual_seed(0)
+    network = build_denoiser(declared, 3, 8, Ways(vector=True, concat=2)).eval()
+    with torch.no_grad():
+        for weight in network.parameters():
+            weight.add_(0.05 * torch.randn_like(weight))
+    assert (network.spec.in_channels, network.spec.accepts.concat) == (3, 2)
+    latents, timesteps, told = asked(network)
+    beside = torch.randn(2, 2, 8, 8)
+    prediction = network(latents, timesteps, Conditioning(told.vector, concat=beside))
+    assert prediction.shape == latents.shape
+    other = network(latents, timesteps, Conditioning(told.vector, concat=beside + 1))
+    assert (other - prediction).abs().max() > 1e-4
+    save_model(artifact, DENOISER, network)
+    tiny.commit(artifact)
+    again = load_denoiser(artifact)
+    assert again.spec == network.spec
+    assert torch.equal(again(latents, timesteps, Conditioning(told.vector, concat=beside)), prediction)
+
+
+def test_tokens_are_refused_by_networks_that_do_not_attend_to_them(declared):
+    expected = f"^kind: expected a denoiser that attends to its conditioner's tokens, got '{declared.kind}'$"
+    with pytest.raises(ConfigError, match=expected):
+        build_denoiser(declared, 3, 8, Ways(cross_attention=True))
+
+
 class Deaf(DenoiserNetwork):
     """Takes nothing but latents and timesteps."""
 
-    def __init__(self, declared, latent_channels, latent_size):
+    def __init__(self, declared, latent_channels, latent_size, gives):
         super().__init__()
         self.spec = DenoiserSpec(latent_channels, latent_size)
 
@@ -192,5 +219,27 @@ class Unconditioned(DenoiserKind):
 
 def test_a_network_that_takes_no_conditions_is_refused_where_there_are_some():
     assert build_denoiser(Unconditioned(), 3, 8).spec.accepts.vector is None
-    with pytest.raises(ConfigError, match="expected a denoiser that takes a vector of conditions, got deaf"):
-        build_denoiser(Unconditioned(), 3, 8, takes_vector=True)
+    with pytest.raises(ConfigError, match="expected a denoiser that takes a vector of conditions, got 'deaf'"):
+        build_denoiser(Unconditioned(), 3, 8, Ways(vector=True))
+    with pytest.raises(
+        ConfigError, match="expected a denoiser that takes 2 channels of conditions beside the latents'"
+    ):
+        build_denoiser(Unconditioned(), 3, 8, Ways(concat=2))
+
+
+class Listening(Deaf):
+    """Needs tokens."""
+
+    def __init__(self, declared, latent_channels, latent_size, gives):
+        super().__init__(declared, latent_channels, latent_size, gives)
+        self.spec = DenoiserSpec(latent_channels, latent_size, accepts=Accepts(cross_attention=4))
+
+
+class Needy(DenoiserKind):
+    implemented_by: ClassVar[str | type] = Listening
+    kind: Literal["needy"] = "needy"
+
+
+def test_a_way_in_that_nothing_feeds_is_refused():
+    with pytest.raises(ConfigError, match="expected a denoiser that needs no tokens to attend to, got 'needy'"):
+        build_denoiser(Needy(), 3, 8)

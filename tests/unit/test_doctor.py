@@ -15,6 +15,7 @@ from rayograph.config import (
     TrainingScale,
 )
 from rayograph.models.denoiser import build_denoiser
+from rayograph.models.specs import LatentShape
 from rayograph.training.engine import zero
 from rayograph.training.estimate import Cost, autoencoder_cost, diffusion_cost
 
@@ -38,11 +39,11 @@ def test_a_lone_convolution_costs_what_the_formula_says():
 
 
 def test_the_denoiser_is_counted_whole():
-    cost = diffusion_cost(DIFFUSION, 3, 8)
+    cost = diffusion_cost(DIFFUSION, LatentShape(3, 8))
     real = build_denoiser(DIFFUSION.network, 3, 8)
     assert cost.parameters == {"denoiser": sum(p.numel() for p in real.parameters())}
     assert cost.checkpoint_bytes == 16 * cost.parameters["denoiser"]
-    four = diffusion_cost(DIFFUSION, 3, 16)
+    four = diffusion_cost(DIFFUSION, LatentShape(3, 16))
     assert 3.5 < four.flops / cost.flops < 4.5  # four times the places
     assert 3.5 < four.activation_bytes / cost.activation_bytes < 4.5
 

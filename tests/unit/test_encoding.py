@@ -13,7 +13,7 @@ from rayograph.ingest.latent_encoder import ShardEncoder, first_position, normal
 from rayograph.models.autoencoder import posterior_sample, to_images
 from rayograph.models.model_folder import AUTOENCODER, save_model
 from rayograph.runs.artifact import Artifact
-from rayograph.runs.philox import Stream, normal
+from rayograph.runs.philox import RngStream, normal
 from rayograph.shards.committed import Shards
 from rayograph.shards.pixels.decode import to_png
 from rayograph.shards.sample import Sample
@@ -93,7 +93,7 @@ def test_what_cannot_be_decoded_is_left_out_and_named_with_its_shard(store):
     np.testing.assert_allclose(
         moments_columns(kept)["moments"], true_moments(store).numpy()[sound], rtol=1e-3, atol=1e-4
     )
-    noise = normal(0, Stream.ENCODE, first_position(NAME) + torch.tensor(sound), (2, 4, 4))
+    noise = normal(0, RngStream.ENCODE, first_position(NAME) + torch.tensor(sound), (2, 4, 4))
     latents = posterior_sample(true_moments(store)[sound], noise).double()
     assert normalisation([index.facts]).mean == pytest.approx(latents.mean(dim=(0, 2, 3)).tolist(), rel=1e-3, abs=1e-4)
 
@@ -121,7 +121,7 @@ def test_neither_moments_nor_facts_depend_on_the_batch_size_beyond_rounding(stor
 def test_the_scale_is_mean_and_deviation_of_the_raw_latents_by_channel(store):
     index, _ = encoded(store, "d", seed=3)
     moments = true_moments(store)
-    noise = normal(3, Stream.ENCODE, first_position(NAME) + torch.arange(COUNT), (2, 4, 4))
+    noise = normal(3, RngStream.ENCODE, first_position(NAME) + torch.arange(COUNT), (2, 4, 4))
     latents = posterior_sample(moments, noise).double()
     scale = normalisation([index.facts])
     assert scale.mean == pytest.approx(latents.mean(dim=(0, 2, 3)).tolist(), rel=1e-3, abs=1e-4)

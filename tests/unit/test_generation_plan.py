@@ -19,7 +19,7 @@ from rayograph.runs.artifact import Artifact
 from rayograph.sampling.requests import readers as reading
 from rayograph.sampling.requests.model_spec import ModelSpec
 from rayograph.sampling.requests.plan import PLAN, open_plan
-from rayograph.sampling.requests.planner import freeze
+from rayograph.sampling.requests.planner import plan_request
 from rayograph.sampling.requests.row_group import read_page
 from rayograph.storage import open_store
 
@@ -66,7 +66,7 @@ def expected(rows, seed=5):
     return samples
 
 
-def frozen(folder, rows, unit_size=4):
+def planned(folder, rows, unit_size=4):
     name = f"{len(list(folder.iterdir()))}"
     rows = [{"prompt": None} | row for row in rows]
     return plan_of(folder / "store", as_json_lines(folder / f"{name}.jsonl", rows), unit_size, ("prompt",), name=name)
@@ -84,7 +84,7 @@ def records(plan):
 @anywhere
 @given(rows=st.lists(ROW, min_size=1, max_size=9), unit_size=st.integers(1, 11))
 def test_units_cover_all_samples_exactly_once_and_say_what_their_rows_say(tmp_path, page_rows, rows, unit_size):
-    plan = frozen(tmp_path, rows, unit_size)
+    plan = planned(tmp_path, rows, unit_size)
     samples = expected(rows)
     assert plan.total_samples == len(samples)
     numbers = [number for draws in all_draws(plan) for number in draws.numbers.tolist()]
@@ -97,7 +97,7 @@ def test_units_cover_all_samples_exactly_once_and_say_what_their_rows_say(tmp_pa
 def test_a_unit_is_of_one_group_in_request_order_and_full_unless_it_is_the_groups_last(
     tmp_path, page_rows, rows, unit_size
 ):
-    plan = frozen(tmp_path, rows, unit_size)
+    plan = planned(tmp_path, rows, unit_size)
     units = [plan.unit(number) for number in range(plan.total_units)]
     assert [unit.group for unit in units] == sorted(unit.group for unit in units)
     assert len({unit.shard for unit in units}) == len(units)
@@ -119,7 +119,7 @@ def test_a_unit_is_of_one_group_in_request_order_and_full_unless_it_is_the_group
 @anywhere
 @given(rows=st.lists(ROW, min_size=1, max_size=9), unit_size=st.integers(1, 11))
 def test_place_finds_the_unit_and_the_row_that_draws_a_sample(tmp_path, page_rows, rows, unit_size):
-    plan = frozen(tmp_path, rows, unit_size)
+    plan = planned(tmp_path, rows, unit_size)
     for number in range(plan.total_samples):
         unit, row = plan.place(number)
         assert plan.draws(plan.unit(unit)).numbers[row] == number
@@ -148,7 +148,7 @@ def test_find_gives_what_looking_at_every_sample_gives(
             and sample["number"] >= start
         )
 
-    found = frozen(tmp_path, rows).find(prompt, class_number, seed, start, limit)
+    found = planned(tmp_path, rows).find(prompt, class_number, seed, start, limit)
     assert found == [sample["number"] for sample in expected(rows) if fits(sample)][:limit]
 
 
@@ -168,7 +168,7 @@ def test_a_row_of_a_billion_samples_is_planned_found_and_drawn_without_a_list_of
 def test_units_may_straddle_pages_and_pages_without_their_group(tmp_path, monkeypatch):
     monkeypatch.setattr(reading, "PAGE_ROWS", 2)
     rows = [{"class": n % 3, "width": 4 if n in (0, 7, 8) else 8, "count": 2} for n in range(9)]
-    plan = frozen(tmp_path, rows, unit_size=5)
+    plan = planned(tmp_path, rows, unit_size=5)
     assert [len(plan.unit(n)) for n in range(plan.total_units)] == [5, 1, 5, 5, 2]
     assert plan.draws(plan.unit(0)).numbers.tolist() == [0, 1, 14, 15, 16]
     assert [records(plan)[number] for number in range(18)] == expected(rows)
@@ -223,22 +223,22 @@ def test_a_plan_goes_on_where_its_request_is_gone(tmp_path):
 
 
 def test_a_request_that_changes_while_it_is_read_commits_no_plan(tmp_path, monkeypatch):
-    from rayograph.sampling.requests import planner as freezing
+    from rayograph.sampling.requests import planner
 
-    plain, uri = freezing._pages, as_json_lines(tmp_path / "r.jsonl", [{"class": 0}])
+    plain, uri = planner._pages, as_json_lines(tmp_path / "r.jsonl", [{"class": 0}])
 
     def meddled(checker, endpoint_url):
         yield from plain(checker, endpoint_url)
         as_json_lines(tmp_path / "r.jsonl", [{"class": 1}, {"class": 2}])
 
-    monkeypatch.setattr(freezing, "_pages", meddled)
+    monkeypatch.setattr(planner, "_pages", meddled)
     with pytest.raises(DataError, match="changed while it was read"):
         plan_of(tmp_path / "store", uri)
     assert open_plan(Artifact(open_store(str(tmp_path / "store")), "target")) is None
 
 
 def test_a_page_with_other_bytes_is_refused(tmp_path):
-    plan = frozen(tmp_path, [{"class": 0}])
+    plan = planned(tmp_path, [{"class": 0}])
     (name,) = (name for name in plan.artifact.names("request/") if name != PLAN)
     plan.artifact.write(name, b"other")
     read_page.cache_clear()
@@ -267,7 +267,7 @@ def test_a_million_rows_take_the_memory_of_a_page(tmp_path):
 
 def counted(folder, samples, unit_size, spec=SPEC, name="counted"):
     declared = Sample(num_samples=samples, unit_size=unit_size, sampler=SAMPLER)
-    return freeze(Artifact(open_store(str(folder)), name), declared, 2**64 - 1, spec, None)
+    return plan_request(Artifact(open_store(str(folder)), name), declared, 2**64 - 1, spec, None)
 
 
 @anywhere
@@ -299,7 +299,7 @@ def test_more_steps_than_the_model_was_trained_with_are_refused_before_anything_
     with pytest.raises(
         ConfigError, match=r"sampler\.num_inference_steps: expected at most 1000, the model's, got 1001"
     ):
-        freeze(Artifact(open_store(str(tmp_path / "store")), "a"), declared, 0, SPEC, None)
+        plan_request(Artifact(open_store(str(tmp_path / "store")), "a"), declared, 0, SPEC, None)
     assert not (tmp_path / "store").exists()
 
 
@@ -308,7 +308,10 @@ def test_a_plan_outlives_its_request(tmp_path):
     plan = plan_of(tmp_path / "store", uri)
     (tmp_path / "r.jsonl").unlink()
     assert open_plan(plan.artifact).draws(plan.unit(0)).numbers.tolist() == [0, 1, 2]
-    assert freeze(plan.artifact, Sample(request=Request(uri=uri), sampler=SAMPLER), 5, SPEC, None).digest == plan.digest
+    assert (
+        plan_request(plan.artifact, Sample(request=Request(uri=uri), sampler=SAMPLER), 5, SPEC, None).digest
+        == plan.digest
+    )
 
 
 def test_a_row_with_another_scheduler_has_that_ones_own_spacing_and_no_eta(tmp_path):
@@ -318,7 +321,7 @@ def test_a_row_with_another_scheduler_has_that_ones_own_spacing_and_no_eta(tmp_p
         artifact = Artifact(open_store(str(tmp_path)), f"flow-{flow}")
         declared = Sample(request=Request(uri=uri), sampler=sampler)
         spec = ModelSpec(SPEC.conditioner, 8, 4, 1000, flow)
-        plan = freeze(artifact, declared, 5, spec, None)
+        plan = plan_request(artifact, declared, 5, spec, None)
         assert [(g.options["scheduler"], g.options["spacing"], g.options["eta"]) for g in plan.groups] == [
             ("ddim", "karras", 0.5),
             ("dpmsolver++", spacing, None),

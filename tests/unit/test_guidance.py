@@ -10,7 +10,7 @@ from asked import SPEC, as_json_lines, plan_of
 import rayograph
 from rayograph.config import Sample, Sampler
 from rayograph.runs.artifact import Artifact
-from rayograph.sampling.requests.planner import freeze
+from rayograph.sampling.requests.planner import plan_request
 from rayograph.storage import open_store
 
 NUMBERS, STEPS = torch.arange(3), 4
@@ -59,7 +59,7 @@ def test_a_jobs_own_rescale_is_every_samples(model, tmp_path, counted):
     request = {"uri": as_json_lines(tmp_path / "r.jsonl", [{"class": 0}, {"class": 1}, {"class": 2}])}
     given = {"num_samples": 3} if counted else {"request": request}
     declared = Sample.model_validate({"sampler": sampler.model_dump(), **given})
-    plan = freeze(Artifact(open_store(str(tmp_path / "store")), "a"), declared, 5, SPEC, None)
+    plan = plan_request(Artifact(open_store(str(tmp_path / "store")), "a"), declared, 5, SPEC, None)
     draws = plan.draws(plan.unit(0))
     assert [draws.record(row)["guidance_rescale"] for row in range(3)] == [0.7] * 3
     whole, _ = model.draw(5, NUMBERS, {"class": NUMBERS}, sampler)

@@ -36,13 +36,13 @@ class Place:
     def __init__(self, folder, **options):
         self.store = painted.new_store(folder)
         self.painter = painted.Painter(self.store, **options)
-        self.desk = StoreJobService(self.store, Scale(), self.painter.start, self.painter.draw_again)
+        self.job_service = StoreJobService(self.store, Scale(), self.painter.start, self.painter.draw_again)
         self.model = painted.model_name(self.store)
         self.client = self.serve()
 
     def serve(self, token=None, host="localhost", store=None, **options):
         digest = None if token is None else hashlib.sha256(token.encode()).hexdigest()
-        app = build_app(store or self.store, self.desk, painted.open_plan, digest, **options)
+        app = build_app(store or self.store, self.job_service, painted.open_plan, digest, **options)
         return TestClient(app, base_url=f"http://{host}", raise_server_exceptions=False)
 
     def body(self, **more):
@@ -204,7 +204,7 @@ def test_a_request_that_does_not_fit_its_model_is_refused_before_anything_is_wri
     def refuse(stage):
         raise DataError(f"{stage.declared.request.uri} row 0: class: expected 0 to 3, got 9")
 
-    idle.desk = StoreJobService(idle.store, Scale(), idle.painter.start, idle.painter.draw_again, prepare=refuse)
+    idle.job_service = StoreJobService(idle.store, Scale(), idle.painter.start, idle.painter.draw_again, prepare=refuse)
     told = refusal(idle.serve().post("/v1/jobs", json=idle.body()), 422)
     assert told == "rows.0: class: expected 0 to 3, got 9"  # the client knows no file
     assert idle.painter.started == []
@@ -247,12 +247,12 @@ def test_what_the_desk_refuses_keeps_its_line(idle, monkeypatch, error, status):
     def refuse(_):
         raise error
 
-    monkeypatch.setattr(idle.desk, "submit", refuse)
+    monkeypatch.setattr(idle.job_service, "submit", refuse)
     assert refusal(idle.submit(), status) == str(error)
 
 
 def test_a_defect_is_told_without_its_insides(idle, monkeypatch):
-    monkeypatch.setattr(idle.desk, "models", lambda: 1 / 0)
+    monkeypatch.setattr(idle.job_service, "models", lambda: 1 / 0)
     assert refusal(idle.client.get("/v1/models"), 500).endswith("ZeroDivisionError")
 
 
@@ -316,8 +316,8 @@ def test_a_new_app_wakes_what_was_submitted_and_nothing_else(place):
     state = read_state(place.artifact(place.done(num_samples=4)))
     write_state(place.artifact(failed), state.model_copy(update={"phase": "failed", "error": "no GPU"}))
     place.painter.started.clear()
-    desk = StoreJobService(place.store, Scale(), place.painter.start, place.painter.draw_again)
-    assert [artifact.path for artifact in desk.wake_all()] == [under_way.replace("~", "/")]
+    job_service = StoreJobService(place.store, Scale(), place.painter.start, place.painter.draw_again)
+    assert [artifact.path for artifact in job_service.wake_all()] == [under_way.replace("~", "/")]
     assert place.painter.started == [under_way.replace("~", "/")]
     assert place.serve().get(f"/v1/jobs/{failed}").json()["error"] == "no GPU"
 
@@ -362,8 +362,8 @@ def test_one_spoilt_job_hides_no_other(idle, caplog):
     client = idle.serve()
     assert [job["id"] for job in client.get("/v1/jobs").json()["jobs"]] == [good]
     assert "state.json" in refusal(client.get(f"/v1/jobs/{spoilt}"), 422)
-    desk = StoreJobService(idle.store, Scale(), idle.painter.start, idle.painter.draw_again)
-    assert [artifact.path for artifact in desk.wake_all()] == [good.replace("~", "/")]
+    job_service = StoreJobService(idle.store, Scale(), idle.painter.start, idle.painter.draw_again)
+    assert [artifact.path for artifact in job_service.wake_all()] == [good.replace("~", "/")]
 
 
 def test_an_unknown_job_is_404_on_every_path(idle):
@@ -445,7 +445,7 @@ def half(idle):
     return job
 
 
-def test_frames_fill_as_shards_land_and_units_that_were_set_aside_say_so(idle):
+def test_frames_fill_as_shards_land_and_dead_letters_say_so(idle):
     job = half(idle)
     frames = idle.serve().get(f"/v1/jobs/{job}/images").json()["images"]
     assert [frame["state"] for frame in frames] == ["waiting"] * 4 + ["drawn"] * 4 + ["failed"] * 4

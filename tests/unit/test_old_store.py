@@ -174,8 +174,8 @@ def test_it_is_served_with_its_model_its_images_and_their_lineage(place):
     def again(artifact, number):
         return draw_again(artifact, number, place.endpoint_url)
 
-    desk = StoreJobService(place.store, place.scale, lambda *_: None, again)
-    client = TestClient(build_app(place.store, desk, open_plan), base_url="http://localhost")
+    job_service = StoreJobService(place.store, place.scale, lambda *_: None, again)
+    client = TestClient(build_app(place.store, job_service, open_plan), base_url="http://localhost")
     (model,) = client.get("/v1/models").json()
     assert model["class_names"] == ["dots", "lines", "rings"]
     (job,) = client.get("/v1/jobs").json()["jobs"]

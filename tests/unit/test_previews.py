@@ -14,7 +14,7 @@ from rayograph.trainer.events import Busy, Note
 from rayograph.trainer.previews import Preview
 from rayograph.trainer.worker_config import WorkerConfig
 
-CLOCK = SimpleNamespace(images_seen=64)
+PROGRESS = SimpleNamespace(images_seen=64)
 
 
 class Learner:
@@ -36,7 +36,7 @@ def test_a_preview_that_is_not_finite_is_told_and_left_out(tmp_path, value):
 
     artifact = Artifact(open_store(str(tmp_path)), "job/stage/key")
     assignment = create_autospec(WorkerConfig, instance=True, picture=picture, reader=None, artifact=artifact)
-    Preview(assignment, 0, control)(Learner(), CLOCK, {})
+    Preview(assignment, 0, control)(Learner(), PROGRESS, {})
     assert said[0] == Busy("draws a preview")
     (note,) = said[1:]
     assert isinstance(note, Note)

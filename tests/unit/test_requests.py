@@ -21,7 +21,7 @@ from rayograph.runs.artifact import Artifact
 from rayograph.runs.manifest import Manifest
 from rayograph.sampling.requests import readers as reading
 from rayograph.sampling.requests.model_spec import ModelSpec
-from rayograph.sampling.requests.planner import glance
+from rayograph.sampling.requests.planner import validate_request
 from rayograph.sampling.requests.readers import MAX_LINE_BYTES, PAGE_ROWS, fingerprint, known_columns, read_rows
 from rayograph.sampling.requests.validation import MAX_TEXT_BYTES
 from rayograph.shards import sample as shards
@@ -578,9 +578,9 @@ def test_a_file_without_line_ends_is_not_held_whole(tmp_path):
 def test_a_glance_sees_the_first_rows_only(tmp_path):
     rows = [{"class": 0} for _ in range(PAGE_ROWS)] + [{"class": 3}]
     uri = as_parquet(tmp_path / "late.parquet", rows)
-    glance(Sample(request=Request(uri=uri)), "sample", SPEC, None)
+    validate_request(Sample(request=Request(uri=uri)), "sample", SPEC, None)
     with pytest.raises(DataError, match="row 0: class"):
-        glance(Sample(request=Request(uri=as_csv(tmp_path / "r.csv", [{"class": 3}]))), "sample", SPEC, None)
+        validate_request(Sample(request=Request(uri=as_csv(tmp_path / "r.csv", [{"class": 3}]))), "sample", SPEC, None)
 
 
 def test_a_files_fingerprint_changes_with_its_size_and_its_ends(tmp_path):

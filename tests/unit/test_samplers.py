@@ -67,7 +67,7 @@ def prediction_of(kind, latents, clean, signal, noise):
             return (latents - signal * clean) / noise - clean
 
 
-def walked(schedule, sampler, latents, clean_of, fresh=None, stop=None):
+def sampled(schedule, sampler, latents, clean_of, fresh=None, stop=None):
     """Latents at the end, or before step `stop`; `clean_of` (latents, α, σ) is what the model sees behind them."""
     solver, kind = build_solver(schedule, sampler), prediction_type(schedule)
     earlier = None
@@ -95,7 +95,7 @@ def errors(declared, sampler, last_level=False):
         return latents * signal * wanted**2 / width(signal, noise) ** 2
 
     start, stop = width(signals[0], noises[0]).reshape(1, 1, 1, -1), len(signals) - 1 if last_level else None
-    end = walked(schedule, sampler, start, clean_of, stop=stop).flatten()
+    end = sampled(schedule, sampler, start, clean_of, stop=stop).flatten()
     return (end / (width(signals[-1], noises[-1]) if last_level else wanted) - 1.0).numpy()
 
 
@@ -112,7 +112,7 @@ def every_walk(declared, scheduler, **options):
     schedule = build_schedule(declared)
     kind, total = prediction_type(schedule), schedule.config.num_train_timesteps
     weights = np.zeros((total, total, 6))
-    weights[..., 2] = 1.0  # before its first step a short walk stays where it is
+    weights[..., 2] = 1.0  # before its first step a short loop stays where it is
     clean_at = np.ones((total, total), bool)
     signals, noises = np.ones((2, total, total))
     for row in range(total):
@@ -169,7 +169,7 @@ def test_a_perfect_denoiser_arrives_at_its_latents_however_large_they_are(schedu
     truth = torch.linspace(-6.0, 6.0, 48).reshape(1, 3, 4, 4)  # clipping to [-1, 1] would show
     random = torch.Generator().manual_seed(0)
     start = torch.randn(1, 3, 4, 4, generator=random)
-    found = walked(schedule, sampler, start, lambda *_: truth, lambda _: torch.randn(1, 3, 4, 4, generator=random))
+    found = sampled(schedule, sampler, start, lambda *_: truth, lambda _: torch.randn(1, 3, 4, 4, generator=random))
     torch.testing.assert_close(found, truth, rtol=1e-4, atol=1e-4)
 
 
@@ -259,7 +259,7 @@ def test_fresh_noise_keeps_a_gaussian_as_wide_as_it_is(options, spacing):
             return latents * signal * variance / (signal**2 * variance + noise**2)
 
         start = torch.randn(shape, generator=random)
-        end = walked(schedule, sampler, start, clean_of, lambda _: torch.randn(shape, generator=random))
+        end = sampled(schedule, sampler, start, clean_of, lambda _: torch.randn(shape, generator=random))
         assert end.std().item() / wanted == pytest.approx(1.0, abs=0.03)
 
 

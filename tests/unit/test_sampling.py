@@ -23,7 +23,7 @@ from rayograph.sampling.marking.record import record_in
 from rayograph.sampling.pipeline import DiffusionModel
 from rayograph.sampling.reproduce import draw_again, keep_origin
 from rayograph.sampling.requests.model_spec import ModelSpec
-from rayograph.sampling.requests.planner import freeze
+from rayograph.sampling.requests.planner import plan_request
 from rayograph.sampling.requests.sample_batch import KEEP, Group, SampleBatch
 from rayograph.sampling.work_unit import CompletedUnit, Files, Origin, keep
 from rayograph.sampling.work_unit import draw as draw_unit
@@ -214,7 +214,7 @@ PNG = ImageFile()
 def drawn(model, artifact, unit_size, seed=5, batch_size=4, image=PNG, digest="digest-of-model"):
     """Every sample of a counted plan, as its shards hold it."""
     sampler = Sampler(num_inference_steps=3, guidance_scale=2.0)
-    plan = freeze(artifact, Sample(num_samples=10, unit_size=unit_size, sampler=sampler), seed, SPEC, None)
+    plan = plan_request(artifact, Sample(num_samples=10, unit_size=unit_size, sampler=sampler), seed, SPEC, None)
     origin, files = Origin(artifact.path, plan.digest, digest, ("digest-of-data",)), Files(image)
     samples = []
     with ThreadPoolExecutor(2) as pool:
@@ -341,7 +341,7 @@ def test_an_image_drawn_again_is_the_one_in_the_shard(model, tmp_path, batch_siz
     trained = save(model, place)
     image = ImageFile(kind=kind)
     samples = drawn(model, artifact, 4, batch_size=batch_size, image=image, digest=trained.digest)
-    plan = freeze(artifact, Sample(num_samples=10), 5, SPEC, None)
+    plan = plan_request(artifact, Sample(num_samples=10), 5, SPEC, None)
     origin = Origin(artifact.path, plan.digest, trained.digest, ("digest-of-data",))
     keep_origin(artifact, origin, place, image, Marking())
     for number in (0, 5, 9):
@@ -366,7 +366,7 @@ def test_records_hold_the_whole_sampler_and_draw_again_by_it(model, tmp_path, op
     artifact, place = Artifact(store, "job/sample/key"), Artifact(store, "model")
     trained = save(model, place)
     sampler = Sampler(num_inference_steps=3, guidance_scale=2.0, **options)
-    plan = freeze(artifact, Sample(num_samples=4, sampler=sampler), 5, SPEC, None)
+    plan = plan_request(artifact, Sample(num_samples=4, sampler=sampler), 5, SPEC, None)
     keep_origin(artifact, Origin("job/sample/key", plan.digest, trained.digest, ()), place, PNG, Marking())
     pixels, _, record = draw_again(artifact, 2, None)
     assert record["spacing"] == sampler.spacing_on(flow=False)

@@ -183,7 +183,7 @@ def _shard(unit: int) -> str:
 
 
 def _stem(shard: str) -> str:
-    """shards/samples-000004.tar → samples-000004, which is what a unit that was set aside is called."""
+    """shards/samples-000004.tar → samples-000004, which is what a dead-letter unit is called."""
     return shard.rpartition("/")[2].partition(".")[0]
 
 

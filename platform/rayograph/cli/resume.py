@@ -12,6 +12,6 @@ add_arguments = add_generation
 
 def run(options: argparse.Namespace) -> None:
     """Leave the wish, and print how far the generation is."""
-    from rayograph.commands.job_control import steer
+    from rayograph.commands.job_control import control_job
 
-    put(steer(options.uri, options.endpoint_url, "running"))
+    put(control_job(options.uri, options.endpoint_url, "running"))

@@ -6,7 +6,7 @@ from rayograph.sampling.job_state import Wanted, ask, read_state
 from rayograph.storage import open_store
 
 
-def steer(uri: str, endpoint_url: str | None, wish: Wanted) -> str:
+def control_job(uri: str, endpoint_url: str | None, wish: Wanted) -> str:
     """Leaves the wish in the artifact; a line on how far it is. Raises DataError where no generation is under way."""
     artifact = Artifact(open_store(uri, endpoint_url), "")
     state = read_state(artifact)

@@ -173,6 +173,5 @@ def _assembled(artifact: Artifact, commit: dict[str, Any], shares: dict[str, flo
 def _models(stage: StageContext, recipe: Recipe, weights: dict[str, Tensor]) -> Iterator[tuple[str, Any]]:
     if isinstance(recipe, TrainDiffusion):
         learned = learned_data(stage, recipe)
-        channels, side, _ = learned.shape
-        return diffusion_models(learned.declared, weights, channels, side)
+        return diffusion_models(learned.declared, weights, learned.latents)
     return autoencoder_models(recipe, weights)

@@ -20,6 +20,7 @@ from rayograph.conditioning.values import whole_number
 from rayograph.config.job.conditioners import ClassLabel, Unconditional
 from rayograph.errors import ConfigError, DataError
 from rayograph.models.conditioning import Conditioning
+from rayograph.models.specs import DenoiserSpec
 from rayograph.shards.rows import Rows
 from rayograph.shards.sample import Sample
 
@@ -129,8 +130,8 @@ class ClassLabelConditioner(Conditioner):
     def members_of(self, row: Mapping[str, Any]) -> dict[str, bytes]:
         return {MEMBER: str(row[CLASS]).encode()}
 
-    def network(self, vector_width: int) -> "ClassEmbedding":
-        return ClassEmbedding(self.num_classes, vector_width)
+    def network(self, spec: DenoiserSpec) -> "ClassEmbedding":
+        return ClassEmbedding(self.num_classes, spec.accepts.vector or 0)
 
 
 class ClassEmbedding(ConditionerNetwork):

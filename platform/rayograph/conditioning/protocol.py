@@ -13,6 +13,7 @@ import pyarrow as pa
 from rayograph.conditioning.member_columns import to_array
 from rayograph.config.job.conditioners import ConditionerKind
 from rayograph.errors import DataError
+from rayograph.models.specs import DenoiserSpec, LatentShape, Ways
 from rayograph.shards.rows import Rows
 from rayograph.shards.sample import Sample
 
@@ -92,8 +93,12 @@ class Conditioner(Protocol):
         """Return the members beside a generated image, from which `decode` reads the same."""
         return {}
 
-    def network(self, vector_width: int) -> "ConditionerNetwork":
-        """Build the network with fresh weights, for a denoiser whose time embedding is so wide."""
+    def gives(self, latents: LatentShape) -> Ways:
+        """Return by which ways it tells a denoiser of such latents; channels beside them are of their grid."""
+        return Ways(vector=bool(self.request_columns))
+
+    def network(self, spec: DenoiserSpec) -> "ConditionerNetwork":
+        """Build the network with fresh weights, for a denoiser whose ways in are so wide: `spec.accepts`."""
         ...
 
 

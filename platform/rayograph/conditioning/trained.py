@@ -50,7 +50,7 @@ def conditioner_of(declared: ConditionerKind, facts: Mapping[str, Any] | None) -
 
 def conditioned(denoiser: DenoiserNetwork, conditioner: Conditioner) -> TrainedConditioner:
     """A conditioner's network for a denoiser; a class embedding that is within the denoiser moves over to it."""
-    network = conditioner.network(denoiser.spec.accepts.vector or 0)
+    network = conditioner.network(denoiser.spec)
     within = denoiser.take_class_embedding()
     if within is not None:
         network.load_state_dict({f"embedding.{name}": value for name, value in within.items()})

@@ -11,6 +11,7 @@ from rayograph.conditioning.network import ConditionerNetwork
 from rayograph.conditioning.protocol import Arrays, Conditioner
 from rayograph.config.job.conditioners import Unconditional
 from rayograph.models.conditioning import Conditioning
+from rayograph.models.specs import DenoiserSpec
 from rayograph.shards.rows import Rows
 from rayograph.shards.sample import Sample
 
@@ -37,7 +38,7 @@ class UnconditionalConditioner(Conditioner):
     def examples(self, numbers: np.ndarray) -> pa.Table:
         return pa.table({})
 
-    def network(self, vector_width: int) -> "Nothing":
+    def network(self, spec: DenoiserSpec) -> "Nothing":
         return Nothing()
 
 

@@ -121,11 +121,11 @@ class SamplingScale(Declaration):
     batch_size: PositiveInt | Literal["auto"] = "auto"
     """Images through the networks at once. "auto" measures at the start which is fastest, and what memory holds."""
     precision: Literal["fp32", "bf16"] = "fp32"
-    """What networks compute in; the walk from noise to latents is fp32 always."""
+    """What networks compute in; the sample loop is fp32 always."""
     compile: bool = False
     """Whether networks go through `torch.compile` before a replica counts as ready."""
     max_attempts: PositiveInt = 8
-    """Times a unit is tried, whether its replica dies or an error comes of it, before it is set aside."""
+    """Times a unit is tried, whether its replica dies or an error comes of it, before it is a dead letter."""
     idle_seconds: Seconds = 30
     """Until a replica without work is given back."""
     drain_seconds: Seconds = 600

@@ -48,6 +48,6 @@ def _given_up(tally: Tally) -> str:
     times = f"{most} times" if fewest == most else f"{fewest} to {most} times"
     named = ", ".join(letter.unit.shard for letter in tally.dead[:3])
     return (
-        f"{len(tally.dead)} of {tally.total_units} units failed {times} each and were set aside ({named}): "
+        f"{len(tally.dead)} of {tally.total_units} units failed {times} each and are dead letters ({named}): "
         f"{DEAD} says why; the same command tries them again"
     )

@@ -17,7 +17,7 @@ from rayograph.conditioning.protocol import Conditioner
 from rayograph.config import View
 from rayograph.errors import DataError
 from rayograph.ingest.columns import from_npy, image_of, npy_header
-from rayograph.runs.philox import Stream, uniform
+from rayograph.runs.philox import RngStream, uniform
 from rayograph.shards.pixels.decode import render
 from rayograph.shards.pixels.frames import Frame, middle_square, random_square
 from rayograph.shards.rows import Rows
@@ -76,7 +76,7 @@ class Images:
     def decoder(self, positions: np.ndarray) -> Callable[[int, Sample], Columns]:
         draws = None
         if self.view.is_random:
-            draws = uniform(self.seed, Stream.VIEW, torch.from_numpy(positions), 4).numpy()
+            draws = uniform(self.seed, RngStream.VIEW, torch.from_numpy(positions), 4).numpy()
         return partial(self._decode, draws)
 
     def columns(self, groups: list[tuple[Rows, np.ndarray]]) -> Columns | None:

@@ -20,7 +20,7 @@ from rayograph.models.autoencoder import posterior_sample, to_images
 from rayograph.models.model_folder import load_autoencoder
 from rayograph.models.normalisation import LatentNormalisation
 from rayograph.runs.artifact import Artifact
-from rayograph.runs.philox import Stream, normal
+from rayograph.runs.philox import RngStream, normal
 from rayograph.shards.committed import Shards
 from rayograph.shards.pixels.decode import EXTENSIONS
 from rayograph.shards.pixels.frames import middle_square
@@ -89,7 +89,7 @@ class ShardEncoder:
             # By the row, not by what is left of a batch: no sample's noise depends on another's being sound.
             positions = first + start + torch.tensor([row for row, _, _ in decoded], device=self._device)
             shape = (moments.shape[1] // 2, *moments.shape[2:])
-            latents = posterior_sample(moments, normal(self._seed, Stream.ENCODE, positions, shape)).double()
+            latents = posterior_sample(moments, normal(self._seed, RngStream.ENCODE, positions, shape)).double()
             sums.append(torch.stack([latents.sum(dim=(0, 2, 3)), latents.square().sum(dim=(0, 2, 3))]).cpu().numpy())
             arrays = moments.cpu().numpy()
             samples += [_encoded(sample, array) for (_, sample, _), array in zip(decoded, arrays, strict=True)]

@@ -46,6 +46,10 @@ class Conditioning:
 
         return self._with(other, stacked)
 
+    def behind(self, noisy_latents: Tensor) -> Tensor:
+        """Return (b, z + k, y, x): the latents, and behind them the conditions' channels, where there are any."""
+        return noisy_latents if self.concat is None else torch.cat([noisy_latents, self.concat], dim=1)
+
     def _with(self, other: "Conditioning", combine: Callable[[Tensor, Tensor], Tensor]) -> "Conditioning":
         parts = {}
         for field in fields(self):

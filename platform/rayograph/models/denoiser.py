@@ -13,8 +13,11 @@ from rayograph.config.job.denoisers import DenoiserKind
 from rayograph.config.kinds import implementation
 from rayograph.errors import ConfigError
 from rayograph.models.conditioning import Conditioning
-from rayograph.models.specs import DenoiserSpec
+from rayograph.models.specs import DenoiserSpec, Ways
 from rayograph.shapes import Latents, Timesteps
+
+UNTOLD = Ways()
+"""What is given where nothing is said of a sample."""
 
 
 class DenoiserNetwork(nn.Module, ABC):
@@ -32,9 +35,6 @@ class DenoiserNetwork(nn.Module, ABC):
         """What it computes in, and is given latents in."""
         return next(self.parameters()).dtype
 
-    def accept_vector(self) -> None:
-        """Get ready for a `Conditioning.vector`; those that take one or none as they are have nothing to do."""
-
     def take_class_embedding(self) -> dict[str, Tensor] | None:
         """Take the embedding of classes out of a network that has one within; None for one that has none."""
         return None
@@ -49,13 +49,23 @@ class DenoiserNetwork(nn.Module, ABC):
 
 
 def build_denoiser(
-    declared: DenoiserKind, latent_channels: int, latent_size: int, takes_vector: bool = False
+    declared: DenoiserKind, latent_channels: int, latent_size: int, gives: Ways = UNTOLD
 ) -> DenoiserNetwork:
-    """Build a network with fresh weights. Raises ConfigError where it does not suit the latents, or takes no vector."""
+    """Build a network with fresh weights, for what its conditioner gives.
+
+    Raises ConfigError, naming the field, where it does not suit the latents, has no way in for something that is given,
+    or has one that nothing is given for; a vector may always be left out.
+    """
     declared.require_grid(latent_size)
-    denoiser: DenoiserNetwork = implementation(declared)(declared, latent_channels, latent_size)
-    if takes_vector and denoiser.spec.accepts.vector is None:
-        raise ConfigError(f"network: expected a denoiser that takes a vector of conditions, got {declared.kind}")
-    if takes_vector:
-        denoiser.accept_vector()
+    declared.require_ways(gives)
+    denoiser: DenoiserNetwork = implementation(declared)(declared, latent_channels, latent_size, gives)
+    takes = denoiser.spec.accepts.ways
+    if gives.vector and not takes.vector:
+        raise ConfigError(f"kind: expected a denoiser that takes a vector of conditions, got {declared.kind!r}")
+    if gives.cross_attention != takes.cross_attention:
+        expected = "attends to its conditioner's tokens" if gives.cross_attention else "needs no tokens to attend to"
+        raise ConfigError(f"kind: expected a denoiser that {expected}, got {declared.kind!r}")
+    if gives.concat != takes.concat:
+        beside = f"{gives.concat} channels of conditions beside the latents'"
+        raise ConfigError(f"kind: expected a denoiser that takes {beside}, got {declared.kind!r} with {takes.concat}")
     return denoiser

@@ -19,7 +19,7 @@ from torch import nn
 from rayograph.config.job.denoisers import DENOISERS
 from rayograph.config.job.networks import AUTOENCODERS
 from rayograph.config.kinds import Kinds, imported
-from rayograph.errors import CheckpointError
+from rayograph.errors import CheckpointError, MissingObjectError
 from rayograph.models.adopted import InDiffusersForm
 from rayograph.models.autoencoder import AutoencoderNetwork, build_autoencoder
 from rayograph.models.denoiser import DenoiserNetwork, build_denoiser
@@ -80,13 +80,23 @@ def load_autoencoder(artifact: Artifact) -> AutoencoderNetwork:
     return _opened(artifact, AUTOENCODER, "AutoencoderKL", opened).eval()
 
 
+def downsampling_factor(artifact: Artifact) -> int:
+    """Return the f of an artifact's first stage, without its weights. Raises CheckpointError where it does not say."""
+    name = f"{AUTOENCODER}/{CONFIG}"
+    try:
+        return autoencoder_spec(json.loads(artifact.read(name))).factor
+    except (MissingObjectError, ValueError, KeyError, TypeError) as error:
+        raise CheckpointError(f"{artifact.uri}/{name}: expected an autoencoder's configuration: {error}") from error
+
+
 def load_denoiser(artifact: Artifact) -> DenoiserNetwork:
     """Load the denoiser, with its EMA weights, of a committed artifact."""
 
     def opened(folder: Path, config: dict[str, Any]) -> DenoiserNetwork:
         if SPEC in config:
             spec = denoiser_spec(config)
-            return _with_weights(folder, build_denoiser(_declared(config, DENOISERS), spec.in_channels, spec.size))
+            declared = _declared(config, DENOISERS)
+            return _with_weights(folder, build_denoiser(declared, spec.in_channels, spec.size, spec.accepts.ways))
         return UNetDenoiser(UNet2DModel.from_pretrained(folder, **_SAFELY))
 
     return _opened(artifact, DENOISER, "UNet2DModel", opened).eval()

@@ -7,7 +7,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from rayograph.config.job.conditioners import Ways
 from rayograph.errors import CheckpointError
+
+__all__ = ["Accepts", "AutoencoderSpec", "DenoiserSpec", "LatentShape", "Ways", "autoencoder_spec", "denoiser_spec"]
 
 SPEC = "spec"
 """The field of a configuration that is not in diffusers' form where a network's spec stands."""
@@ -26,6 +29,15 @@ class AutoencoderSpec:
 
 
 @dataclass(frozen=True)
+class LatentShape:
+    """Of the latents that a denoiser is trained on. Images had sides of `side` × `factor`, the first stage's f."""
+
+    channels: int
+    side: int
+    factor: int = 1
+
+
+@dataclass(frozen=True)
 class Accepts:
     """The ways in of a denoiser's `Conditioning`: widths, None or 0 for those that it does not have."""
 
@@ -33,10 +45,16 @@ class Accepts:
     cross_attention: int | None = None
     concat: int = 0
 
+    @property
+    def ways(self) -> Ways:
+        """What a conditioner gives that feeds them all."""
+        return Ways(self.vector is not None, self.cross_attention is not None, self.concat)
+
 
 @dataclass(frozen=True)
 class DenoiserSpec:
-    """Of a denoiser. Latents have `in_channels`, and in training sides of `size`, which it samples at unless told."""
+    """Of a denoiser. Latents have `in_channels`, without those of `accepts.concat`, and in training sides of `size`,
+    which it samples at unless told."""
 
     in_channels: int
     size: int
@@ -51,9 +69,9 @@ def denoiser_spec(config: Mapping[str, Any]) -> DenoiserSpec:
         return DenoiserSpec(**config[SPEC] | {"accepts": Accepts(**config[SPEC]["accepts"])})
     match config.get("_class_name"):
         case "UNet2DModel" | None:
-            widths = config["block_out_channels"]
-            accepts = Accepts(vector=4 * widths[0])
-            return DenoiserSpec(config["in_channels"], config["sample_size"], 2 ** (len(widths) - 1), accepts)
+            widths, channels = config["block_out_channels"], config.get("out_channels", config["in_channels"])
+            accepts = Accepts(vector=4 * widths[0], concat=max(config["in_channels"] - channels, 0))
+            return DenoiserSpec(channels, config["sample_size"], 2 ** (len(widths) - 1), accepts)
         case other:
             raise CheckpointError(f"expected a denoiser's configuration, got one of {other!r}")
 

@@ -19,7 +19,7 @@ _MULTIPLIERS = (0xD2511F53, 0xCD9E8D57)
 _WEYL = (0x9E3779B9, 0xBB67AE85)
 
 
-class Stream(IntEnum):
+class RngStream(IntEnum):
     """What a draw is for. Two streams of one seed are independent; a number, once used, keeps its meaning."""
 
     POSTERIOR = 1
@@ -32,12 +32,12 @@ class Stream(IntEnum):
     VIEW = 8
 
 
-def uniform(seed: int, stream: Stream, positions: Tensor, count: int) -> Tensor:
+def uniform(seed: int, stream: RngStream, positions: Tensor, count: int) -> Tensor:
     """(b, count) float32 in [0, 1): `count` numbers for each position (b,) int64 ≥ 0."""
     return (_words(seed, stream, positions, count) >> 8).to(torch.float32) * 2.0**-24
 
 
-def normal(seed: int | Tensor, stream: Stream, positions: Tensor, shape: Sequence[int], step: int = 0) -> Tensor:
+def normal(seed: int | Tensor, stream: RngStream, positions: Tensor, shape: Sequence[int], step: int = 0) -> Tensor:
     """(b, *shape) float32, standard normal (Box & Muller 1958); seeds may be (b,) int64, `step` is below 2³²."""
     count = math.prod(shape)
     pairs = (count + 1) // 2
@@ -48,12 +48,12 @@ def normal(seed: int | Tensor, stream: Stream, positions: Tensor, shape: Sequenc
     return values[:, :count].reshape(len(positions), *shape)
 
 
-def integers(seed: int, stream: Stream, positions: Tensor, high: int) -> Tensor:
+def integers(seed: int, stream: RngStream, positions: Tensor, high: int) -> Tensor:
     """(b,) int64 in [0, high), for high up to 2³¹."""
     return (_words(seed, stream, positions, 1)[:, 0] * high) >> 32
 
 
-def _words(seed: int | Tensor, stream: Stream, positions: Tensor, count: int, step: int = 0) -> Tensor:
+def _words(seed: int | Tensor, stream: RngStream, positions: Tensor, count: int, step: int = 0) -> Tensor:
     """(b, count) int64 holding 32-bit words; a tensor of seeds is (b,) int64."""
     if isinstance(seed, Tensor):
         seed = seed[:, None]  # shifts of int64 keep the sign, which the mask takes off again

@@ -77,7 +77,7 @@ def _measured(model: DiffusionModel, draws: SampleBatch) -> tuple[float, int]:
     before = _start_watching(model.device)
     for _ in range(3):  # the first one plans and allocates
         started = time.perf_counter()
-        model.walk(noise, columns, sampler)
+        model.sample_loop(noise, columns, sampler)
         if model.device.type == "cuda":
             torch.cuda.synchronize(model.device)
         seconds.append(time.perf_counter() - started)

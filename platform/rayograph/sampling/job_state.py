@@ -1,6 +1,6 @@
 """What a batch generation says of itself, and what people ask of it: two small files beside its shards.
 
-Whoever reads the store can watch and steer, wherever the coordinator runs, and whether one runs at all.
+Whoever reads the store can watch and control it, wherever the coordinator runs, and whether one runs at all.
 """
 
 import json
@@ -40,7 +40,7 @@ class JobState(BaseModel):
     lost: int = 0
     """Units sent again, because a replica died or failed under them."""
     dead: list[str] = []
-    """Shards whose units were set aside."""
+    """Shards of dead-letter units."""
     device_seconds: float = 0.0
     """Of drawing, over committed units and all attempts."""
     replica_seconds: float = 0.0

@@ -21,7 +21,7 @@ from rayograph.models.finite import require_finite
 from rayograph.models.model_folder import load_autoencoder, load_denoiser, load_schedule
 from rayograph.models.normalisation import LatentNormalisation
 from rayograph.runs.artifact import Artifact
-from rayograph.runs.philox import Stream, normal
+from rayograph.runs.philox import RngStream, normal
 from rayograph.sampling.requests.sample_batch import SampleBatch
 from rayograph.sampling.solvers import build_solver
 from rayograph.shapes import Latents, Noise, Positions
@@ -40,11 +40,11 @@ class SampleNoise:
 
     def first(self) -> Latents:
         """What sampling starts from."""
-        return normal(self.seeds, Stream.SAMPLE_NOISE, self.counters, self.shape)
+        return normal(self.seeds, RngStream.SAMPLE_NOISE, self.counters, self.shape)
 
     def after(self, step: int) -> Noise:
         """What a stochastic solver adds after `step`."""
-        return normal(self.seeds, Stream.SAMPLER_STEP, self.counters, self.shape, step)
+        return normal(self.seeds, RngStream.SAMPLER_STEP, self.counters, self.shape, step)
 
 
 @dataclass(frozen=True)
@@ -101,7 +101,7 @@ class DiffusionModel:
         a sample does not depend on the batch it is drawn in beyond rounding.
         """
         noise = self.noise(seed, numbers)
-        return self.walk(noise, columns, sampler, keep_steps=keep_steps, numbers=numbers.tolist())
+        return self.sample_loop(noise, columns, sampler, keep_steps=keep_steps, numbers=numbers.tolist())
 
     def draw_rows(self, draws: SampleBatch) -> Tensor:
         """Pixels (n, h, w, 3) uint8 of one batch of a request."""
@@ -111,7 +111,7 @@ class DiffusionModel:
         }
         if not draws.group.guided:
             options = {}
-        return self.walk(noise, columns, draws.sampler, options, numbers=draws.numbers.tolist())[0]
+        return self.sample_loop(noise, columns, draws.sampler, options, numbers=draws.numbers.tolist())[0]
 
     def told(self, draws: SampleBatch) -> tuple[SampleNoise, dict[str, Tensor]]:
         """A batch's noise, and what its samples are conditioned on."""
@@ -130,7 +130,7 @@ class DiffusionModel:
         return SampleNoise(seeds, counters.to(self.device), shape)
 
     @torch.inference_mode()
-    def walk(
+    def sample_loop(
         self,
         noise: SampleNoise,
         columns: Mapping[str, Tensor],
@@ -143,7 +143,7 @@ class DiffusionModel:
 
         `options` (b,) are each sample's own, of the sampler's fields that may differ within a batch; without, the
         sampler's count for all. `numbers` (b,) are what samples are called. Raises NonFiniteError by number for those
-        whose latents or pixels are not finite; without numbers, all pass: to measure a walk, not to keep its pixels.
+        whose latents or pixels are not finite; without numbers, all pass: to measure, not to keep its pixels.
         """
         solver = build_solver(self.schedule, sampler, self.device)
         network = self.conditioner.network

@@ -1,1 +1,1 @@
-"""WebDataset shards: how they are written, found again and walked in a planned order."""
+"""WebDataset shards: how they are written, found again and read in a planned order."""

@@ -32,19 +32,19 @@ from rayograph.sampling.requests.plan import Plan
 from rayograph.sampling.work_unit import CompletedUnit, Origin
 from rayograph.shards.shard_index import SUFFIX
 from rayograph.stages.resources import require
-from rayograph.stages.sample import plan_of
+from rayograph.stages.sample import planned_request
 
 READERS = 16
 
 
 def run_sample(stage: StageContext, declared: Sample) -> StageResult:
-    """Draw what is not drawn yet. Raises DataError naming units that had to be set aside: the same command tries them
+    """Draw what is not drawn yet. Raises DataError naming dead-letter units: the same command tries them
     again; StoppedError where the job was cancelled.
     """
     if wanted(stage.artifact) == "cancelled":
         raise StoppedError(f"{stage.artifact.uri}: was cancelled; `rayograph resume` lets it go on")
     model, trained = stage.input("model")
-    plan = plan_of(stage, declared)
+    plan = planned_request(stage, declared)
     before = ancestors(model, stage.scale.access)
     data = sorted(data_sets(before))
     origin = Origin(stage.artifact.path, plan.digest, trained.digest, tuple(data))
@@ -105,7 +105,7 @@ def _draw_missing(
 
     def give_up(letter: DeadLetter) -> None:
         tally.give_up(letter)
-        reporter.progress.say(f"{letter.unit.shard} set aside: {letter.error}")
+        reporter.progress.say(f"{letter.unit.shard} is a dead letter: {letter.error}")
 
     def show() -> None:
         reporter.progress.doing("replicas", _going_on(monitor))
@@ -137,8 +137,8 @@ def _going_on(monitor: Monitor) -> str:
     if monitor.wanted == "paused":
         return f"paused, {under_way}"
     again = f", {monitor.tally.sent_again} sent again" if monitor.tally.sent_again else ""
-    aside = f", {len(monitor.tally.dead)} set aside" if monitor.tally.dead else ""
-    return f"{monitor.running} running, {under_way}{again}{aside}"
+    dead = f", {len(monitor.tally.dead)} dead" if monitor.tally.dead else ""
+    return f"{monitor.running} running, {under_way}{again}{dead}"
 
 
 def _share(stage: StageContext, declared: Sample, replicas: int, gpus: float) -> FairShare:

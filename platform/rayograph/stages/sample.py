@@ -22,9 +22,9 @@ class SampleStage(Stage[Sample]):
             )
         model = context.input("model").model
         if model is not None:
-            from rayograph.sampling.requests.planner import glance
+            from rayograph.sampling.requests.planner import validate_request
 
-            glance(declared, context.name, model, context.scale.access)
+            validate_request(declared, context.name, model, context.scale.access)
 
     def foresee(self, declared: Sample, context: CheckContext) -> Foreseen:
         """Return classes, and no more: rows may ask for any size."""
@@ -42,7 +42,7 @@ class SampleStage(Stage[Sample]):
 
     def prepare(self, declared: Sample, context: StageContext) -> None:
         """Check the request whole, and fix its plan. Raises DataError for the first bad row."""
-        plan_of(context, declared)
+        planned_request(context, declared)
 
     def run(self, declared: Sample, context: StageContext) -> StageResult:
         """Draw what is not drawn yet."""
@@ -51,9 +51,9 @@ class SampleStage(Stage[Sample]):
         return run_sample(context, declared)
 
 
-def plan_of(stage: StageContext, declared: Sample) -> Plan:
+def planned_request(stage: StageContext, declared: Sample) -> Plan:
     """Return the committed plan, made now where there is none. Raises DataError for a request's first bad row."""
-    from rayograph.sampling.requests.planner import freeze
+    from rayograph.sampling.requests.planner import plan_request
 
     model, trained = stage.input("model")
-    return freeze(stage.artifact, declared, stage.seed, ModelSpec.of(model, trained), stage.scale.access)
+    return plan_request(stage.artifact, declared, stage.seed, ModelSpec.of(model, trained), stage.scale.access)

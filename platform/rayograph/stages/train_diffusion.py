@@ -1,6 +1,7 @@
 """The stage `train_diffusion`: latents to a diffusion model (stages/training/diffusion_training.py)."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -8,6 +9,7 @@ from rayograph.conditioning.protocol import Conditioner
 from rayograph.config import FlowSchedule, Identity, TrainDiffusion
 from rayograph.config.batches import worker_counts
 from rayograph.errors import ConfigError
+from rayograph.models.specs import LatentShape
 from rayograph.runs.stage_context import StageContext
 from rayograph.runs.stage_result import StageResult
 from rayograph.sampling.requests.model_spec import ModelSpec
@@ -20,17 +22,22 @@ class TrainDiffusionStage(Stage[TrainDiffusion]):
     """Latents to a diffusion model, complete with its first stage."""
 
     def check(self, declared: TrainDiffusion, context: CheckContext) -> None:
-        """Raise ConfigError where no number of workers suits the batch, the grid not the network, or the classes."""
+        """Raise ConfigError where no number of workers suits the batch, or the network not what it is given."""
         worker_counts(declared, context.scale.training)
         grid = self._grid(declared, context)
         if grid is not None:
-            try:
+            with _network_of(context):
                 declared.network.require_grid(grid)
-            except ConfigError as error:
-                raise ConfigError(f"{context.name}.network.{error}") from error
-        for learned in context.mixture(_field(declared)):
-            if learned.class_names is not None:
-                self._conditioner(declared, context, {"class_names": learned.class_names})
+        known = [learned.class_names for learned in context.mixture(_field(declared))]
+        facts = [{"class_names": names} for names in known if names is not None]
+        conditioners = [self._conditioner(declared, context, one) for one in facts]
+        if not facts and not declared.conditioning.needs_data:
+            conditioners = [self._conditioner(declared, context, None)]
+        latents = self._latents(declared, context)
+        if latents is not None:
+            for conditioner in conditioners:
+                with _network_of(context):
+                    declared.network.require_ways(conditioner.gives(latents))
 
     def foresee(self, declared: TrainDiffusion, context: CheckContext) -> Foreseen:
         """Return what the model can be asked for."""
@@ -50,24 +57,23 @@ class TrainDiffusionStage(Stage[TrainDiffusion]):
 
     def estimate(self, declared: TrainDiffusion, context: CheckContext) -> Cost:
         """Count on the first stage's latents. Raises ConfigError where the job does not say them."""
-        grid, seen = self._grid(declared, context), self._seen(declared, context)
-        channels = seen.latent_channels
-        if channels is None:
+        latents = self._latents(declared, context)
+        if self._seen(declared, context).latent_channels is None:
             raise ConfigError(
                 f"{context.name}.autoencoder: expected a stage of this job to tell its latents by, got "
                 f"{declared.autoencoder}"
             )
-        if grid is None:
+        if latents is None:
             where = declared.autoencoder or context.name
             raise ConfigError(f"{where}.view.image_size: expected a size, as the job does not say that of its images")
         from rayograph.conditioning.settled import settled
         from rayograph.training.estimate import diffusion_cost
 
         if not declared.conditioning.needs_data:
-            return diffusion_cost(declared, channels, grid)
+            return diffusion_cost(declared, latents)
         counted, _ = settled(context.name, declared, [{"class_names": ()}])
         note = "num_classes auto: counted without classes; the data tells how many, once it is packed"
-        return replace(diffusion_cost(counted, channels, grid), notes=(note,))
+        return replace(diffusion_cost(counted, latents), notes=(note,))
 
     def check_cluster(self, declared: TrainDiffusion, context: StageContext) -> None:
         """Require room for the fewest workers."""
@@ -112,6 +118,22 @@ class TrainDiffusionStage(Stage[TrainDiffusion]):
         if seen.image_size is None or seen.downsampling_factor is None:
             return None
         return seen.image_size // seen.downsampling_factor
+
+    def _latents(self, declared: TrainDiffusion, context: CheckContext) -> LatentShape | None:
+        """Of one sample; None where not all of it is known yet."""
+        side, seen = self._grid(declared, context), self._seen(declared, context)
+        if side is None or seen.latent_channels is None or seen.downsampling_factor is None:
+            return None
+        return LatentShape(seen.latent_channels, side, seen.downsampling_factor)
+
+
+@contextmanager
+def _network_of(context: CheckContext) -> Iterator[None]:
+    """Name the stage whose network a finding is about."""
+    try:
+        yield
+    except ConfigError as error:
+        raise ConfigError(f"{context.name}.network.{error}") from error
 
 
 def _field(declared: TrainDiffusion) -> str:

@@ -1,4 +1,4 @@
-"""A training's input: the plan over its committed data sets, and the reader that walks it."""
+"""A training's input: the plan over its committed data sets, and the reader that follows it."""
 
 from rayograph.config.job.training import Training
 from rayograph.errors import DataError

@@ -40,7 +40,7 @@ POLL_SECONDS = 0.25
 ONE_LIFE = {"max_failures": 0, "controller_failure_limit": 0, "max_preemption_failures": 0}
 """A group that ends is ours to follow up: Ray Train would start it again at the same size, for ever."""
 
-SHARES = {"share_waiting_for_data": "data", "share_exchanging": "network", "share_computing": "arithmetic"}
+FRACTIONS = {"data_wait_fraction": "data", "communication_fraction": "network", "compute_fraction": "arithmetic"}
 """Of the time since the last row, on every training's progress line: which of them holds it up."""
 BAD_SAMPLES = "bad_samples.txt"
 """Names and reasons of samples that others stood in for."""
@@ -58,7 +58,7 @@ def run_training(stage: StageContext, recipe: Training, assignment: WorkerConfig
     bad_samples = _known_bad_samples(stage)
     control = Control.start(bad_samples)
     total = recipe.total_steps * recipe.global_batch_size
-    with Reporter(stage, "images", total, shown | SHARES) as recorder, _wanting(room):
+    with Reporter(stage, "images", total, shown | FRACTIONS) as recorder, _wanting(room):
         failures, began_at = 0, -1
         while True:
             group = _Group(stage, assignment, control, recorder, bad_samples, room)

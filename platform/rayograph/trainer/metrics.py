@@ -13,18 +13,21 @@ from rayograph.trainer.events import Advanced, MetricsRow
 from rayograph.trainer.sample_log import SampleLog, rewind_samples
 from rayograph.trainer.worker_config import WorkerConfig
 from rayograph.training.checkpoints.checkpoint import Checkpoints
-from rayograph.training.clock import Clock
 from rayograph.training.engine.engine import COMPUTED, EXCHANGED, UPDATED
 from rayograph.training.learner import Learner, Metrics
 from rayograph.training.loop import WAITED
+from rayograph.training.training_progress import TrainingProgress
 
+FRACTIONS = {COMPUTED: "compute_fraction", EXCHANGED: "communication_fraction", UPDATED: "update_fraction"}
+"""Of the time between two rows, as rows call them."""
 SAY_EVERY_SECONDS = 1.0
 """How far a training is, for the progress line; its figures come more seldom."""
 
 
 @dataclass(frozen=True)
 class Records:
-    """In the store before a checkpoint counts, and cut where one is loaded: whoever dies, they read as if nobody had.
+    """In the store before a checkpoint counts, and cut where one is loaded: they read the same after any number
+    of interruptions.
 
     The first worker has `metrics`; each has `samples`, where the profile asks for them.
     """
@@ -64,7 +67,7 @@ class Pace:
 
     def figures(self, images_per_second: float) -> Metrics:
         done = self.flops * images_per_second / self.workers
-        return {"flops_per_second": done, "share_of_peak": done / self.peak}
+        return {"flops_per_second": done, "mfu": done / self.peak}
 
 
 class Report:
@@ -79,20 +82,20 @@ class Report:
         self._told = -SAY_EVERY_SECONDS
         self._rows: list[Metrics] = []
 
-    def __call__(self, learner: Learner, clock: Clock, metrics: Metrics) -> None:
+    def __call__(self, learner: Learner, progress: TrainingProgress, metrics: Metrics) -> None:
         self._rows.append(metrics)
         now = time.monotonic()
-        if not clock.due(self._every_images):
+        if not progress.due(self._every_images):
             if now - self._told >= SAY_EVERY_SECONDS:
                 self._told = now
-                self._control.put(Advanced(clock.images_seen))
+                self._control.put(Advanced(progress.images_seen))
             return
         means = _means(self._rows)
         waited = means.pop(WAITED) * len(self._rows)
-        seconds, rate = now - self._since, len(self._rows) * clock.global_batch_size / (now - self._since)
-        row: Row = {"images_seen": clock.images_seen} | means
-        row |= {"images_per_second": rate, "share_waiting_for_data": waited / seconds}
-        row |= {f"share_{part}": spent / seconds for part, spent in _spent(learner).items()}
+        seconds, rate = now - self._since, len(self._rows) * progress.global_batch_size / (now - self._since)
+        row: Row = {"images_seen": progress.images_seen} | means
+        row |= {"images_per_second": rate, "data_wait_fraction": waited / seconds}
+        row |= {FRACTIONS[part]: spent / seconds for part, spent in _spent(learner).items()}
         row |= self._pace.figures(rate)
         row["memory_bytes"] = _memory_bytes()
         last = self._checkpoints.last

@@ -15,8 +15,8 @@ from rayograph.trainer.events import Busy, Note, PreviewDrawn
 from rayograph.trainer.worker_config import WorkerConfig
 
 if TYPE_CHECKING:
-    from rayograph.training.clock import Clock
     from rayograph.training.learner import Learner, Metrics
+    from rayograph.training.training_progress import TrainingProgress
 
 PREVIEWS = "previews/"
 COLUMNS = 8
@@ -30,7 +30,7 @@ class Preview:
     rank: int
     control: Control
 
-    def __call__(self, learner: "Learner", clock: "Clock", metrics: "Metrics") -> None:
+    def __call__(self, learner: "Learner", progress: "TrainingProgress", metrics: "Metrics") -> None:
         if self.rank == 0:
             self.control.put(Busy("draws a preview"))
         models = dict(learner.exports())
@@ -38,11 +38,11 @@ class Preview:
             try:
                 png = self.assignment.picture(self.assignment.reader, models)
             except NonFiniteError as error:  # the training's own figures say whether it has diverged
-                self.control.put(Note(f"no preview at {clock.images_seen:,} images: {error}"))
+                self.control.put(Note(f"no preview at {progress.images_seen:,} images: {error}"))
                 return
-            name = f"{PREVIEWS}{clock.images_seen:012d}.png"
+            name = f"{PREVIEWS}{progress.images_seen:012d}.png"
             self.assignment.artifact.write(name, png)
-            self.control.put(PreviewDrawn(name, clock.images_seen))
+            self.control.put(PreviewDrawn(name, progress.images_seen))
 
 
 def reconstructions(count: int, reader: PlannedReader, models: Mapping[str, Any]) -> bytes:

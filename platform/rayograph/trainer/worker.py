@@ -22,12 +22,12 @@ from rayograph.trainer.sample_log import SampleLog
 from rayograph.trainer.worker_config import WorkerConfig
 from rayograph.training.checkpoints.checkpoint import Checkpoints
 from rayograph.training.checkpoints.recovery import Recovery
-from rayograph.training.clock import Clock
-from rayograph.training.divergence import Guard
+from rayograph.training.divergence import DivergenceDetector
 from rayograph.training.engine.peak import peak_flops
 from rayograph.training.learner import Learner, Metrics
 from rayograph.training.loop import Hook, fit
 from rayograph.training.setup import retention_of
+from rayograph.training.training_progress import TrainingProgress
 from rayograph.training.workers import device
 
 HEARTBEAT_STEPS = 8
@@ -42,7 +42,7 @@ def train(assignment: WorkerConfig, control: Control) -> None:
     rank, workers = context.get_world_rank(), context.get_world_size()
     torch.set_num_threads(scale.training.threads_per_worker)
     learner = assignment.make_learner()
-    clock = Clock(recipe.global_batch_size, recipe.total_steps)
+    progress = TrainingProgress(recipe.global_batch_size, recipe.total_steps)
     records = Records.of(assignment, rank, workers)
 
     def tell(note: str) -> None:
@@ -50,19 +50,19 @@ def train(assignment: WorkerConfig, control: Control) -> None:
             control.put(Note(note))
 
     checkpoints = Checkpoints(assignment.artifact, learner, retention_of(recipe), tell)
-    guard = Guard(recipe.gradient_norm_limit)
-    recovery = Recovery(checkpoints, clock, guard, recipe.max_rollbacks, records.flush, tell)
+    detector = DivergenceDetector(recipe.gradient_norm_limit)
+    recovery = Recovery(checkpoints, progress, detector, recipe.max_rollbacks, records.flush, tell)
     recovery.resume()
-    records.rewind(clock.images_seen)
-    if clock.images_seen == 0:
+    records.rewind(progress.images_seen)
+    if progress.images_seen == 0:
         recovery.save()
     control.put(WorkerPlaced(ray.get_runtime_context().get_node_id()))
     if rank == 0:
-        control.put(Resumed(clock.images_seen))
+        control.put(Resumed(progress.images_seen))
         for note in learner.notes:
             tell(note)
     hooks = [
-        Hook(1, lambda learner, clock, metrics: recovery.note(metrics[learner.headline])),
+        Hook(1, lambda learner, progress, metrics: recovery.note(metrics[learner.monitor_metric])),
         Hook(recipe.checkpoint_every_images, lambda *_: recovery.save()),
         Hook(HEARTBEAT_STEPS * recipe.global_batch_size, _StopCheck(rank, control, recovery)),
     ]
@@ -74,7 +74,7 @@ def train(assignment: WorkerConfig, control: Control) -> None:
         pace = Pace(assignment.cost().flops, workers, peak_flops(scale.training))
         hooks = [Hook(1, Report(records.metrics, control, recipe.log_every_images, checkpoints, pace)), *hooks]
     batches = training_batches(
-        reader, scale.ingest, worker=rank, workers=workers, steps=range(clock.step, clock.total_steps)
+        reader, scale.ingest, worker=rank, workers=workers, steps=range(progress.step, progress.total_steps)
     )
     batches = watched(batches, control, recipe.bad_sample_limit, records.samples)
 
@@ -82,11 +82,11 @@ def train(assignment: WorkerConfig, control: Control) -> None:
         return reader.plan.positions(range(step, step + 1), rank, workers)[0]
 
     try:
-        fit(learner, batches, clock, expected, hooks, guard, recovery.undo)
+        fit(learner, batches, progress, expected, hooks, detector, recovery.undo)
     except Stopped:
         checkpoints.finish()
         if rank == 0:
-            control.deliver(StoppedForResize(clock.images_seen))
+            control.deliver(StoppedForResize(progress.images_seen))
         return
     checkpoints.finish()
     models = dict(learner.exports())
@@ -110,11 +110,11 @@ class _StopCheck:
     control: Control
     recovery: Recovery
 
-    def __call__(self, learner: Learner, clock: Clock, metrics: Metrics) -> None:
+    def __call__(self, learner: Learner, progress: TrainingProgress, metrics: Metrics) -> None:
         requested = self.control.stop_requested() if self.rank == 0 else False
         stop = torch.tensor(float(requested), device=device())
         dist.broadcast(stop, 0)
-        if stop and not clock.done:
+        if stop and not progress.done:
             self.recovery.save()
             raise Stopped
 

@@ -26,7 +26,7 @@ from rayograph.models.autoencoder import (
 from rayograph.models.discriminator import PatchDiscriminator
 from rayograph.models.model_folder import AUTOENCODER
 from rayograph.models.perceptual import PerceptualDistance, build_perceptual
-from rayograph.runs.philox import Stream, normal
+from rayograph.runs.philox import RngStream, normal
 from rayograph.shapes import Images, Noise, Scalar
 from rayograph.shards.batch import Batch
 from rayograph.training.checkpoints.initial_weights import start_from
@@ -146,7 +146,7 @@ class DiscriminatorPass(nn.Module):
 class AutoencoderLearner:
     """Trains the declared autoencoder; the discriminator joins at `discriminator_start_images`."""
 
-    headline = "reconstruction"
+    monitor_metric = "reconstruction"
     names_before: Mapping[str, str] = {}
 
     def __init__(
@@ -229,7 +229,7 @@ class AutoencoderLearner:
         network = self._recipe.network
         grid = [size // network.downsampling_factor for size in images.shape[2:]]
         positions = torch.from_numpy(batch.positions).to(device())
-        return images, normal(self._seed, Stream.POSTERIOR, positions, (network.latent_channels, *grid))
+        return images, normal(self._seed, RngStream.POSTERIOR, positions, (network.latent_channels, *grid))
 
     def exports(self) -> Iterator[tuple[str, Any]]:
         weights = self._generator.averaged()

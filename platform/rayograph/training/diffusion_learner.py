@@ -18,7 +18,8 @@ from rayograph.models.layout import CONDITIONER
 from rayograph.models.model_folder import DENOISER, SCHEDULE
 from rayograph.models.normalisation import LatentNormalisation
 from rayograph.models.schedule import build_schedule, noise_levels, prediction_type, timesteps_at
-from rayograph.runs.philox import Stream, integers, normal, uniform
+from rayograph.models.specs import LatentShape
+from rayograph.runs.philox import RngStream, integers, normal, uniform
 from rayograph.shapes import Latents, Noise, Positions, Timesteps
 from rayograph.shards.batch import Batch
 from rayograph.training.checkpoints.initial_weights import start_from
@@ -64,15 +65,15 @@ class DenoisingPass(nn.Module):
 def draw_timesteps(seed: int, positions: Positions, loss: DiffusionLoss, count: int) -> Timesteps:
     """Which of `count` timesteps each position learns from, in [0, count)."""
     if loss.timesteps == "uniform":
-        return integers(seed, Stream.TIMESTEP, positions, count)
-    logits = loss.logit_mean + loss.logit_std * normal(seed, Stream.TIMESTEP, positions, ())
+        return integers(seed, RngStream.TIMESTEP, positions, count)
+    logits = loss.logit_mean + loss.logit_std * normal(seed, RngStream.TIMESTEP, positions, ())
     return (logits.sigmoid() * count).long().clamp(max=count - 1)
 
 
 class DiffusionLearner:
     """Trains the declared denoiser on moments (2z, y, x), drawing from each posterior afresh every time it is seen."""
 
-    headline = "loss"
+    monitor_metric = "loss"
     names_before = NAMES_BEFORE
 
     def __init__(
@@ -81,23 +82,18 @@ class DiffusionLearner:
         scale: TrainingScale,
         seed: int,
         normalisation: LatentNormalisation,
-        latent_size: int,
+        latents: LatentShape,
         initial: Mapping[str, Tensor] | None = None,
     ) -> None:
         """`initial` are weights by the engine's names, in the place of fresh ones."""
         self.notes: list[str] = []
-        self._recipe, self._seed, self._normalisation, self._latent_size = (
-            recipe,
-            seed,
-            normalisation,
-            latent_size,
-        )
+        self._recipe, self._seed, self._normalisation, self._latents = recipe, seed, normalisation, latents
         _, workers = world()
         torch.manual_seed(seed)
         self._schedule = build_schedule(recipe.noise_schedule)
         settings = engine_settings(recipe, scale, workers, averages_of(recipe))
         self._micro_batch_size = settings.micro_batch_size
-        denoiser, trained = build_networks(recipe, len(normalisation.mean), latent_size)
+        denoiser, trained = build_networks(recipe, latents)
         prepared(denoiser, scale, denoiser.separable_parts())
         process = ForwardProcess(*noise_levels(self._schedule), prediction_type(self._schedule))
         denoising = DenoisingPass(denoiser, trained.network, process, recipe.loss)
@@ -120,18 +116,18 @@ class DiffusionLearner:
     def exports(self) -> Iterator[tuple[str, Any]]:
         weights = self._engine.averaged()
         if weights:
-            yield from diffusion_models(self._recipe, weights, len(self._normalisation.mean), self._latent_size)
+            yield from diffusion_models(self._recipe, weights, self._latents)
 
     def _tensors(self, batch: Batch) -> tuple[Latents, Noise, Timesteps, dict[str, Tensor], Tensor]:
         recipe, seed = self._recipe, self._seed
         positions = torch.from_numpy(batch.positions).to(device())
         raw_latents = self._raw_latents(batch, positions)
-        noise = normal(seed, Stream.NOISE, positions, raw_latents.shape[1:])
+        noise = normal(seed, RngStream.NOISE, positions, raw_latents.shape[1:])
         numbers = draw_timesteps(seed, positions, recipe.loss, recipe.noise_schedule.num_train_timesteps)
         timesteps = timesteps_at(self._schedule, numbers)
         told = batch.columns.keys() - {MOMENTS, PIXELS}
         columns = {name: torch.from_numpy(batch.columns[name]).to(device()) for name in sorted(told)}
-        keep = uniform(seed, Stream.CONDITION_DROP, positions, 1)[:, 0] >= recipe.condition_drop_probability
+        keep = uniform(seed, RngStream.CONDITION_DROP, positions, 1)[:, 0] >= recipe.condition_drop_probability
         return self._normalisation.normalise(raw_latents), noise, timesteps, columns, keep
 
     def _raw_latents(self, batch: Batch, positions: Positions) -> Latents:
@@ -140,24 +136,21 @@ class DiffusionLearner:
             return to_images(torch.from_numpy(batch.columns[PIXELS]).to(device()))
         moments = torch.from_numpy(batch.columns[MOMENTS]).to(device()).float()
         shape = (moments.shape[1] // 2, *moments.shape[2:])
-        return posterior_sample(moments, normal(self._seed, Stream.POSTERIOR, positions, shape))
+        return posterior_sample(moments, normal(self._seed, RngStream.POSTERIOR, positions, shape))
 
 
-def build_networks(
-    recipe: TrainDiffusion, latent_channels: int, latent_size: int
-) -> tuple[DenoiserNetwork, TrainedConditioner]:
-    """Denoiser and conditioner with fresh weights."""
+def build_networks(recipe: TrainDiffusion, latents: LatentShape) -> tuple[DenoiserNetwork, TrainedConditioner]:
+    """Denoiser and conditioner with fresh weights. Raises ConfigError where one does not suit the other."""
     conditioner = conditioner_of(recipe.conditioning, None)
-    takes_vector = bool(conditioner.request_columns)
-    denoiser = build_denoiser(recipe.network, latent_channels, latent_size, takes_vector)
+    denoiser = build_denoiser(recipe.network, latents.channels, latents.side, conditioner.gives(latents))
     return denoiser, conditioned(denoiser, conditioner)
 
 
 def diffusion_models(
-    recipe: TrainDiffusion, weights: Mapping[str, Tensor], latent_channels: int, latent_size: int
+    recipe: TrainDiffusion, weights: Mapping[str, Tensor], latents: LatentShape
 ) -> Iterator[tuple[str, Any]]:
     """(folder, model) pairs of a training's weights, by the names that its engine has, or had, for them."""
-    denoiser, trained = build_networks(recipe, latent_channels, latent_size)
+    denoiser, trained = build_networks(recipe, latents)
     weights = {NAMES_BEFORE.get(name, name): value for name, value in weights.items()}
     for prefix, module in (("denoiser.", denoiser), ("conditioner.", trained.network)):
         mine = {name.removeprefix(prefix): value for name, value in weights.items() if name.startswith(prefix)}

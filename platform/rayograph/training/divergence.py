@@ -16,7 +16,7 @@ MEMORY = 100
 
 
 @dataclass
-class Guard:
+class DivergenceDetector:
     """Knows what gradient norm is usual: its running geometric mean. `state` goes into checkpoints."""
 
     limit: float

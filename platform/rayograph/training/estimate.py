@@ -18,6 +18,7 @@ from rayograph.models.autoencoder import build_autoencoder
 from rayograph.models.discriminator import PatchDiscriminator
 from rayograph.models.perceptual import build_perceptual
 from rayograph.models.schedule import build_schedule, levels
+from rayograph.models.specs import LatentShape
 from rayograph.training.autoencoder_learner import DiscriminatorPass, GeneratorPass
 from rayograph.training.cost import Cost
 from rayograph.training.diffusion_learner import DenoisingPass, build_networks
@@ -47,14 +48,14 @@ def autoencoder_cost(recipe: TrainAutoencoder, image_size: int) -> Cost:
     return Cost(sizes, _size(perceptual), states, flops + more, kept)
 
 
-def diffusion_cost(recipe: TrainDiffusion, latent_channels: int, latent_size: int) -> Cost:
+def diffusion_cost(recipe: TrainDiffusion, shape: LatentShape) -> Cost:
     """Of one image's latents."""
     signal, sigma, kind = levels(build_schedule(recipe.noise_schedule))
     process = ForwardProcess(signal.to("meta"), sigma.to("meta"), kind)
     with torch.device("meta"):
-        denoiser, trained = build_networks(recipe, latent_channels, latent_size)
+        denoiser, trained = build_networks(recipe, shape)
         denoising = DenoisingPass(denoiser, trained.network, process, recipe.loss)
-        latents = torch.empty(1, latent_channels, latent_size, latent_size)
+        latents = torch.empty(1, shape.channels, shape.side, shape.side)
         numbers = torch.zeros(1, dtype=torch.int64)
     examples = trained.conditioner.arrays(trained.conditioner.examples(np.zeros(1, np.int64)))
     columns = {name: torch.from_numpy(values).to("meta") for name, values in examples.items()}

@@ -15,10 +15,10 @@ Metrics = dict[str, float]
 
 @runtime_checkable
 class Learner(Protocol):
-    """One kind of training. `notes` are sentences for whoever watches it, `headline` the figure that says most."""
+    """One kind of training. `notes` are sentences for whoever watches it, `monitor_metric` what it is rated by."""
 
     notes: list[str]
-    headline: str
+    monitor_metric: str
     names_before: Mapping[str, str]
     """Weights of its engines by names that older checkpoints have for them."""
 
@@ -33,7 +33,7 @@ class Learner(Protocol):
     def exports(self) -> Iterator[tuple[str, Any]]:
         """(folder, model) pairs for the artifact, of the first average, on the first worker.
 
-        All workers must walk it together.
+        All workers must iterate together.
         """
         ...
 

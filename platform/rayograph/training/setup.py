@@ -9,8 +9,8 @@ from rayograph.config.job.training import Training
 from rayograph.errors import ConfigError
 from rayograph.training.checkpoints.averages import Average, ConstantDecay, PowerFunction
 from rayograph.training.checkpoints.retention import Retention
-from rayograph.training.clock import learning_rate_at
 from rayograph.training.engine.engine import EngineSettings
+from rayograph.training.training_progress import learning_rate_at
 
 
 def engine_settings(

@@ -26,7 +26,7 @@ export async function chooseJob(job) {
   if (asked.job === job) byId("class-names").replaceChildren(...names.map((name) => element("option", { value: name })));
 }
 
-/** Asks for the page again and fills what has landed since; nothing is asked for once all of it is there. */
+/** Asks for the page again and fills what is completed since; nothing is asked for once all of it is there. */
 export async function refresh(job) {
   if (asked === null || asked.job !== job.id) return;
   if (following && isPlain()) asked.start = Math.max(0, Math.floor((job.samples - 1) / PAGE) * PAGE);
@@ -70,7 +70,7 @@ function frame(key, { number, state }) {
   const item = element("li");
   item.dataset.key = key;
   if (state !== "drawn") {
-    const what = state === "failed" ? "was set aside" : "is not drawn yet";
+    const what = state === "failed" ? "is a dead letter" : "is not drawn yet";
     item.append(element("span", { className: state, role: "img", "aria-label": `Image ${number} ${what}`, title: `${number} ${what}` }));
     return item;
   }

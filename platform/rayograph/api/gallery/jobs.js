@@ -56,7 +56,7 @@ export function showHead(job) {
   byId("figures").replaceChildren(...told.map(figure));
 }
 
-const steer = (what) => async () => {
+const control = (what) => async () => {
   const id = byId("job").dataset.id;
   try {
     showHead(await ask(`/v1/jobs/${id}/${what}`, "POST"));
@@ -66,7 +66,7 @@ const steer = (what) => async () => {
 };
 
 export function wireHead() {
-  for (const what of ["pause", "resume", "cancel"]) byId(what).addEventListener("click", steer(what));
+  for (const what of ["pause", "resume", "cancel"]) byId(what).addEventListener("click", control(what));
 }
 
 function figures(job) {
@@ -76,7 +76,7 @@ function figures(job) {
     ["Images a second", going && job.images_per_second !== null ? rate(job.images_per_second) : "–", `${count(job.replicas)} ${job.replicas === 1 ? "replica" : "replicas"} · priority ${job.priority}`],
     ["Time left", going && job.seconds_left !== null ? duration(job.seconds_left) : "–", job.started ? `since ${moment(job.started)}` : ""],
     ["Cost", job.money === null ? duration(job.device_seconds) : rate(job.money), job.money === null ? "of device time" : `${duration(job.device_seconds)} of device time`],
-    ["Failures", count(job.dead.length), `${job.dead.length === 1 ? "unit" : "units"} set aside · ${count(job.lost)} sent again`, job.dead.length > 0],
+    ["Failures", count(job.dead.length), `${job.dead.length === 1 ? "dead letter" : "dead letters"} · ${count(job.lost)} sent again`, job.dead.length > 0],
     ["Sampler", `${job.num_inference_steps} steps`, `${job.scheduler} · guidance ${job.guidance_scale} · seed ${job.seed}`],
   ];
   return found;

@@ -1,5 +1,6 @@
 """Declarations of conditioners: what a denoiser is told of a sample."""
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import BeforeValidator
@@ -14,6 +15,18 @@ def _as_classes(given: Any) -> Any:
 
 
 Classes = Annotated[int | Literal["auto"], BeforeValidator(_as_classes)]
+
+
+@dataclass(frozen=True)
+class Ways:
+    """The ways in by which a conditioner tells a denoiser of a sample (Rombach et al. 2022, sec. 3.3)."""
+
+    vector: bool = False
+    """Whether one is added to the time embedding."""
+    cross_attention: bool = False
+    """Whether there are tokens to attend to."""
+    concat: int = 0
+    """Channels beside the noisy latents'."""
 
 
 class ConditionerKind(Kind):

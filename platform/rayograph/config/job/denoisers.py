@@ -5,7 +5,7 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field, PositiveInt, SerializeAsAny, model_validator
 
 from rayograph.config.declaration import NOT_IN_KEY, Channels
-from rayograph.config.job.conditioners import Classes
+from rayograph.config.job.conditioners import Classes, Ways
 from rayograph.config.job.networks import Layers, Widths, groups_divide
 from rayograph.config.kinds import Kind, Kinds
 from rayograph.errors import ConfigError
@@ -13,7 +13,8 @@ from rayograph.errors import ConfigError
 
 class DenoiserKind(Kind):
     """What can be known of a denoiser before it is built. What is `implemented_by` is called with the declaration, the
-    latents' channels and their side, and returns a `rayograph.models.denoiser.DenoiserNetwork`."""
+    latents' channels, their side and the `Ways` that its conditioner gives, and returns a
+    `rayograph.models.denoiser.DenoiserNetwork`."""
 
     num_classes: Classes = 0
     """Of the data; "auto" is as many as it has, known once it is packed. 0 makes the model unconditional."""
@@ -36,6 +37,10 @@ class DenoiserKind(Kind):
             raise ConfigError(
                 f"size_multiple: expected a latent grid divisible by {self.size_multiple}, got {side}×{side}"
             )
+
+    def require_ways(self, gives: Ways) -> None:
+        """Raise ConfigError, naming the field, where conditions come by a way in that the network will not have, or do
+        not by one that it needs. What is not refused here is, once it is built, by its spec."""
 
 
 class Denoiser(DenoiserKind):
@@ -91,6 +96,9 @@ class Denoiser(DenoiserKind):
                 f"{self.size_multiple}, got {side}×{side}"
             )
 
+    def require_ways(self, gives: Ways) -> None:
+        _require_no_tokens(self, gives)
+
 
 class DiT(DenoiserKind):
     """A transformer over patches of the latents, steered by adaptive layer norms (Peebles & Xie 2023: adaLN-zero).
@@ -124,6 +132,9 @@ class DiT(DenoiserKind):
         if side % self.patch_size:
             raise ConfigError(f"patch_size: expected a divisor of the latent grid {side}×{side}, got {self.patch_size}")
 
+    def require_ways(self, gives: Ways) -> None:
+        _require_no_tokens(self, gives)
+
     @model_validator(mode="after")
     def _positions_fit(self) -> "DiT":
         if self.hidden_size % 4:
@@ -132,6 +143,11 @@ class DiT(DenoiserKind):
                 f"and a cosine of each of two coordinates, got {self.hidden_size}"
             )
         return self
+
+
+def _require_no_tokens(declared: DenoiserKind, gives: Ways) -> None:
+    if gives.cross_attention:
+        raise ConfigError(f"kind: expected a denoiser that attends to its conditioner's tokens, got {declared.kind!r}")
 
 
 DENOISERS = Kinds(

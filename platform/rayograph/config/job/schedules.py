@@ -120,7 +120,7 @@ that say otherwise of what is per row are drawn in batches of their own; what is
 
 
 class Sampler(Declaration):
-    """How the denoiser is walked from noise to latents, in `num_inference_steps` calls of it.
+    """How the sample loop goes from noise to latents, in `num_inference_steps` calls of it.
 
     DDIM (Song et al. 2021) is Euler's method in the noise level, along a flow too; "euler_ancestral" is what it becomes
     with all the noise that it may add, η = 1 (Karras et al. 2022, app. C.5). DPM-Solver++(2M) (Lu et al. 2022) is of

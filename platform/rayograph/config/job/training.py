@@ -26,8 +26,7 @@ class Training(StageBase):
     global_batch_size: PositiveInt
     """Images an optimiser step sees, over all workers and accumulated micro-batches."""
     lanes: PositiveInt = 8
-    """Parallel walks through the data: the largest number of workers ever wanted. Part of the sample order."""
-
+    """Canonical workers: the largest number of workers ever wanted. Part of the sample order."""
     bad_sample_limit: Annotated[int, NOT_IN_KEY] = Field(0, ge=0)
     """Unreadable samples that others may stand in for, each named, before the training fails."""
 

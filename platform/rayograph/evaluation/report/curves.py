@@ -9,7 +9,7 @@ from xml.sax.saxutils import escape, quoteattr
 
 from rayograph.evaluation.report.axes import Axis, short, spanning
 
-CLOCK = "images_seen"
+POSITION = "images_seen"
 LEFT, RIGHT, BOTTOM = 46.0, 18.0, 36.0  # margins, pixels; the top one depends on the legend
 LEGEND_LINE = 18
 STROKES = (  # a colour for pages that define none, and dashes
@@ -45,7 +45,7 @@ def line_chart(
         return ""
     legend, legend_height = _legend([series[name] for name in lines], width)
     # from 0 to the end of training, whatever is drawn, so that charts of one stage stand above each other
-    last = max(seen for row in rows if isinstance(seen := row.get(CLOCK), int | float))
+    last = max(seen for row in rows if isinstance(seen := row.get(POSITION), int | float))
     x = Axis(0.0, float(last) or 1.0, LEFT, width - RIGHT)
     thinned = {name: _thinned(points, x) for name, points in lines.items()}
     values = [y for points in thinned.values() for _, y in points]
@@ -66,7 +66,7 @@ def line_chart(
 def _points(rows: Sequence[Mapping[str, object]], name: str, logarithmic: bool) -> list[Point]:
     points = []
     for row in rows:
-        seen, value = row.get(CLOCK), row.get(name)
+        seen, value = row.get(POSITION), row.get(name)
         if not isinstance(seen, int | float) or not isinstance(value, int | float):
             continue
         if math.isfinite(value) and (value > 0 or not logarithmic):

@@ -14,7 +14,7 @@ from torch.utils.checkpoint import checkpoint
 from rayograph.config.job.denoisers import DiT
 from rayograph.models.conditioning import Conditioning
 from rayograph.models.denoiser import DenoiserNetwork
-from rayograph.models.specs import Accepts, DenoiserSpec
+from rayograph.models.specs import Accepts, DenoiserSpec, Ways
 from rayograph.shapes import Latents, Timesteps
 
 FREQUENCIES = 256
@@ -23,15 +23,15 @@ MAX_PERIOD = 10_000.0
 
 
 class DiTDenoiser(DenoiserNetwork):
-    """Whatever the conditioning's vector says is added to the timestep's embedding."""
+    """The conditioning's vector is added to the timestep's embedding, its channels become part of the patches."""
 
-    def __init__(self, declared: DiT, latent_channels: int, latent_size: int) -> None:
+    def __init__(self, declared: DiT, latent_channels: int, latent_size: int, gives: Ways) -> None:
         super().__init__()
         self.declared = declared
         width, patch = declared.hidden_size, declared.patch_size
-        self.spec = DenoiserSpec(latent_channels, latent_size, patch, Accepts(vector=width))
+        self.spec = DenoiserSpec(latent_channels, latent_size, patch, Accepts(vector=width, concat=gives.concat))
         self._patch, self._trained_side, self._recomputes = patch, latent_size // patch, False
-        self.embed_patches = nn.Linear(latent_channels * patch**2, width)
+        self.embed_patches = nn.Linear((latent_channels + gives.concat) * patch**2, width)
         self.embed_time = nn.Sequential(nn.Linear(FREQUENCIES, width), nn.SiLU(), nn.Linear(width, width))
         self.blocks = nn.ModuleList(
             Block(width, declared.num_attention_heads, declared.mlp_ratio) for _ in range(declared.num_layers)
@@ -43,17 +43,17 @@ class DiTDenoiser(DenoiserNetwork):
     def forward(self, noisy_latents: Latents, timesteps: Timesteps, conditioning: Conditioning) -> Latents:
         *_, height, width = (side // self._patch for side in noisy_latents.shape)
         where = positions(height, width, self._trained_side, self.spec.accepts.vector or 0).to(noisy_latents)
-        tokens = self.embed_patches(to_patches(noisy_latents, self._patch)) + where
-        steering = self.embed_time(sinusoids(timesteps.float(), FREQUENCIES).to(noisy_latents.dtype))
+        tokens = self.embed_patches(to_patches(conditioning.behind(noisy_latents), self._patch)) + where
+        embedding = self.embed_time(sinusoids(timesteps.float(), FREQUENCIES).to(noisy_latents.dtype))
         if conditioning.vector is not None:
-            steering = steering + conditioning.vector
-        steering = F.silu(steering)
+            embedding = embedding + conditioning.vector
+        embedding = F.silu(embedding)
         for block in self.blocks:
             if self._recomputes and torch.is_grad_enabled():
-                tokens = cast(Tensor, checkpoint(block, tokens, steering, use_reentrant=False))
+                tokens = cast(Tensor, checkpoint(block, tokens, embedding, use_reentrant=False))
             else:
-                tokens = block(tokens, steering)
-        shift, scale = self.modulate_last(steering).chunk(2, dim=1)
+                tokens = block(tokens, embedding)
+        shift, scale = self.modulate_last(embedding).chunk(2, dim=1)
         patches = self.predict_patches(modulated(tokens, shift, scale))
         return from_patches(patches, height, width, self._patch)
 
@@ -85,9 +85,9 @@ class Block(nn.Module):
             nn.Linear(width, mlp_ratio * width), nn.GELU(approximate="tanh"), nn.Linear(mlp_ratio * width, width)
         )
 
-    def forward(self, tokens: Tensor, steering: Tensor) -> Tensor:
-        """Return (b, l, e) tokens, of `steering` (b, e)."""
-        shift, scale, gate, mlp_shift, mlp_scale, mlp_gate = self.modulate(steering).chunk(6, dim=1)
+    def forward(self, tokens: Tensor, embedding: Tensor) -> Tensor:
+        """Return (b, l, e) tokens, of `embedding` (b, e)."""
+        shift, scale, gate, mlp_shift, mlp_scale, mlp_gate = self.modulate(embedding).chunk(6, dim=1)
         tokens = tokens + gate[:, None] * self._attend(modulated(tokens, shift, scale))
         return tokens + mlp_gate[:, None] * cast(Tensor, self.mlp(modulated(tokens, mlp_shift, mlp_scale)))
 

@@ -9,7 +9,7 @@ from rayograph.config.job.denoisers import Denoiser
 from rayograph.models.adopted import adopt
 from rayograph.models.conditioning import Conditioning
 from rayograph.models.denoiser import DenoiserNetwork
-from rayograph.models.specs import denoiser_spec
+from rayograph.models.specs import Ways, denoiser_spec
 from rayograph.shapes import Latents, Timesteps
 
 
@@ -23,13 +23,9 @@ class UNetDenoiser(DenoiserNetwork):
         self.spec = denoiser_spec(network.config)
 
     def forward(self, noisy_latents: Latents, timesteps: Timesteps, conditioning: Conditioning) -> Latents:
-        prediction: Latents = self._network[0](noisy_latents, timesteps, class_labels=conditioning.vector).sample
+        inputs = conditioning.behind(noisy_latents)
+        prediction: Latents = self._network[0](inputs, timesteps, class_labels=conditioning.vector).sample
         return prediction
-
-    def accept_vector(self) -> None:
-        """What is given is added to the time embedding as it is."""
-        if self._network[0].config.num_class_embeds is None:
-            self._pass_vectors()
 
     def take_class_embedding(self) -> dict[str, Tensor] | None:
         """The last of its vectors is of no class. Models were made so before conditioners stood beside their denoisers.
@@ -40,7 +36,7 @@ class UNetDenoiser(DenoiserNetwork):
         if network.config.num_class_embeds is None:
             return None
         state = {name: value.detach() for name, value in network.class_embedding.named_parameters()}
-        self._pass_vectors()
+        self.pass_vectors()
         return state
 
     def separable_parts(self) -> Sequence[nn.Module]:
@@ -52,13 +48,14 @@ class UNetDenoiser(DenoiserNetwork):
     def diffusers_model(self) -> UNet2DModel:
         return self._network[0]
 
-    def _pass_vectors(self) -> None:
+    def pass_vectors(self) -> None:
+        """Add the conditioning's vector to the time embedding as it is."""
         (network,) = self._network
         self.class_embedding = network.class_embedding = nn.Identity()
         network.register_to_config(class_embed_type="identity", num_class_embeds=None)
 
 
-def build(declared: Denoiser, latent_channels: int, latent_size: int) -> UNetDenoiser:
+def build(declared: Denoiser, latent_channels: int, latent_size: int, gives: Ways) -> UNetDenoiser:
     """Build one with fresh weights.
 
     One that is declared with classes has their embedding within, for `take_class_embedding`: so its weights are drawn
@@ -70,7 +67,7 @@ def build(declared: Denoiser, latent_channels: int, latent_size: int) -> UNetDen
     classes = declared.known_classes
     network = UNet2DModel(
         sample_size=latent_size,
-        in_channels=latent_channels,
+        in_channels=latent_channels + gives.concat,
         out_channels=latent_channels,
         down_block_types=tuple("AttnDownBlock2D" if attend else "DownBlock2D" for attend in attends),
         up_block_types=tuple("AttnUpBlock2D" if attend else "UpBlock2D" for attend in reversed(attends)),
@@ -83,4 +80,7 @@ def build(declared: Denoiser, latent_channels: int, latent_size: int) -> UNetDen
         num_class_embeds=classes + 1 if classes else None,
         attn_norm_num_groups=attention_groups,
     )
-    return UNetDenoiser(network)
+    denoiser = UNetDenoiser(network)
+    if gives.vector and not classes:
+        denoiser.pass_vectors()
+    return denoiser

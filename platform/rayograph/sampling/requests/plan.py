@@ -65,7 +65,7 @@ class Plan:
 
     @property
     def digest(self) -> str:
-        """Of the whole request as it was frozen."""
+        """Of the whole request as it was planned."""
         return sha256(self.text)
 
     @property

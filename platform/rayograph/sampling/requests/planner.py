@@ -30,7 +30,7 @@ MAX_GROUPS = 1000
 """Of sizes, steps and schedulers: each draws in batches of its own."""
 
 
-def freeze(artifact: Artifact, declared: Sample, seed: int, spec: ModelSpec, endpoint_url: Access) -> Plan:
+def plan_request(artifact: Artifact, declared: Sample, seed: int, spec: ModelSpec, endpoint_url: Access) -> Plan:
     """The artifact's plan, made now unless one is committed. Memory does not grow with the rows.
 
     Raises DataError for the first bad row, before anything is written, and for a request that has changed since.
@@ -63,7 +63,7 @@ def freeze(artifact: Artifact, declared: Sample, seed: int, spec: ModelSpec, end
     return _planned(artifact, declared, seed, checker, source, endpoint_url)
 
 
-def glance(declared: Sample, where: str, spec: ModelSpec, endpoint_url: Access) -> None:
+def validate_request(declared: Sample, where: str, spec: ModelSpec, endpoint_url: Access) -> None:
     """Looks at a request's first rows only: before a job trains for weeks, to draw by it in the end."""
     _steps_fit(declared, f"{where}.", spec)
     if declared.request is not None:

@@ -1,7 +1,7 @@
 """One data set's own endless sequence: epoch after epoch its samples, turned, cut into slices and shuffled.
 
 A place is a number in the data set's own stream: place q belongs to lane q mod L, and epoch e is the places
-[eN, (e+1)N). Each lane walks its own piece of the epoch's sequence of slices.
+[eN, (e+1)N). Each lane takes its own piece of the epoch's sequence of slices.
 """
 
 from collections.abc import Iterator

@@ -6,6 +6,7 @@ from typing import Any
 from rayograph.config import TrainDiffusion, TrainingScale
 from rayograph.models.model_folder import AUTOENCODER, save_model
 from rayograph.models.normalisation import LatentNormalisation
+from rayograph.models.specs import LatentShape
 from rayograph.runs.artifact import Artifact
 from rayograph.runs.stage_context import StageContext
 from rayograph.runs.stage_result import StageResult
@@ -19,7 +20,7 @@ from rayograph.trainer.worker_config import WorkerConfig
 def run_train_diffusion(stage: StageContext, declared: TrainDiffusion) -> StageResult:
     """Raises ConfigError where what is declared of conditions, or to start from, is not what there is."""
     learned = learned_data(stage, declared)
-    declared, normalisation, (_, side, _) = learned.declared, learned.normalisation, learned.shape
+    declared, normalisation, latents = learned.declared, learned.normalisation, learned.latents
     initial = stage.inputs.get("init_from")
     if initial is not None:
         _require_shapes(learned, initial)
@@ -28,8 +29,8 @@ def run_train_diffusion(stage: StageContext, declared: TrainDiffusion) -> StageR
         scale=stage.scale,
         artifact=stage.artifact,
         reader=planned_reader(stage, declared, learned.field, learned.content),
-        make_learner=partial(_learner, declared, stage.scale.training, stage.seed, normalisation, side, initial),
-        cost=partial(_cost, declared, normalisation, side),
+        make_learner=partial(_learner, declared, stage.scale.training, stage.seed, normalisation, latents, initial),
+        cost=partial(_cost, declared, latents),
         picture=partial(samples, declared.preview_images, stage.seed, learned.first_stage, normalisation),
     )
     autoencoder = learned.first_stage()
@@ -48,9 +49,8 @@ def _require_shapes(learned: LearnedData, initial: Artifact) -> None:
     from rayograph.training.checkpoints.initial_weights import diffusion_weights, start_from
     from rayograph.training.diffusion_learner import build_networks
 
-    channels, side, _ = learned.shape
     with torch.device("meta"):
-        denoiser, conditioner = build_networks(learned.declared, channels, side)
+        denoiser, conditioner = build_networks(learned.declared, learned.latents)
     start_from(nn.ModuleDict({"denoiser": denoiser, "conditioner": conditioner.network}), diffusion_weights(initial))
 
 
@@ -59,7 +59,7 @@ def _learner(
     scale: TrainingScale,
     seed: int,
     normalisation: LatentNormalisation,
-    size: int,
+    latents: LatentShape,
     initial: Artifact | None,
 ) -> Any:
     from rayograph.training.checkpoints.initial_weights import diffusion_weights
@@ -67,15 +67,15 @@ def _learner(
     from rayograph.training.engine.zero import settled as settled_scale
     from rayograph.training.workers import world
 
-    scale, notes = settled_scale(scale, declared, world()[1], partial(_cost, declared, normalisation, size))
+    scale, notes = settled_scale(scale, declared, world()[1], partial(_cost, declared, latents))
     learner = DiffusionLearner(
-        declared, scale, seed, normalisation, size, None if initial is None else diffusion_weights(initial)
+        declared, scale, seed, normalisation, latents, None if initial is None else diffusion_weights(initial)
     )
     learner.notes += notes
     return learner
 
 
-def _cost(declared: TrainDiffusion, normalisation: LatentNormalisation, size: int) -> Any:
+def _cost(declared: TrainDiffusion, latents: LatentShape) -> Any:
     from rayograph.training.estimate import diffusion_cost
 
-    return diffusion_cost(declared, len(normalisation.mean), size)
+    return diffusion_cost(declared, latents)

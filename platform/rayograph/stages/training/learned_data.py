@@ -11,22 +11,23 @@ from rayograph.config import Identity, TrainDiffusion
 from rayograph.errors import ConfigError
 from rayograph.ingest.decoders import Content, Images, Moments
 from rayograph.models.autoencoder import AutoencoderNetwork, build_autoencoder
-from rayograph.models.model_folder import load_autoencoder
+from rayograph.models.model_folder import downsampling_factor, load_autoencoder
 from rayograph.models.normalisation import LatentNormalisation
+from rayograph.models.specs import LatentShape
 from rayograph.runs.stage_context import StageContext
 from rayograph.stages.training.seen_images import seen_size
 
 
 @dataclass(frozen=True)
 class LearnedData:
-    """`declared` has all filled in that only the data can tell; `shape` is that of one sample's latents."""
+    """`declared` has all filled in that only the data can tell; `latents` are one sample's."""
 
     declared: TrainDiffusion
     conditioner: Conditioner
     field: str
     """The input that is read."""
     content: Content
-    shape: tuple[int, int, int]
+    latents: LatentShape
     normalisation: LatentNormalisation
     first_stage: Callable[[], AutoencoderNetwork]
     """Loads, or makes, what latents are decoded by."""
@@ -38,17 +39,18 @@ def learned_data(stage: StageContext, declared: TrainDiffusion) -> LearnedData:
     sets = [(manifest.facts, weight) for _, manifest, weight in stage.mixture(field)]
     declared, conditioner = settled(stage.name, declared, [facts for facts, _ in sets])
     if declared.images is None:
-        shape = _common(stage, [facts for facts, _ in sets], "latent_shape")
+        channels, height, width = _common(stage, [facts for facts, _ in sets], "latent_shape")
         scales = [LatentNormalisation(tuple(facts["latent_mean"]), tuple(facts["latent_std"])) for facts, _ in sets]
         scale = LatentNormalisation.mixed(scales, [weight for _, weight in sets])
-        content = Moments((2 * shape[0], *shape[1:]), conditioner)
+        content = Moments((2 * channels, height, width), conditioner)
         artifact, _ = stage.input("autoencoder")
-        return LearnedData(declared, conditioner, field, content, shape, scale, partial(load_autoencoder, artifact))
+        latents = LatentShape(channels, height, downsampling_factor(artifact))
+        return LearnedData(declared, conditioner, field, content, latents, scale, partial(load_autoencoder, artifact))
     size, identity = seen_size(declared.view, stage), Identity()
     scale = LatentNormalisation.kept_in(build_autoencoder(identity))
     pixels = Images(size, declared.view, stage.seed, conditioner)
-    shape = (identity.latent_channels, size, size)
-    return LearnedData(declared, conditioner, field, pixels, shape, scale, partial(build_autoencoder, identity))
+    latents = LatentShape(identity.latent_channels, size, identity.downsampling_factor)
+    return LearnedData(declared, conditioner, field, pixels, latents, scale, partial(build_autoencoder, identity))
 
 
 def _common(stage: StageContext, sets: list[Mapping[str, Any]], fact: str) -> tuple[int, int, int]:

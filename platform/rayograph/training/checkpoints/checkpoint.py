@@ -32,7 +32,7 @@ from rayograph.training.workers import world
 FOLDER = "checkpoints"
 COMMIT, SNAPSHOT = "checkpoint.json", "snapshot.json"
 FORMAT = 3
-FIGURE = "figure"
+MONITORED = "figure"
 """Among a checkpoint's facts: what it is rated by, less being better."""
 
 log = logging.getLogger(__name__)
@@ -140,7 +140,7 @@ class Checkpoints:
         found, thinned = ({_position_of(n) for n in names if n.endswith(f"/{end}")} for end in (COMMIT, SNAPSHOT))
         for images_seen in found - self._figures.keys():
             with suppress(RayographError, ValueError, KeyError):  # a spoilt one has none
-                self._figures[images_seen] = commit_of(self._artifact, images_seen)["facts"].get(FIGURE)
+                self._figures[images_seen] = commit_of(self._artifact, images_seen)["facts"].get(MONITORED)
         kept = self._retention.kept({images_seen: self._figures.get(images_seen) for images_seen in found})
         snapshots = self._retention.snapshots_of(found | thinned)
         for images_seen in sorted({_position_of(name) for name in names} - kept):

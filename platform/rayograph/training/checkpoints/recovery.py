@@ -4,43 +4,44 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from rayograph.errors import DivergenceError
-from rayograph.training.checkpoints.checkpoint import FIGURE, Checkpoints
-from rayograph.training.clock import Clock
-from rayograph.training.divergence import Guard
+from rayograph.training.checkpoints.checkpoint import MONITORED, Checkpoints
+from rayograph.training.divergence import DivergenceDetector
+from rayograph.training.training_progress import TrainingProgress
 
 
 @dataclass
 class Recovery:
-    """Checkpoints with the guard's knowledge. All workers call everything together.
+    """Checkpoints with the detector's knowledge. All workers call everything together.
 
     `write` puts what else must be in the store before a checkpoint counts there. `tell` is told in one line of every
     time that the training went back.
     """
 
     checkpoints: Checkpoints
-    clock: Clock
-    guard: Guard
+    progress: TrainingProgress
+    detector: DivergenceDetector
     max_rollbacks: int
     write: Callable[[], None]
     tell: Callable[[str], None]
     rollbacks: int = 0
     _figures: list[float] = field(default_factory=list)
     _saved: int | None = None
-    """Where the clock was at the last one."""
+    """Images seen at the last one."""
 
     def resume(self) -> None:
-        """Sets learner, clock and guard to the newest checkpoint, if there is one."""
-        self.clock.images_seen = self._load() or 0
+        """Sets learner, progress and detector to the newest checkpoint, if there is one."""
+        self.progress.images_seen = self._load() or 0
 
     def save(self) -> None:
         """Begins a checkpoint of here and now, if there is none yet."""
-        if self._saved == self.clock.images_seen:
+        if self._saved == self.progress.images_seen:
             return
-        self._saved = self.clock.images_seen
+        self._saved = self.progress.images_seen
         self.write()
         figure = sum(self._figures) / len(self._figures) if self._figures else None
-        facts = {"rollbacks": self.rollbacks, "guard": self.guard.state(), FIGURE: figure}
-        self.checkpoints.save(self.clock.images_seen, facts)
+        # names that the first checkpoints had: "guard" is the detector's state
+        facts = {"rollbacks": self.rollbacks, "guard": self.detector.state(), MONITORED: figure}
+        self.checkpoints.save(self.progress.images_seen, facts)
         self._figures = []
 
     def note(self, figure: float) -> None:
@@ -48,12 +49,12 @@ class Recovery:
         self._figures.append(figure)
 
     def undo(self, fault: str) -> None:
-        """Takes the newest checkpoint's weights to where the clock is, and makes that a checkpoint too.
+        """Takes the newest checkpoint's weights to as many images as were seen, and makes that a checkpoint too.
 
         Whoever starts again does not meet the same batch again. Raises DivergenceError once too many were undone.
         """
         rollbacks = self.rollbacks + 1
-        where = f"at {self.clock.images_seen:,} images {fault}"
+        where = f"at {self.progress.images_seen:,} images {fault}"
         if rollbacks > self.max_rollbacks:
             raise DivergenceError(
                 f"{where}; it had gone back to a checkpoint {self.rollbacks} times (max_rollbacks): "
@@ -76,5 +77,5 @@ class Recovery:
         self._saved = images_seen
         self._figures = []
         self.rollbacks = facts["rollbacks"]
-        self.guard.load(facts["guard"])
+        self.detector.load(facts["guard"])
         return images_seen

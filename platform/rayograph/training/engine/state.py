@@ -41,7 +41,7 @@ class EngineState:
         return {f"{key}/{name}": segment.shape for name, (_, segment) in self._places.items() for key in self.keys}
 
     def whole(self, key: str) -> Iterator[tuple[str, Tensor]]:
-        """Every tensor of one key, by the weight's name. All workers must walk it together."""
+        """Every tensor of one key, by the weight's name. All workers must iterate together."""
         for tensor, segments in self._stored:
             long = self._whole(tensor, key).view(-1)
             for segment in segments:

@@ -1,7 +1,7 @@
 """One side of bench_12, a process that does one thing to a request and says how long it took and what it held.
 
-`make` writes the request; `freeze` checks and plans it; `read` is the naive way, the whole table in memory; `open`
-finds units and images in a frozen plan.
+`make` writes the request; `plan` checks and plans it; `read` is the naive way, the whole table in memory; `open`
+finds units and images in a committed plan.
 """
 
 import argparse
@@ -22,7 +22,7 @@ from rayograph.config import Request, Sample
 from rayograph.runs.artifact import Artifact
 from rayograph.sampling.requests.model_spec import ModelSpec
 from rayograph.sampling.requests.plan import Plan, open_plan
-from rayograph.sampling.requests.planner import freeze
+from rayograph.sampling.requests.planner import plan_request
 from rayograph.storage import open_store
 
 SPEC = ModelSpec(ClassLabelConditioner(1000, tuple(f"class {number}" for number in range(1000))), 256, 32, 1000)
@@ -61,10 +61,10 @@ def make(path: Path, rows: int) -> None:
             file.write_table(table)
 
 
-def frozen(path: Path, target: Artifact) -> Plan:
+def planned(path: Path, target: Artifact) -> Plan:
     """As the stage does it."""
     declared = Sample(request=Request(uri=str(path), keep=("prompt",)), unit_size=UNIT)
-    return freeze(target, declared, 0, SPEC, None)
+    return plan_request(target, declared, 0, SPEC, None)
 
 
 def looked_up(target: Artifact) -> dict[str, float]:
@@ -101,7 +101,7 @@ def memory(name: str) -> int:
 
 def main() -> None:
     parser = argparse.ArgumentParser()
-    parser.add_argument("--do", choices=("make", "freeze", "read", "open"), required=True)
+    parser.add_argument("--do", choices=("make", "plan", "read", "open"), required=True)
     parser.add_argument("--request", type=Path, required=True)
     parser.add_argument("--target", default="/nowhere")
     parser.add_argument("--rows", type=int, default=0)
@@ -114,8 +114,8 @@ def main() -> None:
     match options.do:
         case "make":
             make(options.request, options.rows)
-        case "freeze":
-            found["samples"] = frozen(options.request, target).total_samples
+        case "plan":
+            found["samples"] = planned(options.request, target).total_samples
         case "read":
             found["samples"] = len(pa.parquet.read_table(options.request))
         case "open":

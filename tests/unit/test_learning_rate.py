@@ -5,8 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rayograph.config import Denoiser, TrainDiffusion
-from rayograph.training.clock import learning_rate_at
 from rayograph.training.setup import learning_rate
+from rayograph.training.training_progress import learning_rate_at
 
 SAID = {"peak": 1e-3, "warmup_images": 100, "total_images": 1100}
 

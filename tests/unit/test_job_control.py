@@ -3,7 +3,7 @@
 import pytest
 
 from rayograph.cli import main
-from rayograph.commands.job_control import steer
+from rayograph.commands.job_control import control_job
 from rayograph.errors import DataError
 from rayograph.runs.artifact import RESOLVED, Artifact
 from rayograph.sampling.job_state import JobState, wanted, write_state
@@ -22,26 +22,26 @@ def artifact(tmp_path):
 
 @pytest.mark.parametrize("wish", ["paused", "running", "cancelled"])
 def test_a_wish_is_left_where_the_coordinator_looks_and_the_line_says_how_far_it_is(artifact, wish):
-    assert steer(artifact.uri, None, wish) == f"{artifact.uri}: 1,234 of 5,678 images; asked to be {wish}"
+    assert control_job(artifact.uri, None, wish) == f"{artifact.uri}: 1,234 of 5,678 images; asked to be {wish}"
     assert wanted(artifact) == wish
 
 
 def test_the_last_wish_counts(artifact):
     for wish in ("paused", "cancelled", "running"):
-        steer(artifact.uri, None, wish)
+        control_job(artifact.uri, None, wish)
     assert wanted(artifact) == "running"
 
 
 def test_nothing_is_left_where_no_generation_began(tmp_path):
     with pytest.raises(DataError, match="expected a generation that has begun, found none"):
-        steer(str(tmp_path / "nothing"), None, "paused")
+        control_job(str(tmp_path / "nothing"), None, "paused")
     assert not (tmp_path / "nothing").exists()
 
 
 def test_a_generation_that_is_done_takes_no_wish(artifact, monkeypatch):
     monkeypatch.setattr(Artifact, "manifest", lambda self: object())
     with pytest.raises(DataError, match="expected a generation under way, this one is done"):
-        steer(artifact.uri, None, "paused")
+        control_job(artifact.uri, None, "paused")
     assert wanted(artifact) == "running"
 
 

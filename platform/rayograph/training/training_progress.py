@@ -1,11 +1,11 @@
-"""Images seen: the only clock of a training."""
+"""Images seen: how far a training is, and nothing else says so."""
 
 import math
 from dataclasses import dataclass
 
 
 @dataclass
-class Clock:
+class TrainingProgress:
     """Counts images seen over all workers; a step is one global batch."""
 
     global_batch_size: int
