@@ -1,14 +1,17 @@
 """The part of a conditioner that has weights.
 
-Shapes: b batch.
+Shapes: b batch, c conditions, h w pixels.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from torch import Tensor, nn
 
 from rayograph.models.conditioning import Conditioning
+
+Encode = Callable[[Tensor], Tensor]
+"""Images (b, 3, h, w) in [-1, 1] to their latents, as the denoiser sees them."""
 
 
 class ConditionerNetwork(nn.Module, ABC):
@@ -21,3 +24,18 @@ class ConditionerNetwork(nn.Module, ABC):
     @abstractmethod
     def null(self, count: int) -> Conditioning:
         """Return the null condition, `count` times: of samples that nothing is said of."""
+
+    def unconditional(self, columns: Mapping[str, Tensor], count: int) -> Conditioning:
+        """Return what guidance compares with."""
+        return self.null(count)
+
+    def told(self, columns: Mapping[str, Tensor], keep: Tensor) -> Conditioning:
+        """Return what a training tells: what columns say, or the null condition where `keep` (b, 1) is false."""
+        return self.embed(columns).where(keep[:, 0], self.null(len(keep)))
+
+    def finished(self, pixels: Tensor, columns: Mapping[str, Tensor]) -> Tensor:
+        """Return generated pixels (b, h, w, 3) uint8 as they are handed out."""
+        return pixels
+
+    def use_first_stage(self, encode: Encode) -> None:
+        """Keep what encodes images, where a condition is latents. It is the model's: not trained, nor saved twice."""

@@ -1,0 +1,130 @@
+"""Several conditions at once: each reads its own members and columns, drops and has a null of its own.
+
+Shapes: n rows, b batch, c conditions.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+
+from rayograph.conditioning.protocol import Arrays, Conditioner
+from rayograph.conditioning.seen import Canvas, Seen
+from rayograph.conditioning.trained import conditioner_of
+from rayograph.config.job.conditions.several import Several
+from rayograph.errors import ConfigError
+from rayograph.models.specs import DenoiserSpec, LatentShape, Ways
+from rayograph.shards.rows import Rows
+from rayograph.shards.sample import Sample
+
+if TYPE_CHECKING:
+    from rayograph.conditioning.several_network import SeveralNetwork
+
+
+def several_conditioner(declared: Several, facts: Mapping[str, Any] | None) -> "SeveralConditioner":
+    """Hold each declared condition against the data. Raises ConfigError naming the one that does not fit."""
+    parts = []
+    for number, part in enumerate(declared.conditions):
+        try:
+            parts.append(conditioner_of(part, facts))
+        except ConfigError as error:
+            raise ConfigError(f"conditions.{number}.{error}") from error
+    return SeveralConditioner(declared, tuple(parts))
+
+
+class SeveralConditioner(Conditioner):
+    """Its parts' members, columns and facts side by side."""
+
+    def __init__(self, declared: Several, parts: tuple[Conditioner, ...]) -> None:
+        """Raises ConfigError where two of them read the same column of a request."""
+        settled = [
+            found.declared.model_copy(update={"drop_probability": said.drop_probability})
+            for found, said in zip(parts, declared.conditions, strict=True)
+        ]
+        self.declared = declared.model_copy(update={"conditions": tuple(settled)})
+        self.parts = parts
+        self.takes = " and ".join(part.takes for part in parts if part.request_columns) or "no condition"
+        self.members = tuple(dict.fromkeys(name for part in parts for name in part.members))
+        columns: dict[str, pa.DataType] = {}
+        for number, part in enumerate(parts):
+            for name, kind in part.request_columns.items():
+                if name in columns:
+                    raise ConfigError(f"conditions.{number}: expected columns that no other reads, got {name!r} again")
+                columns[name] = kind
+        self.request_columns: Mapping[str, pa.DataType] = columns
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        return {name: value for part in self.parts for name, value in part.facts.items()}
+
+    @property
+    def distinct_examples(self) -> int:
+        return max(part.distinct_examples for part in self.parts)
+
+    @property
+    def needs_examples(self) -> bool:
+        return any(part.needs_examples for part in self.parts)
+
+    def decode(self, sample: Sample) -> Arrays:
+        return _together(part.decode(sample) for part in self.parts)
+
+    def decode_seen(self, sample: Sample, seen: Seen) -> Arrays:
+        return _together(part.decode_seen(sample, seen) for part in self.parts)
+
+    def decode_rows(self, groups: Sequence[tuple[Rows, np.ndarray]]) -> Arrays | None:
+        found = []
+        for part in self.parts:
+            arrays = part.decode_rows(groups)
+            if arrays is None:
+                return None
+            found.append(arrays)
+        return _together(found)
+
+    def request_value(self, column: str, value: Any) -> Any:
+        owner = next((part for part in self.parts if column in part.request_columns), None)
+        return value if owner is None else owner.request_value(column, value)
+
+    def requested_by(self, sample: Sample, row: dict[str, Any], facts: Mapping[str, Any]) -> dict[str, Any]:
+        return {name: value for part in self.parts for name, value in part.requested_by(sample, row, facts).items()}
+
+    def validate(self, rows: pa.Table) -> pa.Table:
+        return _side_by_side(part.validate(rows.select(list(part.request_columns))) for part in self.parts)
+
+    def validate_sizes(self, rows: pa.Table, heights: np.ndarray, widths: np.ndarray) -> None:
+        for part in self.parts:
+            part.validate_sizes(rows, heights, widths)
+
+    def arrays(self, rows: pa.Table) -> Arrays:
+        return _together(part.arrays(rows) for part in self.parts)
+
+    def arrays_on(self, rows: pa.Table, canvas: Canvas) -> Arrays:
+        return _together(part.arrays_on(rows, canvas) for part in self.parts)
+
+    def examples(self, numbers: np.ndarray) -> pa.Table:
+        return _side_by_side(part.examples(numbers) for part in self.parts)
+
+    def members_of(self, row: Mapping[str, Any]) -> dict[str, bytes]:
+        return {name: data for part in self.parts for name, data in part.members_of(row).items()}
+
+    def gives(self, latents: LatentShape) -> Ways:
+        given = [part.gives(latents) for part in self.parts]
+        return Ways(
+            any(one.vector for one in given),
+            any(one.cross_attention for one in given),
+            sum(one.concat for one in given),
+        )
+
+    def network(self, spec: DenoiserSpec) -> "SeveralNetwork":
+        from rayograph.conditioning.several_network import SeveralNetwork
+
+        never = [part.drop_probability == 0 for part in self.declared.conditions]
+        return SeveralNetwork([part.network(spec) for part in self.parts], never)
+
+
+def _together(parts: Any) -> Arrays:
+    return {name: values for part in parts for name, values in part.items()}
+
+
+def _side_by_side(tables: Any) -> pa.Table:
+    return pa.table({name: table[name] for table in tables for name in table.column_names})
