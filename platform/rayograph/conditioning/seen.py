@@ -57,7 +57,7 @@ class Seen:
 
 
 @dataclass
-class Framing:
+class ChosenFrame:
     """Chooses an image's frame, and keeps it for what else is seen of the sample."""
 
     choose: Callable[[int, int], Frame]

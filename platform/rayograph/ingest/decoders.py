@@ -14,7 +14,7 @@ import torch
 
 from rayograph.conditioning.class_label import class_of
 from rayograph.conditioning.protocol import Conditioner
-from rayograph.conditioning.seen import Framing, Seen
+from rayograph.conditioning.seen import ChosenFrame, Seen
 from rayograph.config import View
 from rayograph.errors import DataError
 from rayograph.ingest.columns import from_npy, image_of, npy_header
@@ -86,7 +86,7 @@ class Images:
         return None
 
     def _decode(self, draws: np.ndarray | None, positions: np.ndarray, row: int, sample: Sample) -> Columns:
-        choose = Framing(partial(self._frame, None if draws is None else draws[row]))
+        choose = ChosenFrame(partial(self._frame, None if draws is None else draws[row]))
         if self.conditioner is None:
             told = _class(sample)
             return {"pixels": render(*image_of(sample), choose)} | told

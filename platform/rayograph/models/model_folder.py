@@ -12,7 +12,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TypeVar
 
-from diffusers import DDPMScheduler, FlowMatchEulerDiscreteScheduler, UNet2DModel
+from diffusers import DDPMScheduler, FlowMatchEulerDiscreteScheduler, UNet2DConditionModel, UNet2DModel
 from safetensors.torch import load_file, save_file
 from torch import nn
 
@@ -24,6 +24,7 @@ from rayograph.models.adopted import InDiffusersForm
 from rayograph.models.autoencoder import AutoencoderNetwork, build_autoencoder
 from rayograph.models.denoiser import DenoiserNetwork, build_denoiser
 from rayograph.models.denoisers.unet import UNetDenoiser
+from rayograph.models.denoisers.unet_condition import ConditionUNet
 from rayograph.models.layout import AUTOENCODER, CONFIG, DENOISER, SCHEDULE, SCHEDULER_CONFIG
 from rayograph.models.schedule import TrainingSchedule
 from rayograph.models.specs import SPEC, AutoencoderSpec, autoencoder_spec, denoiser_spec
@@ -98,6 +99,8 @@ def load_denoiser(artifact: Artifact) -> DenoiserNetwork:
             spec = denoiser_spec(config)
             declared = _declared(config, DENOISERS)
             return _with_weights(folder, build_denoiser(declared, spec.in_channels, spec.size, spec.accepts.ways))
+        if config.get("_class_name") == UNet2DConditionModel.__name__:
+            return ConditionUNet(UNet2DConditionModel.from_pretrained(folder, **_SAFELY))
         return UNetDenoiser(UNet2DModel.from_pretrained(folder, **_SAFELY))
 
     return _opened(artifact, DENOISER, "UNet2DModel", opened).eval()

@@ -58,12 +58,15 @@ class Unconditional(ConditionerKind):
 
 
 class ClassLabel(ConditionerKind):
-    """One learned vector a class, added to the time embedding (Dhariwal & Nichol 2021, sec. 3); one more for none."""
+    """One learned vector a class, and one more for none."""
 
     implemented_by: ClassVar[str | type] = "rayograph.conditioning.class_label:class_label_conditioner"
     kind: Literal["class_label"] = "class_label"
     num_classes: Classes = "auto"
     """Of the data; "auto" is as many as it has, known once it is packed."""
+    way: Literal["vector", "cross_attention"] = "vector"
+    """Whether the vector is added to the time embedding (Dhariwal & Nichol 2021, sec. 3), or is the one token that the
+    denoiser attends to (Rombach et al. 2022, app. E.1)."""
 
     @property
     def needs_data(self) -> bool:
