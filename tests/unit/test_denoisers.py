@@ -88,7 +88,7 @@ def test_a_kind_that_nobody_brought_is_refused_by_its_name(artifact):
     network.declared = SMALL_DIT.model_copy(update={"kind": "mixer"})
     save_model(artifact, DENOISER, network)
     tiny.commit(artifact)
-    with pytest.raises(CheckpointError, match="expected denoisers of kind dit, unet, got 'mixer'"):
+    with pytest.raises(CheckpointError, match="expected denoisers of kind dit, unet, unet_condition, got 'mixer'"):
         load_denoiser(artifact)
 
 

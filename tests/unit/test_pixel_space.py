@@ -6,6 +6,7 @@ import pytest
 from rayograph.conditioning.trained import conditioner_of
 from rayograph.config import Denoiser, DiT, Job, Pack, Scale, SklearnDigits, TrainDiffusion, View
 from rayograph.config.job.conditioners import ClassLabel
+from rayograph.config.job.conditions.spatial import LowResolution
 from rayograph.errors import ConfigError
 from rayograph.ingest.decoders import Images
 from rayograph.pipeline.preflight import check
@@ -16,9 +17,11 @@ from rayograph.storage import open_store
 
 UNET = Denoiser(num_classes=10, block_out_channels=(8, 8, 8), norm_num_groups=8, attention_head_dim=8)
 
+PLAIN = UNET.model_copy(update={"num_classes": 0})
+
 
 def trained(**fields):
-    return TrainDiffusion(**{"images": "pack", "network": UNET, "total_images": 8, "global_batch_size": 8, **fields})
+    return TrainDiffusion(**{"images": "pack", "network": PLAIN if "conditioner" in fields else UNET, "total_images": 8, "global_batch_size": 8, **fields})
 
 
 def job(size=8, **stages):
@@ -33,8 +36,9 @@ def test_a_training_on_images_reads_them_and_nothing_else():
 
 
 @pytest.mark.parametrize(("fields", "message"), [
-    ({"moments": "encode"}, "moments: expected none beside images, got 'encode'"),
-    ({"autoencoder": "a"}, "autoencoder: expected none beside images, got 'a'"),
+    ({"moments": "encode"}, "moments: expected none beside images without an autoencoder, got 'encode'"),
+    ({"images": None, "moments": "encode", "autoencoder": "a", "conditioner": LowResolution()},
+     "images: expected what 'low_resolution' looks at, got moments alone"),
     ({"images": None, "moments": None}, "moments: expected one, or images to learn in pixel space, got none"),
     ({"images": None, "view": View(flip_probability=0.5)}, "view: expected none without images"),
 ])  # fmt: skip

@@ -1,10 +1,10 @@
-"""The class of a sample: one learned vector a class, added to the time embedding; and one for none.
+"""The class of a sample: one learned vector a class, added to the time embedding or attended to; and one for none.
 
-Shapes: n rows, b batch, e width of the time embedding.
+Shapes: n rows, b batch, e width of the time embedding, or of a token.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
@@ -20,11 +20,13 @@ from rayograph.conditioning.values import whole_number
 from rayograph.config.job.conditioners import ClassLabel, Unconditional
 from rayograph.errors import ConfigError, DataError
 from rayograph.models.conditioning import Conditioning
-from rayograph.models.specs import DenoiserSpec
+from rayograph.models.specs import DenoiserSpec, LatentShape, Ways
 from rayograph.shards.rows import Rows
 from rayograph.shards.sample import Sample
 
 CLASS, MEMBER = "class", "cls"
+
+Way = Literal["vector", "cross_attention"]
 
 
 def class_label_conditioner(declared: ClassLabel, facts: Mapping[str, Any] | None) -> Conditioner:
@@ -41,7 +43,9 @@ def class_label_conditioner(declared: ClassLabel, facts: Mapping[str, Any] | Non
     if names is not None and said not in (0, len(names)):
         expected = f"{len(names)}, the data's classes, or 0" if names else "0, as the data has no classes"
         raise ConfigError(f"num_classes: expected {expected}, got {said}")
-    return ClassLabelConditioner(said, names) if said else UnconditionalConditioner(Unconditional(), facts)
+    return (
+        ClassLabelConditioner(said, names, declared.way) if said else UnconditionalConditioner(Unconditional(), facts)
+    )
 
 
 class ClassLabelConditioner(Conditioner):
@@ -51,8 +55,8 @@ class ClassLabelConditioner(Conditioner):
     members = (MEMBER,)
     request_columns: Mapping[str, pa.DataType] = {CLASS: pa.string()}
 
-    def __init__(self, num_classes: int, class_names: tuple[str, ...] | None) -> None:
-        self.declared = ClassLabel(num_classes=num_classes)
+    def __init__(self, num_classes: int, class_names: tuple[str, ...] | None, way: Way = "vector") -> None:
+        self.declared = ClassLabel(num_classes=num_classes, way=way)
         self.num_classes, self.class_names = num_classes, class_names
 
     @property
@@ -130,24 +134,34 @@ class ClassLabelConditioner(Conditioner):
     def members_of(self, row: Mapping[str, Any]) -> dict[str, bytes]:
         return {MEMBER: str(row[CLASS]).encode()}
 
+    def gives(self, latents: LatentShape) -> Ways:
+        attended = self.declared.way == "cross_attention"
+        return Ways(vector=not attended, cross_attention=attended)
+
     def network(self, spec: DenoiserSpec) -> "ClassEmbedding":
-        return ClassEmbedding(self.num_classes, spec.accepts.vector or 0)
+        attended = self.declared.way == "cross_attention"
+        width = spec.accepts.cross_attention if attended else spec.accepts.vector
+        return ClassEmbedding(self.num_classes, width or 0, attended)
 
 
 class ClassEmbedding(ConditionerNetwork):
-    """The last vector is of no class."""
+    """The last vector is of no class. One that is attended to is a token, alone."""
 
-    def __init__(self, num_classes: int, width: int) -> None:
+    def __init__(self, num_classes: int, width: int, attended: bool) -> None:
         super().__init__()
-        self.embedding = nn.Embedding(num_classes + 1, width)
+        self.embedding, self._attended = nn.Embedding(num_classes + 1, width), attended
 
     def embed(self, columns: Mapping[str, Tensor]) -> Conditioning:
-        return Conditioning(vector=self.embedding(columns[CLASS]))
+        return self._told(columns[CLASS])
 
     def null(self, count: int) -> Conditioning:
         # Not by the weight itself: where weights are kept apart (ZeRO-3), only a call of the module brings them.
         last, device = self.embedding.num_embeddings - 1, self.embedding.weight.device
-        return Conditioning(vector=self.embedding(torch.full((count,), last, device=device)))
+        return self._told(torch.full((count,), last, device=device))
+
+    def _told(self, classes: Tensor) -> Conditioning:
+        vectors = self.embedding(classes)
+        return Conditioning(cross_attention=vectors[:, None]) if self._attended else Conditioning(vector=vectors)
 
 
 def class_of(sample: Sample) -> int:

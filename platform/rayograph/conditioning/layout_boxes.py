@@ -71,7 +71,9 @@ class LabelledBoxes:
         sizes = corners[:, 2:] - corners[:, :2]
         found = frame.boxes(np.concatenate([corners[:, :2], sizes], axis=1))
         seen = found[:, 2:] * (frame.width, frame.height)
-        kept = np.flatnonzero((found[:, 2:] > 0).all(axis=1) & (seen.prod(axis=1) > smallest_share * sizes.prod(axis=1)))
+        kept = np.flatnonzero(
+            (found[:, 2:] > 0).all(axis=1) & (seen.prod(axis=1) > smallest_share * sizes.prod(axis=1))
+        )
         places = np.concatenate([found[:, :2], found[:, :2] + found[:, 2:]], axis=1)[kept]
         return LabelledBoxes(tuple(self.labels[number] for number in kept.tolist()), places)
 

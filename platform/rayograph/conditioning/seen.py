@@ -10,8 +10,10 @@ from functools import cached_property
 import numpy as np
 
 from rayograph.errors import DataError
-from rayograph.runs.philox import Stream
+from rayograph.runs.philox import RngStream
 from rayograph.shards.pixels.frames import Frame, middle_square
+
+_MASK = (1 << 64) - 1
 
 
 @dataclass(frozen=True)
@@ -47,13 +49,15 @@ class Seen:
         bottom = round((self.frame.top + self.frame.height) * height / down)
         return Frame(left, top, max(1, right - left), max(1, bottom - top), (side, side), self.frame.flip)
 
-    def rng(self, stream: Stream) -> np.random.Generator:
+    def rng(self, stream: RngStream) -> np.random.Generator:
         """Draws of this position alone, the same on any worker and in any batch."""
-        return np.random.Generator(np.random.Philox(key=(self.seed, int(stream)), counter=(0, 0, 0, self.position)))
+        return np.random.Generator(
+            np.random.Philox(key=(self.seed & _MASK, int(stream)), counter=(0, 0, 0, self.position))
+        )
 
 
 @dataclass
-class Framing:
+class ChosenFrame:
     """Chooses an image's frame, and keeps it for what else is seen of the sample."""
 
     choose: Callable[[int, int], Frame]

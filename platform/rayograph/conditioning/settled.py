@@ -27,7 +27,8 @@ def settled(
             if other.facts.get(name) != value:
                 raise ConfigError(f"{where}.moments: expected data sets with one {name}, got {value} and others")
     if declared.conditioner is not None:
-        return declared.model_copy(update={"conditioner": found.declared}), found
+        said = {"drop_probability": declared.conditioner.drop_probability}
+        return declared.model_copy(update={"conditioner": found.declared.model_copy(update=said)}), found
     if declared.conditioning == found.declared or not isinstance(declared.conditioning, ClassLabel):
         return declared, found
     network = declared.network.model_copy(update={"num_classes": getattr(found.declared, "num_classes", 0)})

@@ -44,6 +44,8 @@ class SeveralConditioner(Conditioner):
         ]
         self.declared = declared.model_copy(update={"conditions": tuple(settled)})
         self.parts = parts
+        self.depends_on_view = any(part.depends_on_view for part in parts)
+        self.needs_examples = any(part.needs_examples for part in parts)
         self.takes = " and ".join(part.takes for part in parts if part.request_columns) or "no condition"
         self.members = tuple(dict.fromkeys(name for part in parts for name in part.members))
         columns: dict[str, pa.DataType] = {}
@@ -61,10 +63,6 @@ class SeveralConditioner(Conditioner):
     @property
     def distinct_examples(self) -> int:
         return max(part.distinct_examples for part in self.parts)
-
-    @property
-    def needs_examples(self) -> bool:
-        return any(part.needs_examples for part in self.parts)
 
     def decode(self, sample: Sample) -> Arrays:
         return _together(part.decode(sample) for part in self.parts)

@@ -65,8 +65,7 @@ class Block(nn.Module):
         """(b, l, d)."""
         inputs = self.attention_norm(hidden)
         queries, keys, values = (
-            part(inputs).unflatten(-1, (self._heads, -1)).transpose(1, 2)
-            for part in (self.to_q, self.to_k, self.to_v)
+            part(inputs).unflatten(-1, (self._heads, -1)).transpose(1, 2) for part in (self.to_q, self.to_k, self.to_v)
         )
         allowed = None if mask is None else mask[:, None, None, :]
         found = F.scaled_dot_product_attention(queries, keys, values, attn_mask=allowed)

@@ -33,6 +33,8 @@ class TrainedConditioner:
     def save_pretrained(self, folder: str) -> None:
         """Write declaration and weights, as `save_model` has every part of a model do."""
         config = self.conditioner.declared.model_dump(mode="json")
+        if config["drop_probability"] is None:  # so that models of before it was said stay the same bytes
+            del config["drop_probability"]
         (Path(folder) / CONFIG).write_text(json.dumps(config))
         state = {name: value.contiguous() for name, value in self.network.state_dict().items()}
         if state:

@@ -1,6 +1,7 @@
 """Declarations: everything that a job file or a scale profile may say."""
 
-from rayograph.config.job.denoisers import Denoiser, DiT
+from rayograph.config.job.conditioners import ClassLabel
+from rayograph.config.job.denoisers import ConditionDenoiser, Denoiser, DiT
 from rayograph.config.job.evaluation import Evaluate
 from rayograph.config.job.features import EfficientNetLite0, Features, NetworkFeatures, PooledPixels
 from rayograph.config.job.filtering import FilterImages, Score
@@ -8,7 +9,17 @@ from rayograph.config.job.foreign import ImportModel
 from rayograph.config.job.networks import Autoencoder, Discriminator, Identity, PerceptualNetwork
 from rayograph.config.job.sampling import ImageFile, Marking, Request
 from rayograph.config.job.schedules import DiffusionLoss, FlowSchedule, NoiseSchedule, Sampler
-from rayograph.config.job.sources import Columns, ImageFolder, ParquetTable, SklearnDigits, WebDatasetShards
+from rayograph.config.job.sources import (
+    Columns,
+    ImageFolder,
+    OpenMoji,
+    ParquetTable,
+    Photographs,
+    Scenes,
+    SklearnDigits,
+    Tiles,
+    WebDatasetShards,
+)
 from rayograph.config.job.stages import (
     AutoencoderLoss,
     Encode,
@@ -18,6 +29,7 @@ from rayograph.config.job.stages import (
     TrainAutoencoder,
 )
 from rayograph.config.job.train_diffusion import TrainDiffusion
+from rayograph.config.job.training import ExportModel
 from rayograph.config.job.views import View
 from rayograph.config.scale import ActorScale, IngestScale, RayCluster, SamplingScale, Scale, TrainingScale
 
@@ -25,7 +37,9 @@ __all__ = [
     "ActorScale",
     "Autoencoder",
     "AutoencoderLoss",
+    "ClassLabel",
     "Columns",
+    "ConditionDenoiser",
     "Denoiser",
     "DiT",
     "DiffusionLoss",
@@ -33,6 +47,7 @@ __all__ = [
     "EfficientNetLite0",
     "Encode",
     "Evaluate",
+    "ExportModel",
     "Features",
     "FilterImages",
     "FlowSchedule",
@@ -45,9 +60,11 @@ __all__ = [
     "Marking",
     "NetworkFeatures",
     "NoiseSchedule",
+    "OpenMoji",
     "Pack",
     "ParquetTable",
     "PerceptualNetwork",
+    "Photographs",
     "PooledPixels",
     "RayCluster",
     "Request",
@@ -55,8 +72,10 @@ __all__ = [
     "Sampler",
     "SamplingScale",
     "Scale",
+    "Scenes",
     "Score",
     "SklearnDigits",
+    "Tiles",
     "TrainAutoencoder",
     "TrainDiffusion",
     "TrainingScale",

@@ -15,13 +15,13 @@ from rayograph.config import Pack
 from rayograph.config.job.stages import background_colour
 from rayograph.errors import DataError
 from rayograph.ingest.sources.source import Boxes, Row
-from rayograph.shards.pixels.decode import Reading, render, to_jpeg, to_png
+from rayograph.shards.pixels.decode import Reading, render, resample, to_jpeg, to_png
 from rayograph.shards.pixels.frames import Frame, middle_square, shorter_side, whole
 from rayograph.shards.pixels.labels import read_labels, shown_labels
-from rayograph.shards.pixels.pictures import FORMATS
+from rayograph.shards.pixels.pictures import FORMATS, open_picture, upright
 from rayograph.shards.sample import Sample
 
-MASK = "mask.png"
+MASK, MAP, ALPHA = "mask.png", "map.png", "alpha.png"
 
 _KEPT = {"JPEG": "jpg", "PNG": "png", "WEBP": "webp"}
 _ORIENTATION = 0x0112  # EXIF's tag; 1 is upright
@@ -78,6 +78,11 @@ def to_sample(row: Row, declared: Pack, counts: Counter[str] | None = None) -> S
         members["json"] = json.dumps(facts, sort_keys=True, ensure_ascii=False, allow_nan=False).encode()
     if row.mask is not None:
         members[MASK] = _mask(row.mask, framing, row.place)
+    if row.map is not None:
+        members[MAP] = _mask(row.map, framing, row.place)
+    if declared.keep_alpha:
+        members[ALPHA] = to_png(_alpha(row.image, framing.frame, row.place))
+    members |= row.members
     if counts is not None:
         counts.update(sorted(found))
     return Sample(row.key, members)
@@ -96,6 +101,15 @@ def _kept_as(data: bytes) -> str | None:
     if image.format == "PNG" and data[_PNG_DEPTH] != 8:
         return None
     return _KEPT.get(image.format or "")
+
+
+def _alpha(data: bytes, frame: Frame, where: str) -> np.ndarray:
+    """(h, w) uint8: how opaque the frame of an image is; 255 all over where nothing is transparent."""
+    picture = open_picture(data, where)
+    if picture.alpha is None:
+        return np.full(frame.size[::-1], 255, np.uint8)
+    turned = upright(picture.alpha, picture.orientation)
+    return np.ascontiguousarray(resample(np.repeat(turned[..., None], 3, axis=2), frame)[..., 0])
 
 
 def _boxes(boxes: Boxes, frame: Frame) -> dict[str, Any]:

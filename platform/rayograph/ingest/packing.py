@@ -14,7 +14,7 @@ from rayograph.config import Pack
 from rayograph.errors import DataError, MissingObjectError, StorageError
 from rayograph.ingest.members import to_sample
 from rayograph.ingest.sources.naming import check_key
-from rayograph.ingest.sources.source import Rejected, Row, Source, Task, plain, rejected
+from rayograph.ingest.sources.source import LeftOut, Rejected, Row, Source, Task, plain, rejected
 from rayograph.runs.artifact import Artifact
 from rayograph.runs.manifest import HELD_OUT, TRAIN, FileRecord, Record, ShardRecord
 from rayograph.shards.sample import Sample, key_fraction
@@ -42,6 +42,8 @@ class PackedTask(Record):
     """How many were converted to sRGB, composited, damaged but tolerated, the first of an animation…"""
     captions_left: int = 0
     """Further captions of images, which were not asked for."""
+    left_out: dict[str, int] = Field(default_factory=dict)
+    """What the source had and was not asked for, by kind, as tiles without detail."""
 
 
 def task_record(number: int) -> str:
@@ -115,8 +117,12 @@ def _pack(artifact: Artifact, source: Source, declared: Pack, task: Task) -> byt
     members: dict[str, int] = {}
     keys: set[str] = set()
     images: Counter[str] = Counter()
+    left_out: Counter[str] = Counter()
     facts: dict[str, Any] = {"rows": 0, "classes": 0, "unavailable": 0, "captions_left": 0}
     for row in source.rows(task):
+        if isinstance(row, LeftOut):
+            left_out[row.kind] += 1
+            continue
         facts["rows"] += 1
         made = row if isinstance(row, Rejected) else _sample(row, declared, keys, images)
         if isinstance(made, Rejected):
@@ -131,7 +137,7 @@ def _pack(artifact: Artifact, source: Source, declared: Pack, task: Task) -> byt
             members[extension] = members.get(extension, 0) + 1
         facts["captions_left"] += row.captions_left
         facts["classes"] = max(facts["classes"], -1 if row.label is None else row.label + 1)
-        own = HELD_OUT if key_fraction(row.key) < declared.held_out_fraction else TRAIN
+        own = HELD_OUT if key_fraction(row.group or row.key) < declared.held_out_fraction else TRAIN
         splits[row.split or own].add(sample)
     for split in splits.values():
         split.close()
@@ -143,6 +149,7 @@ def _pack(artifact: Artifact, source: Source, declared: Pack, task: Task) -> byt
         members=members,
         rejected=bad,
         images=dict(sorted(images.items())),
+        left_out=dict(sorted(left_out.items())),
         **facts,
     )
     data = record.model_dump_json().encode()

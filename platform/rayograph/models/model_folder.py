@@ -12,7 +12,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TypeVar
 
-from diffusers import DDPMScheduler, FlowMatchEulerDiscreteScheduler, UNet2DModel
+from diffusers import DDPMScheduler, FlowMatchEulerDiscreteScheduler, UNet2DConditionModel, UNet2DModel
 from safetensors.torch import load_file, save_file
 from torch import nn
 
@@ -24,9 +24,10 @@ from rayograph.models.adopted import InDiffusersForm
 from rayograph.models.autoencoder import AutoencoderNetwork, build_autoencoder
 from rayograph.models.denoiser import DenoiserNetwork, build_denoiser
 from rayograph.models.denoisers.unet import UNetDenoiser
+from rayograph.models.denoisers.unet_condition import ConditionUNet
 from rayograph.models.layout import AUTOENCODER, CONFIG, DENOISER, SCHEDULE, SCHEDULER_CONFIG
 from rayograph.models.schedule import TrainingSchedule
-from rayograph.models.specs import SPEC, autoencoder_spec, denoiser_spec
+from rayograph.models.specs import SPEC, AutoencoderSpec, autoencoder_spec, denoiser_spec
 from rayograph.runs.artifact import Artifact
 
 __all__ = ["AUTOENCODER", "DENOISER", "SCHEDULE", "load_autoencoder", "load_denoiser", "load_schedule", "save_model"]
@@ -80,11 +81,12 @@ def load_autoencoder(artifact: Artifact) -> AutoencoderNetwork:
     return _opened(artifact, AUTOENCODER, "AutoencoderKL", opened).eval()
 
 
-def downsampling_factor(artifact: Artifact) -> int:
-    """Return the f of an artifact's first stage, without its weights. Raises CheckpointError where it does not say."""
+def first_stage_spec(artifact: Artifact) -> AutoencoderSpec:
+    """Return what an artifact's first stage makes of images, without its weights. Raises CheckpointError for a folder
+    that is not whole."""
     name = f"{AUTOENCODER}/{CONFIG}"
     try:
-        return autoencoder_spec(json.loads(artifact.read(name))).factor
+        return autoencoder_spec(json.loads(artifact.read(name)))
     except (MissingObjectError, ValueError, KeyError, TypeError) as error:
         raise CheckpointError(f"{artifact.uri}/{name}: expected an autoencoder's configuration: {error}") from error
 
@@ -97,6 +99,8 @@ def load_denoiser(artifact: Artifact) -> DenoiserNetwork:
             spec = denoiser_spec(config)
             declared = _declared(config, DENOISERS)
             return _with_weights(folder, build_denoiser(declared, spec.in_channels, spec.size, spec.accepts.ways))
+        if config.get("_class_name") == UNet2DConditionModel.__name__:
+            return ConditionUNet(UNet2DConditionModel.from_pretrained(folder, **_SAFELY))
         return UNetDenoiser(UNet2DModel.from_pretrained(folder, **_SAFELY))
 
     return _opened(artifact, DENOISER, "UNet2DModel", opened).eval()

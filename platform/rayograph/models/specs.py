@@ -72,8 +72,28 @@ def denoiser_spec(config: Mapping[str, Any]) -> DenoiserSpec:
             widths, channels = config["block_out_channels"], config.get("out_channels", config["in_channels"])
             accepts = Accepts(vector=4 * widths[0], concat=max(config["in_channels"] - channels, 0))
             return DenoiserSpec(channels, config["sample_size"], 2 ** (len(widths) - 1), accepts)
+        case "UNet2DConditionModel":
+            return _condition_spec(config)
         case other:
             raise CheckpointError(f"expected a denoiser's configuration, got one of {other!r}")
+
+
+_OTHER_INPUTS = ("addition_embed_type", "encoder_hid_dim_type", "time_cond_proj_dim", "num_class_embeds")
+"""What makes a UNet2DConditionModel want more than latents, timesteps, tokens, a vector and channels."""
+
+
+def _condition_spec(config: Mapping[str, Any]) -> DenoiserSpec:
+    for field in _OTHER_INPUTS:
+        if config.get(field) is not None:
+            raise CheckpointError(f"expected a UNet2DConditionModel without {field}, got {config[field]!r}")
+    widths, tokens, told = config["block_out_channels"], config["cross_attention_dim"], config.get("class_embed_type")
+    if not isinstance(tokens, int):
+        raise CheckpointError(f"expected a UNet2DConditionModel of one cross_attention_dim, got {tokens!r}")
+    if told not in (None, "identity"):
+        raise CheckpointError(f"expected a UNet2DConditionModel of class_embed_type 'identity' or none, got {told!r}")
+    channels = config["out_channels"]
+    accepts = Accepts(None if told is None else 4 * widths[0], tokens, max(config["in_channels"] - channels, 0))
+    return DenoiserSpec(channels, config["sample_size"], 2 ** (len(widths) - 1), accepts)
 
 
 def autoencoder_spec(config: Mapping[str, Any]) -> AutoencoderSpec:

@@ -10,6 +10,7 @@ from rayograph.config.reading.explain import explain
 from rayograph.config.stage_base import StageBase
 from rayograph.errors import ConfigError, DataError
 from rayograph.runs.artifact import RESOLVED, Artifact
+from rayograph.runs.manifest import Parent
 
 
 @dataclass(frozen=True)
@@ -19,6 +20,8 @@ class JobRecord:
     job: Job
     scale: Scale
     stage: str
+    parents: tuple[Parent, ...] | None = None
+    """What it is made from, as its manifest will say; None where that is not known yet, or was not written down."""
 
     @property
     def declared(self) -> StageBase:
@@ -26,11 +29,13 @@ class JobRecord:
 
     def to_bytes(self) -> bytes:
         """Return the file's contents."""
-        record = {
+        record: dict[str, object] = {
             "stage": self.stage,
             "job": self.job.model_dump(mode="json"),
             "scale": self.scale.model_dump(mode="json"),
         }
+        if self.parents is not None:
+            record["parents"] = [parent.model_dump(mode="json") for parent in self.parents]
         return yaml.safe_dump(record, sort_keys=False, allow_unicode=True).encode()
 
 
@@ -43,7 +48,9 @@ def read_job(artifact: Artifact) -> JobRecord:
     try:
         record = yaml.safe_load(artifact.read(RESOLVED))
         job, scale, stage = record["job"], record["scale"], record["stage"]
-        found = JobRecord(Job.model_validate(job), Scale.model_validate(scale), stage)
+        parents = record.get("parents")
+        known = None if parents is None else tuple(map(Parent.model_validate, parents))
+        found = JobRecord(Job.model_validate(job), Scale.model_validate(scale), stage, known)
         if stage not in found.job.stages:
             raise KeyError(stage)
     except ValidationError as error:

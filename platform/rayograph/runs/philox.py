@@ -30,6 +30,8 @@ class RngStream(IntEnum):
     ENCODE = 6
     SAMPLER_STEP = 7
     VIEW = 8
+    DEGRADATION = 10
+    MASK = 11
 
 
 def uniform(seed: int, stream: RngStream, positions: Tensor, count: int) -> Tensor:

@@ -7,8 +7,9 @@ from rayograph.config import Job, Scale
 from rayograph.config.stage_base import StageBase
 from rayograph.runs.artifact import Artifact
 from rayograph.runs.job_record import JobRecord
-from rayograph.runs.lineage import address
+from rayograph.runs.lineage import address, find
 from rayograph.runs.manifest import Manifest, Parent
+from rayograph.storage import Access
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,8 @@ class StageContext:
 
     def described(self) -> bytes:
         """Return what `job.yaml` holds."""
-        return JobRecord(self.job, self.scale, self.name).to_bytes()
+        known = all(artifact.manifest() is not None for artifact in self.inputs.values())
+        return JobRecord(self.job, self.scale, self.name, tuple(self.parents()) if known else None).to_bytes()
 
     def parents(self) -> list[Parent]:
         """Return the inputs as the manifest records them. Raises DataError for one that is not committed."""
@@ -51,3 +53,14 @@ class StageContext:
         if isinstance(given, str):
             return [(*self.input(field), 1.0)]
         return [(*self.input(f"{field}.{number}"), weight) for number, weight in enumerate(given.values())]
+
+
+def begun(artifact: Artifact, record: JobRecord, access: Access) -> StageContext | None:
+    """Return what a stage works with whose work has begun, or is done; None where nobody wrote its inputs down."""
+    manifest = artifact.manifest()
+    parents = record.parents if manifest is None else manifest.parents
+    if parents is None:
+        return None
+    inputs = {parent.input: find(artifact, parent.uri, parent.digest, access) for parent in parents}
+    key = artifact.uri.rpartition("/")[2]
+    return StageContext(record.job, record.scale, record.stage, record.job.seed_of(record.stage), key, artifact, inputs)

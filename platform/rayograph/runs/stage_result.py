@@ -8,7 +8,7 @@ from typing import Any
 
 from rayograph.runs.artifact import METRICS
 from rayograph.runs.environment import machine, versions
-from rayograph.runs.manifest import FileRecord, Manifest, ShardRecord
+from rayograph.runs.manifest import FileRecord, Manifest, Parent, ShardRecord
 from rayograph.runs.stage_context import StageContext
 
 
@@ -21,6 +21,8 @@ class StageResult:
     facts: dict[str, Any] = field(default_factory=dict)
     base_uri: str | None = None
     """Where the tars among the files lie, if not in the artifact itself."""
+    parents: list[Parent] = field(default_factory=list)
+    """What it was made from beside the stage's inputs."""
     headline: str = ""
     """What the last line says of it beside numbers of samples and bytes."""
     warnings: list[str] = field(default_factory=list)
@@ -49,7 +51,7 @@ def manifest_of(stage: StageContext, outcome: StageResult, started: float) -> Ma
         seed=stage.seed,
         config=stage.job.model_dump(mode="json"),
         scale=stage.scale.model_dump(mode="json"),
-        parents=stage.parents(),
+        parents=stage.parents() + outcome.parents,
         files=outcome.files + stage.artifact.records(METRICS),
         base_uri=outcome.base_uri,
         shards=outcome.shards,

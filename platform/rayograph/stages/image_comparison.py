@@ -21,6 +21,7 @@ from rayograph.ingest.images.image_batches import first_side
 from rayograph.runs.artifact import REPORT, Artifact
 from rayograph.runs.lineage import ancestors
 from rayograph.runs.manifest import HELD_OUT, TRAIN, Manifest, ShardRecord
+from rayograph.runs.origins import origins_of
 from rayograph.runs.reporter import Reporter
 from rayograph.runs.stage_context import StageContext
 from rayograph.runs.stage_result import StageResult
@@ -254,6 +255,7 @@ def _report(
         samples=None if rows else tile(shown.pixels[: 8 * COLUMNS], COLUMNS),
         denoising=None if steps is None else denoising_strip(steps, scale=2),
         reconstructions=pairs,
+        origins=origins_of(node.manifest.facts for node in ancestry),
         class_names=dict(enumerate(next(filter(None, names), []))),
     )
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from rayograph.config import Pack
 from rayograph.ingest.sources import open_source
+from rayograph.ingest.sources.shipped.packages import extra_of, require_packages
 from rayograph.ingest.sources.source import Findings, require_rows
 from rayograph.runs.manifest import HELD_OUT, TRAIN
 from rayograph.runs.reporter import Reporter
@@ -16,6 +17,12 @@ from rayograph.stages.stage import CheckContext, Foreseen, Stage
 
 class PackStage(Stage[Pack]):
     """A source to images, as shards."""
+
+    def check(self, declared: Pack, context: CheckContext) -> None:
+        """Raise ConfigError where the source comes in a package that is not installed."""
+        extra = extra_of(declared.source)
+        if extra is not None:
+            require_packages(extra)
 
     def foresee(self, declared: Pack, context: CheckContext) -> Foreseen:
         """Return the images' size, where they get one, and whether some are held out."""
@@ -47,7 +54,10 @@ def run_pack(stage: StageContext, declared: Pack) -> StageResult:
             recorder.progress.advance_to(recorder.progress.done + task.size)
         outcome = packed.outcome(source.class_names)
         outcome.facts |= {"passed_over": dict(sorted(source.findings.passed_over.items()))}
-        outcome.facts |= {"notes": list(source.findings.notes)}
+        outcome.facts |= {"notes": list(source.findings.notes)} | dict(source.findings.facts)
+        if packed.left_out:
+            outcome.facts |= {"left_out": dict(sorted(packed.left_out.items()))}
+            recorder.progress.say("left out: " + ", ".join(f"{kind} {n:,}" for kind, n in packed.left_out.items()))
         for line in told_of(source.findings, packed.counts["captions_left"]):
             recorder.progress.say(line)
         if packed.rejected:
@@ -77,6 +87,7 @@ class Packed:
         self.counts: Counter[str] = Counter()
         self._members: Counter[str] = Counter()
         self._images: Counter[str] = Counter()
+        self.left_out: Counter[str] = Counter()
         self._classes = 0
 
     def add(self, data: bytes) -> None:
@@ -93,6 +104,7 @@ class Packed:
             self.counts[shard.split] += shard.samples
         self._members.update(task.members)
         self._images.update(task.images)
+        self.left_out.update(task.left_out)
         self._classes = max(self._classes, task.classes)
         require_few(self.rejected, self._declared.bad_sample_limit)
 

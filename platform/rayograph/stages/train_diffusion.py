@@ -106,10 +106,13 @@ class TrainDiffusionStage(Stage[TrainDiffusion]):
             # An autoencoder may have been trained at another size than images are encoded at.
             return replace(first_stage, image_size=sides[0]) if sides else first_stage
         pixels = Identity()
+        first_stage = Foreseen(downsampling_factor=pixels.downsampling_factor, latent_channels=pixels.latent_channels)
+        if declared.autoencoder is not None:
+            first_stage = context.input("autoencoder")
         return replace(
             foreseen_size(declared.view, context),
-            downsampling_factor=pixels.downsampling_factor,
-            latent_channels=pixels.latent_channels,
+            downsampling_factor=first_stage.downsampling_factor,
+            latent_channels=first_stage.latent_channels,
         )
 
     def _grid(self, declared: TrainDiffusion, context: CheckContext) -> int | None:
@@ -117,6 +120,11 @@ class TrainDiffusionStage(Stage[TrainDiffusion]):
         seen = self._seen(declared, context)
         if seen.image_size is None or seen.downsampling_factor is None:
             return None
+        if declared.images is not None and seen.image_size % seen.downsampling_factor:
+            raise ConfigError(
+                f"{context.name}.view.image_size: f = {seen.downsampling_factor} needs a size divisible by it, got "
+                f"{seen.image_size}"
+            )
         return seen.image_size // seen.downsampling_factor
 
     def _latents(self, declared: TrainDiffusion, context: CheckContext) -> LatentShape | None:

@@ -19,7 +19,7 @@ def made_smaller(pixels: np.ndarray, factor: int) -> np.ndarray:
 
 def degraded(pixels: np.ndarray, declared: LowResolution, rng: np.random.Generator) -> np.ndarray:
     """The same, blurred before and noisy after, and in every second case a JPEG's, as strongly as `rng` draws."""
-    blur, noise, quality, jpeg = rng.random(4)
+    blur, noise, quality, jpeg = rng.random(4).tolist()
     soft = Image.fromarray(pixels).filter(ImageFilter.GaussianBlur(declared.most_blur * blur))
     small = made_smaller(np.asarray(soft), declared.factor)
     grain = rng.standard_normal(small.shape) * (255 * declared.most_noise * noise)

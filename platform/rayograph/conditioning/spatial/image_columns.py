@@ -31,7 +31,7 @@ class ImageColumn:
 
     def __post_init__(self) -> None:
         """Raises WrongRow for the first row that holds no bytes."""
-        values = whole(self.values)
+        values = self.values
         if pa.types.is_large_binary(values.type):
             values = values.cast(pa.binary())
         if not pa.types.is_binary(values.type):

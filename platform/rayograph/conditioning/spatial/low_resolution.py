@@ -12,6 +12,7 @@ from PIL import Image
 from PIL.Image import Resampling
 from torch import Tensor
 
+from rayograph.conditioning.member_columns import whole
 from rayograph.conditioning.network import ConditionerNetwork
 from rayograph.conditioning.protocol import Arrays, Conditioner
 from rayograph.conditioning.seen import Canvas, Seen
@@ -23,7 +24,7 @@ from rayograph.errors import DataError
 from rayograph.models.autoencoder import to_images
 from rayograph.models.conditioning import Conditioning
 from rayograph.models.specs import DenoiserSpec, LatentShape, Ways
-from rayograph.runs.philox import Stream
+from rayograph.runs.philox import RngStream
 from rayograph.shards.pixels.decode import render
 from rayograph.shards.sample import Sample
 
@@ -50,14 +51,14 @@ class LowResolutionConditioner(Conditioner):
         if seen.pixels is None:
             raise DataError(f"{sample.key}: expected an image to make smaller, got its latents")
         if self.declared.degradation == "blind":
-            small = degraded(seen.pixels, self.declared, seen.rng(Stream.DEGRADATION))
+            small = degraded(seen.pixels, self.declared, seen.rng(RngStream.DEGRADATION))
         else:
             small = made_smaller(seen.pixels, self.declared.factor)
         return {IMAGE: self._on_grid(small, (seen.grid, seen.grid))}
 
     def validate(self, rows: pa.Table) -> pa.Table:
         """Every image is decoded."""
-        column = ImageColumn(IMAGE, "an image", rows[IMAGE])
+        column = ImageColumn(IMAGE, "an image", whole(rows[IMAGE]))
         column.check(render)
         return pa.table({IMAGE: column.values})
 

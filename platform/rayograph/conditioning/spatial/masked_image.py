@@ -1,4 +1,4 @@
-"""The image with a hole: what is left of it as latents, and the hole, beside the latents (Rombach et al. 2022, sec. 4.5).
+"""The image with a hole: what is left of it as latents, and the hole, beside the latents (the paper's sec. 4.5).
 
 Shapes: n rows, b batch, h w pixels, z latent channels, y x latent grid.
 """
@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from rayograph.conditioning.member_columns import whole
 from rayograph.conditioning.network import ConditionerNetwork, Encode
 from rayograph.conditioning.protocol import Arrays, Conditioner
 from rayograph.conditioning.seen import Canvas, Seen
@@ -23,7 +24,7 @@ from rayograph.errors import ConfigError, DataError
 from rayograph.models.autoencoder import to_images
 from rayograph.models.conditioning import Conditioning
 from rayograph.models.specs import DenoiserSpec, LatentShape, Ways
-from rayograph.runs.philox import Stream
+from rayograph.runs.philox import RngStream
 from rayograph.shards.pixels.decode import render
 from rayograph.shards.pixels.frames import Frame
 from rayograph.shards.pixels.labels import read_labels, shown_labels
@@ -56,9 +57,9 @@ class MaskedImageConditioner(Conditioner):
 
     def validate(self, rows: pa.Table) -> pa.Table:
         """Every image and every mask is decoded."""
-        images = ImageColumn(IMAGE, "an image", rows[IMAGE])
+        images = ImageColumn(IMAGE, "an image", whole(rows[IMAGE]))
         images.check(render)
-        masks = ImageColumn(MASK, "a mask", rows[MASK])
+        masks = ImageColumn(MASK, "a mask", whole(rows[MASK]))
         masks.check(_hole)
         said = pa.array([self.declared.composite] * len(rows))
         return pa.table({IMAGE: images.values, MASK: masks.values, COMPOSITED: said})
@@ -71,7 +72,7 @@ class MaskedImageConditioner(Conditioner):
         height, width = canvas.height, canvas.width
         images = [pixels_of(value.as_py(), IMAGE, height, width) for value in rows[IMAGE]]
         holes = [_hole(value.as_py(), MASK) for value in rows[MASK]]
-        masks = [shown_labels(hole, Frame(0, 0, *hole.shape[::-1], (width, height))) for hole in holes]
+        masks = [shown_labels(hole, Frame(0, 0, hole.shape[1], hole.shape[0], (width, height))) for hole in holes]
         return {IMAGE: np.stack(images), MASK: np.stack(masks)}
 
     def examples(self, numbers: np.ndarray) -> pa.Table:
@@ -90,7 +91,7 @@ class MaskedImageConditioner(Conditioner):
         """(side, side) uint8."""
         member = self.declared.member
         if member is None:
-            return random_mask(seen.side, self.declared.masks, seen.rng(Stream.MASK))
+            return random_mask(seen.side, self.declared.masks, seen.rng(RngStream.MASK))
         if member not in sample.members:
             raise DataError(f"{sample.key}: expected a mask ({member}), got {', '.join(sample.members)}")
         hole = _hole(sample.members[member], sample.key)
@@ -99,7 +100,7 @@ class MaskedImageConditioner(Conditioner):
 
 
 class MaskedImageNetwork(ConditionerNetwork):
-    """Encodes what is left of the image by the model's first stage; a cell is in the hole where any of its pixels is."""
+    """Encodes what is left of the image by the first stage; a cell is in the hole where any of its pixels is."""
 
     def __init__(self, declared: MaskedImage, latent_channels: int) -> None:
         super().__init__()

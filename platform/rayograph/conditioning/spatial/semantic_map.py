@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from rayograph.conditioning.member_columns import whole
 from rayograph.conditioning.network import ConditionerNetwork
 from rayograph.conditioning.protocol import Arrays, Conditioner
 from rayograph.conditioning.seen import Canvas, Seen
@@ -52,7 +52,7 @@ class SemanticMapConditioner(Conditioner):
 
     def validate(self, rows: pa.Table) -> pa.Table:
         """Every map is decoded, and each of its labels known."""
-        columns = ImageColumn(MAP, "a label map", rows[MAP])
+        columns = ImageColumn(MAP, "a label map", whole(rows[MAP]))
         columns.check(self._labels)
         return pa.table({MAP: columns.values})
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
-from pydantic import BeforeValidator
+from pydantic import BeforeValidator, Field
 
 from rayograph.config.kinds import Kind, Kinds
 
@@ -32,10 +32,22 @@ class Ways:
 class ConditionerKind(Kind):
     """What the conditioners' declarations have in common."""
 
+    drop_probability: Annotated[float, Field(ge=0, lt=1)] | None = None
+    """How often a training says nothing instead; None takes its `condition_drop_probability`."""
+
     @property
     def needs_data(self) -> bool:
         """Whether only the data can tell what is meant."""
         return False
+
+    @property
+    def needs_images(self) -> bool:
+        """Whether it looks at the image itself, which latents do not have."""
+        return False
+
+    def drop_probabilities(self, default: float) -> tuple[float, ...]:
+        """Return one for each condition; `default` is the training's."""
+        return (default if self.drop_probability is None else self.drop_probability,)
 
 
 class Unconditional(ConditionerKind):
@@ -46,12 +58,15 @@ class Unconditional(ConditionerKind):
 
 
 class ClassLabel(ConditionerKind):
-    """One learned vector a class, added to the time embedding (Dhariwal & Nichol 2021, sec. 3); one more for none."""
+    """One learned vector a class, and one more for none."""
 
     implemented_by: ClassVar[str | type] = "rayograph.conditioning.class_label:class_label_conditioner"
     kind: Literal["class_label"] = "class_label"
     num_classes: Classes = "auto"
     """Of the data; "auto" is as many as it has, known once it is packed."""
+    way: Literal["vector", "cross_attention"] = "vector"
+    """Whether the vector is added to the time embedding (Dhariwal & Nichol 2021, sec. 3), or is the one token that the
+    denoiser attends to (Rombach et al. 2022, app. E.1)."""
 
     @property
     def needs_data(self) -> bool:
@@ -63,6 +78,11 @@ CONDITIONERS = Kinds(
     {
         "unconditional": "rayograph.config.job.conditioners:Unconditional",
         "class_label": "rayograph.config.job.conditioners:ClassLabel",
+        "several": "rayograph.config.job.conditions.several:Several",
+        "semantic_map": "rayograph.config.job.conditions.spatial:SemanticMap",
+        "low_resolution": "rayograph.config.job.conditions.spatial:LowResolution",
+        "masked_image": "rayograph.config.job.conditions.spatial:MaskedImage",
+        "layout": "rayograph.config.job.conditions.layout:Layout",
     },
 )
 

@@ -1,7 +1,7 @@
 """Declarations of the networks, in diffusers' own words. What no network can be built of is refused here."""
 
 from abc import abstractmethod
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, PositiveInt, SerializeAsAny, model_validator
@@ -16,6 +16,9 @@ NORM_GROUPS = 8
 """Of the discriminator's layers, or one a channel where they have fewer."""
 
 Layers = Annotated[int, Field(gt=0, le=64)]
+
+Levels = tuple[int, ...]
+"""Counted from the finest, 0."""
 
 
 class AutoencoderKind(Kind):
@@ -51,10 +54,13 @@ class Autoencoder(AutoencoderKind):
     layers_per_block: Layers = 2
     norm_num_groups: PositiveInt = 32
     mid_block_add_attention: bool = True
+    attention_levels: Levels = ()
+    """Levels whose blocks attend as well, counted from the finest, 0: the paper's f16 has (4,), its f32 (4, 5)."""
 
     @model_validator(mode="after")
     def _norms_fit(self) -> "Autoencoder":
         groups_divide(self.block_out_channels, self.norm_num_groups)
+        require_levels(self.attention_levels, self.block_out_channels)
         return self
 
     @property
@@ -137,6 +143,15 @@ class PerceptualNetwork(Declaration):
     """Of the file, refused where it differs. With None what was found stands in the record alone."""
     channels: Annotated[tuple[Channels, ...], Field(min_length=1)] = (16, 32, 64)
     seed: Seed = 0
+
+
+def require_levels(attention_levels: Levels, widths: Sequence[int]) -> None:
+    """Raise ValueError for a level that there is not, or that is said twice."""
+    for level in attention_levels:
+        if not 0 <= level < len(widths):
+            raise ValueError(f"attention_levels: expected 0 to {len(widths) - 1}, got {level}")
+    if len(set(attention_levels)) < len(attention_levels):
+        raise ValueError(f"attention_levels: expected each once, got {attention_levels}")
 
 
 def groups_divide(widths: Iterable[int], groups: int) -> None:

@@ -4,7 +4,7 @@ from typing import Annotated, Literal, Union
 
 from pydantic import AfterValidator, Field, model_validator
 
-from rayograph.config.declaration import Declaration
+from rayograph.config.declaration import Declaration, Seed
 
 METADATA_EXTENSIONS = (".csv", ".jsonl", ".parquet")
 
@@ -61,6 +61,66 @@ class SklearnDigits(Declaration):
     """scikit-learn's 1,797 handwritten digits of 8×8 pixels (Alpaydin & Kaynak 1998), shipped with the package."""
 
     kind: Literal["sklearn_digits"] = "sklearn_digits"
+
+
+class OpenMoji(Declaration):
+    """The 3,953 drawings of OpenMoji that have a name: caption (txt), map of its layers (map.png), groups (json).
+
+    The extra `emoji` brings them, under CC BY-SA 4.0: the manifest and the report say so. Keys are hexcodes. Drawings
+    are transparent around; what lies below is `Pack.background`. A map's numbers are 0 background, 1 color, 2 hair,
+    3 skin, 4 skin_shadow, 5 line: the layer that is seen.
+    """
+
+    kind: Literal["openmoji"] = "openmoji"
+    size: Annotated[int, Field(ge=8, le=2048)] = 64
+    """Pixels a side that they are rendered at."""
+    groups: tuple[str, ...] = ()
+    """Unicode's groups or subgroups, as "animals-nature" or "person-role", that are taken; empty takes all."""
+    classes: Literal["none", "group", "subgroup"] = "none"
+    """What is a drawing's class (cls)."""
+    unseen_combinations: int = Field(200, ge=0)
+    """So many drawings are held out whose words are all seen in others, together in none; at least three seen ones
+    differ from each in one word. With 0, `Pack.held_out_fraction` holds out by key."""
+    seed: Seed = 0
+    """Of the choice of combinations."""
+
+
+class Scenes(Declaration):
+    """Scenes composed of OpenMoji's drawings, with boxes (boxes.json) and a sentence (txt): none was drawn by anybody.
+
+    boxes.json is [{"label": …, "box": [x0, y0, x1, y1]}, …] in fractions of the image. Boxes do not overlap, and hold
+    all that is seen of their drawing. The extra `emoji` brings the drawings, under CC BY-SA 4.0.
+    """
+
+    kind: Literal["scenes"] = "scenes"
+    scenes: Annotated[int, Field(gt=0, le=10**7)] = 10_000
+    size: Annotated[int, Field(ge=32, le=2048)] = 64
+    """Pixels a side."""
+    groups: tuple[str, ...] = ("animals-nature", "food-drink")
+    """Unicode's groups or subgroups that drawings are taken from; empty takes all."""
+    fewest: Annotated[int, Field(ge=1, le=16)] = 2
+    """Drawings in a scene, at least."""
+    most: Annotated[int, Field(ge=1, le=16)] = 5
+    """Drawings in a scene, at most; fewer where there is no room."""
+    smallest: float = Field(0.25, ge=0.1, le=1)
+    """Side of a drawing, empty edges included, as a share of the image's: at least."""
+    largest: float = Field(0.5, ge=0.1, le=1)
+    """The same, at most."""
+    seed: Seed = 0
+
+    @model_validator(mode="after")
+    def _ranges_hold_something(self) -> "Scenes":
+        if self.fewest > self.most:
+            raise ValueError(f"fewest: expected at most most {self.most}, got {self.fewest}")
+        if self.smallest > self.largest:
+            raise ValueError(f"smallest: expected at most largest {self.largest:g}, got {self.smallest:g}")
+        return self
+
+
+class Photographs(Declaration):
+    """A dozen photographs that come with scikit-image and scikit-learn, whole; the extra `photographs` brings them."""
+
+    kind: Literal["photographs"] = "photographs"
 
 
 class ImageFolder(Declaration):
@@ -124,7 +184,24 @@ class WebDatasetShards(Declaration):
     revision: int = 0
 
 
+class Tiles(Declaration):
+    """The images of another source, reduced and cut into squares; those of one image are all of the same split.
+
+    The grid lies in an image's middle; what is left over at its edges is no tile. A tile's key is its image's, row and
+    column.
+    """
+
+    kind: Literal["tiles"] = "tiles"
+    source: Annotated[Union[Photographs, ImageFolder], Field(discriminator="kind")]  # noqa: UP007 - pydantic wants it
+    size: Annotated[int, Field(ge=8, le=4096)] = 64
+    """Pixels a side of a tile."""
+    reduction: Annotated[int, Field(ge=1, le=64)] = 4
+    """What sides are divided by before: photographs are rarely sharp at their full size."""
+    least_detail: float = Field(3.0, ge=0, le=255)
+    """Mean difference of neighbouring pixels, in 255ths of grey, below which a tile is left out, and counted."""
+
+
 Source = Annotated[
-    Union[SklearnDigits, ImageFolder, ParquetTable, WebDatasetShards],  # noqa: UP007 - pydantic wants it
+    Union[SklearnDigits, OpenMoji, Scenes, Photographs, Tiles, ImageFolder, ParquetTable, WebDatasetShards],  # noqa: UP007 - pydantic wants it
     Field(discriminator="kind"),
 ]

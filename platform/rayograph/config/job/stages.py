@@ -52,6 +52,8 @@ class Pack(StageBase):
     """Images whose shorter side has fewer pixels are rejected."""
     background: str = "white"
     """What lies below transparent images: a colour's name, or #rrggbb."""
+    keep_alpha: bool = False
+    """Whether a sample also holds how opaque its image was, as the grey image alpha.png."""
     tolerate_damage: bool = False
     """Take JPEGs that their decoder calls corrupt as far as they go, and count them, instead of rejecting them."""
     held_out_fraction: float = Field(0.1, ge=0, lt=1)
@@ -177,6 +179,7 @@ STAGES = Kinds(
         "pack": "rayograph.config.job.stages:Pack",
         "train_autoencoder": "rayograph.config.job.stages:TrainAutoencoder",
         "import_model": "rayograph.config.job.foreign:ImportModel",
+        "export_model": "rayograph.config.job.training:ExportModel",
         "encode": "rayograph.config.job.stages:Encode",
         "train_diffusion": "rayograph.config.job.train_diffusion:TrainDiffusion",
         "sample": "rayograph.config.job.stages:Sample",

@@ -1,11 +1,11 @@
-"""What both trainings declare. Durations count images seen: the only clock."""
+"""What both trainings declare, and what is taken out of one. Durations count images seen: the only clock."""
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, PositiveInt, model_validator
 
 from rayograph.config.declaration import NOT_IN_KEY, LearningRate
-from rayograph.config.stage_base import ArtifactRef, StageBase
+from rayograph.config.stage_base import ArtifactRef, ArtifactType, StageBase
 
 Momentum = Annotated[float, Field(ge=0, lt=1)]
 
@@ -20,8 +20,8 @@ class Training(StageBase):
     """AdamW over a number of images, with a moving average of the weights."""
 
     init_from: ArtifactRef | None = None
-    """Trained weights to start from, all of them: a stage of this job, or the URI of an artifact of the same type. What
-    `rayograph export` makes of a checkpoint's averages is one once `rayograph import` took it in."""
+    """Trained weights to start from, all of them: a stage of this job, or the URI of an artifact of the same type. The
+    stage `ExportModel` makes one of a checkpoint's average."""
     total_images: PositiveInt
     global_batch_size: PositiveInt
     """Images an optimiser step sees, over all workers and accumulated micro-batches."""
@@ -111,3 +111,37 @@ class Training(StageBase):
     def total_steps(self) -> int:
         """Optimiser steps, the last one whole."""
         return -(-self.total_images // self.global_batch_size)
+
+
+class ExportModel(StageBase):
+    """Makes a model of a training's checkpoint, under way or done, and any of its averages, as `rayograph export` does.
+
+    Its key is a digest of the checkpoint's files that are read, wherever they lie.
+    """
+
+    implemented_by: ClassVar[str | type] = "rayograph.stages.export_model:ExportModelStage"
+
+    kind: Literal["export_model"] = "export_model"
+    uri: Annotated[str, NOT_IN_KEY]
+    """The training's artifact, as `rayograph ls` shows it below its store."""
+    makes: Literal["autoencoder", "diffusion_model"] = "diffusion_model"
+    """What is trained there."""
+    images_seen: PositiveInt
+    """Which checkpoint; with `length` a snapshot serves too."""
+    average: str | None = None
+    """Such as "ema-0.9999" or "length-0.1", or "weight" for none; None is the first."""
+    length: float | None = Field(None, gt=0, lt=LONGEST_EMA)
+    """Of an average that is solved for from `ema_lengths` and snapshots, as a share of the training."""
+    sha256: Annotated[str | None, NOT_IN_KEY] = Field(None, pattern="^[0-9a-f]{64}$")
+    """The digest that the stage's last line says. Said, the checkpoint may be gone once the model is made; another one
+    than this is refused."""
+
+    @property
+    def output(self) -> ArtifactType:  # type: ignore[override]
+        return ArtifactType(self.makes)
+
+    @model_validator(mode="after")
+    def _one_average(self) -> "ExportModel":
+        if self.length is not None and self.average is not None:
+            raise ValueError(f"length: expected none beside average {self.average!r}, got {self.length:g}")
+        return self

@@ -15,6 +15,7 @@ from rayograph.evaluation.measures import Measures
 from rayograph.evaluation.report.curves import line_chart
 from rayograph.evaluation.report.figures import ClassRow, data_uri
 from rayograph.evaluation.report.glossary import ENTRIES, duration, share
+from rayograph.runs.origins import Origin
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,7 @@ class Report:
     samples: bytes | None = None
     denoising: bytes | None = None
     reconstructions: bytes | None = None
+    origins: Sequence[Origin] = ()  # whose images all of it was made from, where they say so
     class_names: Mapping[int, str] = field(default_factory=dict)  # a class without one shows its number
 
 

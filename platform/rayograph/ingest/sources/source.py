@@ -1,7 +1,7 @@
 """What every source promises: it is cut into tasks before any work, and gives the rows of any one of them."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
 
@@ -37,8 +37,14 @@ class Row:
     """What else is known: values that JSON has."""
     split: str | None = None
     """Where the source itself says which split it is of."""
+    group: str | None = None
+    """What stays together in one split, as tiles of one photograph: its hash decides in the place of the key's."""
     captions_left: int = 0
     """How many further captions it has, which were not asked for."""
+    map: bytes | None = field(default=None, repr=False)
+    """A semantic map: as a mask an image of class indices, as large as the image."""
+    members: Mapping[str, bytes] = field(default_factory=dict, repr=False)
+    """Further members by extension, packed as they are: what holds of the middle square of the image."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +57,13 @@ class Rejected:
 
 
 @dataclass(frozen=True)
+class LeftOut:
+    """One that was not asked for, as a tile without detail: counted by kind, and nothing is wrong with it."""
+
+    kind: str
+
+
+@dataclass(frozen=True)
 class Findings:
     """What was seen of a source before any work, for the console and the manifest; no path stands in it."""
 
@@ -58,6 +71,8 @@ class Findings:
     """Files that were not taken, by kind."""
     notes: tuple[str, ...] = ()
     """How the source was read where it can be read in more than one way."""
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    """What the manifest says of it: `origin`, `licence` and `attribution`, what numbers of maps mean."""
 
 
 @dataclass(frozen=True)
@@ -90,7 +105,7 @@ class Source(Protocol):
         """Tasks of about `rows` rows each. Raises DataError where a split is known to be empty."""
         ...
 
-    def rows(self, task: Task) -> Iterator[Row | Rejected]:
+    def rows(self, task: Task) -> Iterator[Row | Rejected | LeftOut]:
         """The same rows every time. Raises DataError for a file that cannot be read at all."""
         ...
 

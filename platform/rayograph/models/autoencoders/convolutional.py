@@ -12,12 +12,12 @@ from rayograph.models.autoencoders.vq import VQAutoencoder
 
 def build(declared: Autoencoder) -> AutoencoderNetwork:
     """Build diffusers' AutoencoderKL, or with a codebook its VQModel."""
-    levels = len(declared.block_out_channels)
+    attends = [level in declared.attention_levels for level in range(len(declared.block_out_channels))]
     shared: dict[str, Any] = {
         "in_channels": declared.image_channels,
         "out_channels": declared.image_channels,
-        "down_block_types": ("DownEncoderBlock2D",) * levels,
-        "up_block_types": ("UpDecoderBlock2D",) * levels,
+        "down_block_types": tuple("AttnDownEncoderBlock2D" if each else "DownEncoderBlock2D" for each in attends),
+        "up_block_types": tuple("AttnUpDecoderBlock2D" if each else "UpDecoderBlock2D" for each in attends[::-1]),
         "block_out_channels": declared.block_out_channels,
         "layers_per_block": declared.layers_per_block,
         "act_fn": "silu",

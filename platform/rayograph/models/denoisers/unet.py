@@ -1,26 +1,24 @@
 """diffusers' UNet2DModel: the paper's denoiser, with a vector of conditions added to its time embedding."""
 
-from collections.abc import Sequence
+import math
 
 from diffusers import UNet2DModel
 from torch import Tensor, nn
 
 from rayograph.config.job.denoisers import Denoiser
-from rayograph.models.adopted import adopt
 from rayograph.models.conditioning import Conditioning
-from rayograph.models.denoiser import DenoiserNetwork
-from rayograph.models.specs import Ways, denoiser_spec
+from rayograph.models.denoisers.diffusers_unet import DiffusersUNet
+from rayograph.models.denoisers.heads import keep_heads, set_heads
+from rayograph.models.specs import Ways
 from rayograph.shapes import Latents, Timesteps
 
 
-class UNetDenoiser(DenoiserNetwork):
-    """`network` stays whole besides, out of torch's sight: its parts are this module's."""
+class UNetDenoiser(DiffusersUNet[UNet2DModel]):
+    """Heads are as many as its configuration says, where it says so besides their channels."""
 
     def __init__(self, network: UNet2DModel) -> None:
-        super().__init__()
-        adopt(self, network)
-        self._network = (network,)
-        self.spec = denoiser_spec(network.config)
+        super().__init__(network)
+        keep_heads(network)
 
     def forward(self, noisy_latents: Latents, timesteps: Timesteps, conditioning: Conditioning) -> Latents:
         inputs = conditioning.behind(noisy_latents)
@@ -39,15 +37,6 @@ class UNetDenoiser(DenoiserNetwork):
         self.pass_vectors()
         return state
 
-    def separable_parts(self) -> Sequence[nn.Module]:
-        return self._network
-
-    def enable_gradient_checkpointing(self) -> None:
-        self._network[0].enable_gradient_checkpointing()
-
-    def diffusers_model(self) -> UNet2DModel:
-        return self._network[0]
-
     def pass_vectors(self) -> None:
         """Add the conditioning's vector to the time embedding as it is."""
         (network,) = self._network
@@ -64,22 +53,28 @@ def build(declared: Denoiser, latent_channels: int, latent_size: int, gives: Way
     # Under "scale_shift" diffusers leaves out the middle attention's norm, unless it is told of its groups.
     attention_groups = None if declared.resnet_time_scale_shift == "default" else declared.norm_num_groups
     attends = [level in declared.attention_levels for level in range(len(declared.block_out_channels))]
-    classes = declared.known_classes
+    plain = "{}Block2D" if declared.resample_type == "conv" else "Resnet{}sampleBlock2D"
+    classes, number = declared.known_classes, declared.num_attention_heads
+    widths = {declared.attention_head_dim} if number is None else {w // number for w in declared.attending_widths}
     network = UNet2DModel(
         sample_size=latent_size,
         in_channels=latent_channels + gives.concat,
         out_channels=latent_channels,
-        down_block_types=tuple("AttnDownBlock2D" if attend else "DownBlock2D" for attend in attends),
-        up_block_types=tuple("AttnUpBlock2D" if attend else "UpBlock2D" for attend in reversed(attends)),
+        down_block_types=tuple("AttnDownBlock2D" if attend else plain.format("Down") for attend in attends),
+        up_block_types=tuple("AttnUpBlock2D" if attend else plain.format("Up") for attend in reversed(attends)),
+        downsample_type=declared.resample_type,
+        upsample_type=declared.resample_type,
         block_out_channels=declared.block_out_channels,
         layers_per_block=declared.layers_per_block,
-        attention_head_dim=declared.attention_head_dim,
+        attention_head_dim=math.gcd(*widths) or declared.attention_head_dim,
         norm_num_groups=declared.norm_num_groups,
         resnet_time_scale_shift=declared.resnet_time_scale_shift,
         add_attention=declared.mid_block_attention,
         num_class_embeds=classes + 1 if classes else None,
         attn_norm_num_groups=attention_groups,
     )
+    if number is not None and len(widths) > 1:
+        set_heads(network, number)
     denoiser = UNetDenoiser(network)
     if gives.vector and not classes:
         denoiser.pass_vectors()

@@ -7,9 +7,9 @@ import re
 from typing import Any, TypeAlias
 
 from diffusers import UNet2DConditionModel, UNet2DModel
-from diffusers.models.attention_processor import Attention
 from torch import Tensor
 
+from rayograph.models.denoisers.heads import set_heads
 from rayograph.models.published.accounting import Weights, filled, refuse_left_over
 from rayograph.models.published.unet_layout import Heads, UNetLayout, unet_config
 
@@ -62,15 +62,6 @@ def unet_weights(weights: Weights, layout: UNetLayout, heads: Heads, where: str)
             found[told] = value[..., 0] if value.ndim == 3 else value
     refuse_left_over(over, where)
     return found
-
-
-def set_heads(network: UNet2DModel, number: int) -> None:
-    """Make every attention one of so many heads, and say so in the configuration: no argument of diffusers' does."""
-    for module in network.modules():
-        if isinstance(module, Attention):
-            module.heads = number
-            module.scale = (module.inner_dim // number) ** -0.5
-    network.register_to_config(num_attention_heads=number)
 
 
 def _built(config: dict[str, Any]) -> Denoiser:

@@ -68,6 +68,7 @@ class Checker:
                     page[option.name] = self._option(read, option, default)
             given = {name: read.columns[name] for name in conditioner.request_columns}
             conditions = conditioner.validate(pa.table(given))
+            conditioner.validate_sizes(conditions, page["height"], page["width"])
             page |= {name: conditions[name] for name in conditions.column_names}
             page |= {f"{KEEP}{name}": read.texts(name) for name in self.request.keep}
         except WrongRow as error:
