@@ -53,6 +53,11 @@ class Conditioner(Protocol):
         return {}
 
     @property
+    def remarks(self) -> tuple[str, ...]:
+        """What of the data is not told as it is, a line each, for whoever starts a training."""
+        return ()
+
+    @property
     def distinct_examples(self) -> int:
         """So many of the first examples differ in what they are of; 0 where nothing tells them apart."""
         return 0

@@ -61,6 +61,10 @@ class SeveralConditioner(Conditioner):
         return {name: value for part in self.parts for name, value in part.facts.items()}
 
     @property
+    def remarks(self) -> tuple[str, ...]:
+        return tuple(line for part in self.parts for line in part.remarks)
+
+    @property
     def distinct_examples(self) -> int:
         return max(part.distinct_examples for part in self.parts)
 

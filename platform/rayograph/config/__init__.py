@@ -1,6 +1,14 @@
 """Declarations: everything that a job file or a scale profile may say."""
 
 from rayograph.config.job.conditioners import ClassLabel
+from rayograph.config.job.conditions.text import (
+    BytePairTokenizer,
+    CaptionSource,
+    FrozenText,
+    Text,
+    TokenizerFile,
+    WordTokenizer,
+)
 from rayograph.config.job.denoisers import ConditionDenoiser, Denoiser, DiT
 from rayograph.config.job.evaluation import Evaluate
 from rayograph.config.job.features import EfficientNetLite0, Features, NetworkFeatures, PooledPixels
@@ -37,6 +45,8 @@ __all__ = [
     "ActorScale",
     "Autoencoder",
     "AutoencoderLoss",
+    "BytePairTokenizer",
+    "CaptionSource",
     "ClassLabel",
     "Columns",
     "ConditionDenoiser",
@@ -51,6 +61,7 @@ __all__ = [
     "Features",
     "FilterImages",
     "FlowSchedule",
+    "FrozenText",
     "Identity",
     "ImageFile",
     "ImageFolder",
@@ -75,10 +86,13 @@ __all__ = [
     "Scenes",
     "Score",
     "SklearnDigits",
+    "Text",
     "Tiles",
+    "TokenizerFile",
     "TrainAutoencoder",
     "TrainDiffusion",
     "TrainingScale",
     "View",
     "WebDatasetShards",
+    "WordTokenizer",
 ]

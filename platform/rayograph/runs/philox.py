@@ -30,6 +30,7 @@ class RngStream(IntEnum):
     ENCODE = 6
     SAMPLER_STEP = 7
     VIEW = 8
+    CAPTION = 9
     DEGRADATION = 10
     MASK = 11
 

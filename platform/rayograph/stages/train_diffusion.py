@@ -8,13 +8,16 @@ from typing import Any
 from rayograph.conditioning.protocol import Conditioner
 from rayograph.config import FlowSchedule, Identity, TrainDiffusion
 from rayograph.config.batches import worker_counts
+from rayograph.config.kinds import imported
 from rayograph.errors import ConfigError
 from rayograph.models.specs import LatentShape
+from rayograph.runs.digests import digest_of
 from rayograph.runs.stage_context import StageContext
 from rayograph.runs.stage_result import StageResult
 from rayograph.sampling.requests.model_spec import ModelSpec
 from rayograph.stages.stage import CheckContext, Foreseen, Stage
 from rayograph.stages.training.seen_images import foreseen_size
+from rayograph.storage import Access
 from rayograph.training.cost import Cost
 
 
@@ -38,6 +41,12 @@ class TrainDiffusionStage(Stage[TrainDiffusion]):
             for conditioner in conditioners:
                 with _network_of(context):
                     declared.network.require_ways(conditioner.gives(latents))
+
+    def source_digest(self, declared: TrainDiffusion, access: Access) -> str | None:
+        """Digest the files that conditions name, as a tokenizer's; nothing where they name none."""
+        conditions = [one for one in declared.conditioning.studied if one.digested_by]
+        digests = [imported(condition.digested_by)(condition, access) for condition in conditions]
+        return digest_of(digests) if any(digests) else None
 
     def foresee(self, declared: TrainDiffusion, context: CheckContext) -> Foreseen:
         """Return what the model can be asked for."""

@@ -13,6 +13,7 @@ from rayograph.conditioning.member_columns import WrongRow, nulls, refuse, shown
 from rayograph.conditioning.protocol import Arrays, Conditioner, members_of
 from rayograph.conditioning.seen import Seen
 from rayograph.conditioning.text.captions import TEXT, captions_of, drawn, member_of
+from rayograph.conditioning.text.study import remarks
 from rayograph.conditioning.text.tokens import Vocabulary, vocabulary_of
 from rayograph.config.job.conditions.text import KnownTokens, TextKind
 from rayograph.errors import DataError
@@ -41,6 +42,10 @@ class PromptConditioner(Conditioner):
         if self.known is None:
             return {}
         return {"captions": self.known.counts | {"vocabulary": self.known.vocabulary}}
+
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        return () if self.known is None else tuple(remarks(self.known.counts, self.declared.max_length))
 
     @property
     def distinct_examples(self) -> int:
@@ -129,7 +134,7 @@ class PromptConditioner(Conditioner):
             refuse(column, ~nulls(values), "a text", values)
             values = pa.nulls(len(values), pa.string())
         if needed:
-            refuse(column, nulls(values), "a text, \"\" for none", values)
+            refuse(column, nulls(values), 'a text, "" for none', values)
         texts = values.to_pylist()
         for start in range(0, len(texts), 4096):
             self._require_known(column, texts[start : start + 4096], start)

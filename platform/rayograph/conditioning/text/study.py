@@ -61,7 +61,9 @@ def remarks(counts: dict[str, int], max_length: int) -> list[str]:
             f"{counts['longest']:,}: conditioner.max_length"
         )
     if counts["unknown_words"]:
-        lines.append(f"{counts['unknown_words']:,} words of {counts['captions']:,} captions are unknown to the tokenizer")
+        lines.append(
+            f"{counts['unknown_words']:,} words of {counts['captions']:,} captions are unknown to the tokenizer"
+        )
     return lines
 
 

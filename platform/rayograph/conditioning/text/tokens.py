@@ -13,9 +13,10 @@ from typing import Any
 import numpy as np
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors, trainers
 
+from rayograph.conditioning.text.outside import file_bytes
 from rayograph.config.job.conditions.text import AnyTokenizer, BytePairTokenizer, TokenizerFile
 from rayograph.errors import DataError
-from rayograph.storage import Access, open_store
+from rayograph.storage import Access
 
 PAD, UNKNOWN, BEGIN, END = "[PAD]", "[UNK]", "[CLS]", "[SEP]"
 SPECIAL = (PAD, UNKNOWN, BEGIN, END)
@@ -115,15 +116,6 @@ def read_tokenizer(uri: str, access: Access) -> str:
         reason = " ".join(str(error).split())[:200]
         raise DataError(f"{uri}: expected a tokenizer (tokenizer.json, or BERT's vocab.txt): {reason}") from error
     return found
-
-
-def file_bytes(uri: str, access: Access) -> bytes:
-    """Read one file of any store. Raises DataError where there is none."""
-    folder, _, name = uri.rpartition("/")
-    store = open_store(folder or ("/" if uri.startswith("/") else "."), access)
-    if not name or not store.exists(name):
-        raise DataError(f"{uri}: expected a file, found none")
-    return store.read(name)
 
 
 def _words(most: int, least_count: int, captions: Iterable[str]) -> str:

@@ -12,6 +12,7 @@ from rayograph.models.specs import LatentShape
 from rayograph.runs.artifact import Artifact
 from rayograph.runs.stage_context import StageContext
 from rayograph.runs.stage_result import StageResult
+from rayograph.runs.terminal.console import say
 from rayograph.stages.training.latent_statistics import measured
 from rayograph.stages.training.learned_data import LearnedData, learned_data
 from rayograph.trainer.dataset import planned_reader
@@ -25,6 +26,8 @@ def run_train_diffusion(stage: StageContext, declared: TrainDiffusion) -> StageR
     learned = learned_data(stage, declared)
     declared, latents = learned.declared, learned.latents
     _require_networks(learned)
+    for remark in learned.conditioner.remarks:
+        say(f"{stage.name}: {remark}")
     initial = stage.inputs.get("init_from")
     if initial is not None:
         _require_shapes(learned, initial)

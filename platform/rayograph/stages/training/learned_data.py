@@ -15,6 +15,7 @@ from rayograph.models.model_folder import first_stage_spec, load_autoencoder
 from rayograph.models.normalisation import LatentNormalisation
 from rayograph.models.specs import LatentShape
 from rayograph.runs.stage_context import StageContext
+from rayograph.stages.training.condition_facts import condition_facts
 from rayograph.stages.training.seen_images import seen_size
 
 
@@ -38,7 +39,8 @@ class LearnedData:
 def learned_data(stage: StageContext, declared: TrainDiffusion) -> LearnedData:
     """Find out from the inputs' manifests. Raises ConfigError where they do not go together, or not with the job."""
     field = "moments" if declared.images is None else "images"
-    facts: list[Mapping[str, Any]] = [manifest.facts for _, manifest, _ in stage.mixture(field)]
+    studied = condition_facts(stage, declared, field)
+    facts: list[Mapping[str, Any]] = [manifest.facts | studied for _, manifest, _ in stage.mixture(field)]
     declared, conditioner = settled(stage.name, declared, facts)
     if declared.images is None:
         channels, height, width = _common(stage, facts, "latent_shape")

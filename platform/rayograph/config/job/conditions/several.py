@@ -35,5 +35,9 @@ class Several(ConditionerKind):
     def needs_images(self) -> bool:
         return any(part.needs_images for part in self.conditions)
 
+    @property
+    def studied(self) -> tuple[ConditionerKind, ...]:
+        return tuple(one for part in self.conditions for one in part.studied)
+
     def drop_probabilities(self, default: float) -> tuple[float, ...]:
         return tuple(share for part in self.conditions for share in part.drop_probabilities(default))

@@ -63,6 +63,8 @@ class KnownTokens(Declaration):
 class TextKind(ConditionerKind):
     """What conditions of text have in common. Requests say a `prompt`, and may say a `negative_prompt`."""
 
+    digested_by: ClassVar[str] = "rayograph.conditioning.text.outside:digest_of_files"
+
     captions: CaptionSource = CaptionSource()
     max_length: Annotated[int, Field(ge=3, le=4096)] = 77
     """Tokens, with those of beginning and end. Longer captions are cut, which is counted; longer prompts are refused."""
@@ -119,7 +121,7 @@ class FrozenText(TextKind):
     """
 
     implemented_by: ClassVar[str | type] = "rayograph.conditioning.text.frozen_text:FrozenTextConditioner"
-    studied_by: ClassVar[str] = "rayograph.conditioning.text.study:study_encoder"
+    studied_by: ClassVar[str] = "rayograph.conditioning.text.encoder_study:study_encoder"
     kind: Literal["frozen_text"] = "frozen_text"
     encoder_uri: Annotated[str, NOT_IN_KEY]
     """Its folder, in any store: config.json, safetensors, tokenizer.json; never pickles. Its digest is in the key."""
