@@ -48,8 +48,24 @@ def test_names_and_numbers_are_the_same_label():
     by_name, by_number = (told.decode(boxes((label, [0, 0, 1, 1])))["boxes"] for label in ("dog", 1))
     assert np.array_equal(by_name, by_number)
     assert by_name.tolist() == [1, 0, 120, *[NOTHING] * 6, 0, 120]
-    with pytest.raises(DataError, match=r"^a: boxes: expected a label from 0 to 1 or its name \(cat, dog\), got 'owl'$"):
+    with pytest.raises(
+        DataError, match=r"^a: boxes: expected a label from 0 to 1 or its name \(cat, dog\), got 'owl'$"
+    ):
         told.decode(boxes(("owl", [0, 0, 1, 1])))
+
+
+def test_labels_are_the_datas_and_kept_with_the_model():
+    facts = {"box_labels": ["cat", "dog"]}
+    told = LayoutConditioner(Layout(**SMALL), facts)
+    assert (told.declared.labels, told.facts) == (2, facts)
+    again = LayoutConditioner(told.declared, facts)
+    assert again.decode(boxes(("dog", [0, 0, 1, 1])))["boxes"][0] == 1
+    with pytest.raises(ConfigError, match="labels: expected 2, the data's, got 3"):
+        LayoutConditioner(Layout(labels=3, **SMALL), facts)
+    unknown = LayoutConditioner(Layout(**SMALL), None)  # before the data is packed
+    assert unknown.validate(pa.table({"boxes": ['[{"label": "owl", "box": [0, 0, 1, 1]}]']})).num_rows == 1
+    with pytest.raises(DataError, match=r"^a: boxes: expected a label that is declared, got 'owl'$"):
+        unknown.decode(boxes(("owl", [0, 0, 1, 1])))
 
 
 def test_boxes_are_cropped_and_turned_with_their_image_and_fall_away_outside():
