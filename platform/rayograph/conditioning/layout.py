@@ -44,7 +44,7 @@ class LayoutConditioner(Conditioner):
             names = tuple(map(str, facts[LABELS]))
             if declared.labels not in ("auto", len(names)):
                 raise ConfigError(f"labels: expected {len(names)}, the data's, got {declared.labels}")
-            # How many there are is declared with a model, and which in the facts of its manifest: they may be thousands.
+            # How many is declared with a model, and which stands in its manifest's facts: they may be thousands.
             declared = Layout.model_validate(declared.model_dump() | {"labels": len(names)})
         self.declared: Layout = declared
         self.names, self._numbers = names, {name: number for number, name in enumerate(names)}
