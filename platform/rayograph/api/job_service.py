@@ -229,7 +229,7 @@ def _ancestor(node: LineageNode) -> Ancestor:
             Parentage(input=parent.input, uri=place.uri, digest=parent.digest)
             for parent, place in zip(manifest.parents, node.parents, strict=True)
         ],
-        declared=manifest.config["stages"][manifest.stage],
+        declared=manifest.declared,
     )
 
 
