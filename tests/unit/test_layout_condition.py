@@ -7,10 +7,10 @@ import pyarrow as pa
 import pytest
 import torch
 
-from rayograph.conditioning.layout import LayoutConditioner
-from rayograph.conditioning.layout_boxes import LabelledBoxes, WrongBoxes, box_tokens
 from rayograph.conditioning.member_columns import WrongRow
 from rayograph.conditioning.seen import Seen
+from rayograph.conditioning.spatial.layout import LayoutConditioner
+from rayograph.conditioning.spatial.layout_boxes import LabelledBoxes, WrongBoxes, box_tokens
 from rayograph.config.job.conditions.layout import Layout
 from rayograph.errors import ConfigError, DataError
 from rayograph.models.specs import Accepts, DenoiserSpec, LatentShape, Ways

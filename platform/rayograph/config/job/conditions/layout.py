@@ -14,7 +14,7 @@ class Layout(ConditionerKind):
     the paper's: 30 objects and two tokens for what is seen of the image, 92 in all.
     """
 
-    implemented_by: ClassVar[str | type] = "rayograph.conditioning.layout:LayoutConditioner"
+    implemented_by: ClassVar[str | type] = "rayograph.conditioning.spatial.layout:LayoutConditioner"
     kind: Literal["layout"] = "layout"
     labels: tuple[str, ...] | PositiveInt | Literal["auto"] = "auto"
     """Names of the labels; or how many there are, where boxes have numbers from 0 on; "auto" are the data's, known once

@@ -12,11 +12,11 @@ import pyarrow as pa
 import torch
 from torch import Tensor, nn
 
-from rayograph.conditioning.layout_boxes import BOXES, EXPECTED, LabelledBoxes, WrongBoxes, box_tokens
 from rayograph.conditioning.member_columns import WrongRow, shown, whole
 from rayograph.conditioning.network import ConditionerNetwork
 from rayograph.conditioning.protocol import Arrays, Conditioner
 from rayograph.conditioning.seen import Seen
+from rayograph.conditioning.spatial.layout_boxes import BOXES, EXPECTED, LabelledBoxes, WrongBoxes, box_tokens
 from rayograph.conditioning.token_transformer import TokenTransformer, TransformerSize
 from rayograph.config.job.conditions.layout import Layout
 from rayograph.errors import ConfigError, DataError
