@@ -7,10 +7,10 @@ import pyarrow as pa
 import pytest
 import torch
 
-from rayograph.conditioning.layout import LayoutConditioner
-from rayograph.conditioning.layout_boxes import LabelledBoxes, WrongBoxes, box_tokens
 from rayograph.conditioning.member_columns import WrongRow
 from rayograph.conditioning.seen import Seen
+from rayograph.conditioning.spatial.layout import LayoutConditioner
+from rayograph.conditioning.spatial.layout_boxes import LabelledBoxes, WrongBoxes, box_tokens
 from rayograph.config.job.conditions.layout import Layout
 from rayograph.errors import ConfigError, DataError
 from rayograph.models.specs import Accepts, DenoiserSpec, LatentShape, Ways
@@ -48,8 +48,24 @@ def test_names_and_numbers_are_the_same_label():
     by_name, by_number = (told.decode(boxes((label, [0, 0, 1, 1])))["boxes"] for label in ("dog", 1))
     assert np.array_equal(by_name, by_number)
     assert by_name.tolist() == [1, 0, 120, *[NOTHING] * 6, 0, 120]
-    with pytest.raises(DataError, match=r"^a: boxes: expected a label from 0 to 1 or its name \(cat, dog\), got 'owl'$"):
+    with pytest.raises(
+        DataError, match=r"^a: boxes: expected a label from 0 to 1 or its name \(cat, dog\), got 'owl'$"
+    ):
         told.decode(boxes(("owl", [0, 0, 1, 1])))
+
+
+def test_labels_are_the_datas_and_kept_with_the_model():
+    facts = {"box_labels": ["cat", "dog"]}
+    told = LayoutConditioner(Layout(**SMALL), facts)
+    assert (told.declared.labels, told.facts) == (2, facts)
+    again = LayoutConditioner(told.declared, facts)
+    assert again.decode(boxes(("dog", [0, 0, 1, 1])))["boxes"][0] == 1
+    with pytest.raises(ConfigError, match="labels: expected 2, the data's, got 3"):
+        LayoutConditioner(Layout(labels=3, **SMALL), facts)
+    unknown = LayoutConditioner(Layout(**SMALL), None)  # before the data is packed
+    assert unknown.validate(pa.table({"boxes": ['[{"label": "owl", "box": [0, 0, 1, 1]}]']})).num_rows == 1
+    with pytest.raises(DataError, match=r"^a: boxes: expected a label that is declared, got 'owl'$"):
+        unknown.decode(boxes(("owl", [0, 0, 1, 1])))
 
 
 def test_boxes_are_cropped_and_turned_with_their_image_and_fall_away_outside():
@@ -80,8 +96,7 @@ def test_boxes_as_tables_are_packed_are_read_too():
 
 
 @pytest.mark.parametrize(("given", "message"), [
-    ([{"label": "cat", "box": [0, 0, 1.5, 1]}], r"expected \[left, top, right, bottom\] with left < right and top < "
-     r"bottom from 0 to 1 in box 0, got \[0, 0, 1\.5, 1\]"),
+    ([{"label": "cat", "box": [0, 0, 1.5, 1]}], r"top < bottom from 0 to 1 in box 0, got \[0, 0, 1\.5, 1\]"),
     ([{"label": "cat", "box": [0.5, 0, 0.5, 1]}], r"in box 0, got \[0\.5, 0, 0\.5, 1\]"),
     ([{"label": "owl", "box": [0, 0, 1, 1]}], r"expected a label from 0 to 1 or its name \(cat, dog\), got 'owl'"),
     ([{"label": 2, "box": [0, 0, 1, 1]}], r"got 2"),

@@ -21,7 +21,15 @@ PLAIN = UNET.model_copy(update={"num_classes": 0})
 
 
 def trained(**fields):
-    return TrainDiffusion(**{"images": "pack", "network": PLAIN if "conditioner" in fields else UNET, "total_images": 8, "global_batch_size": 8, **fields})
+    return TrainDiffusion(
+        **{
+            "images": "pack",
+            "network": PLAIN if "conditioner" in fields else UNET,
+            "total_images": 8,
+            "global_batch_size": 8,
+            **fields,
+        }
+    )
 
 
 def job(size=8, **stages):

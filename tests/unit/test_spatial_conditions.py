@@ -1,4 +1,4 @@
-"""Maps, small images and holes: what is read of a sample as it is seen, what a request must say, what a denoiser gets."""
+"""Maps, small images and holes: what is read of a sample as it is seen, what is refused of a request, what is told."""
 
 import io
 

@@ -1,16 +1,16 @@
-"""`rayograph import`: a model that diffusers saved becomes an artifact."""
+"""`rayograph import`: a model that others trained becomes an artifact."""
 
 import argparse
 
 from rayograph.cli.arguments import add_endpoint_url, add_scale, count, scale_of
 from rayograph.runs.terminal.console import put
 
-HELP = "make a folder that diffusers saved, of an autoencoder or a pipeline, an artifact"
+HELP = "make a folder that diffusers saved, or a published checkpoint, an artifact"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the folder, the store, and what the artifact is to be."""
-    parser.add_argument("uri", help="the folder: config.json beside safetensors, or a pipeline's")
+    parser.add_argument("uri", help="a folder that diffusers saved, or a published .ckpt beside its YAML")
     parser.add_argument("--store", metavar="URI", help="where the artifact goes, instead of the profile's store")
     parser.add_argument("--name", metavar="JOB", help="the job that it stands under; by default the folder's name")
     parser.add_argument(

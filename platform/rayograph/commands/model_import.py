@@ -10,12 +10,11 @@ from rayograph.config import ImportModel, Job, Scale
 from rayograph.config.reading.explain import explain
 from rayograph.config.stage_base import ArtifactType
 from rayograph.errors import DataError
-from rayograph.models.foreign_folder import files_of
+from rayograph.models.foreign.model_source import ModelSource, files_of, open_source
 from rayograph.pipeline.resolve import resolve
 from rayograph.pipeline.runner import run_stage, store_of
 from rayograph.runs.terminal.console import say
 from rayograph.stages.stage import stage_of
-from rayograph.storage import ObjectStore, open_store
 
 STAGE = "import_model"
 Makes = Literal["autoencoder", "diffusion_model"]
@@ -28,7 +27,7 @@ def import_folder(
 
     Raises DataError for a folder that is no model, ConfigError for a name that no job may have.
     """
-    source = open_store(uri, scale.access)
+    source = open_source(uri, scale.access)
     try:
         declared = ImportModel(uri=source.uri, makes=makes or _all_of(source), image_size=image_size or None)
         digest = stage_of(declared).source_digest(declared, scale.access)
@@ -45,7 +44,7 @@ def import_folder(
     yield f'{declared.makes}="{stage.artifact.uri}"'.replace("diffusion_model=", "model=")
 
 
-def _all_of(source: ObjectStore) -> Makes:
+def _all_of(source: ModelSource) -> Makes:
     """A diffusion model where there is one."""
     try:
         files_of(source, ArtifactType.DIFFUSION_MODEL)

@@ -1,6 +1,9 @@
 """Declarations: everything that a job file or a scale profile may say."""
 
 from rayograph.config.job.conditioners import ClassLabel
+from rayograph.config.job.conditions.layout import Layout
+from rayograph.config.job.conditions.several import Several
+from rayograph.config.job.conditions.spatial import LowResolution, MaskedImage, SemanticMap
 from rayograph.config.job.conditions.text import (
     BytePairTokenizer,
     CaptionSource,
@@ -68,7 +71,10 @@ __all__ = [
     "ImportModel",
     "IngestScale",
     "Job",
+    "Layout",
+    "LowResolution",
     "Marking",
+    "MaskedImage",
     "NetworkFeatures",
     "NoiseSchedule",
     "OpenMoji",
@@ -85,6 +91,8 @@ __all__ = [
     "Scale",
     "Scenes",
     "Score",
+    "SemanticMap",
+    "Several",
     "SklearnDigits",
     "Text",
     "Tiles",

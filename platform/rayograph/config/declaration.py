@@ -41,7 +41,7 @@ class Declaration(BaseModel):
 
     @model_validator(mode="before")
     @classmethod
-    def _values_are_what_they_seem(cls, given: Any) -> Any:
+    def _values_are_what_they_seem(cls, given: object) -> object:
         """True is no 1, thirty digits are no number of anything here, and half a letter is no text."""
         for name, value in given.items() if isinstance(given, dict) else ():
             for part in _parts(value):
@@ -63,7 +63,7 @@ def is_unicode(text: str) -> bool:
     return True
 
 
-def _parts(value: Any) -> Iterable[Any]:
+def _parts(value: object) -> Iterable[object]:
     """What a list or a mapping holds; anything else is its own part."""
     if isinstance(value, dict):
         return value.values()

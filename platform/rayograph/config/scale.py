@@ -1,6 +1,6 @@
 """Scale profiles: where a job runs. Another profile changes speed, never samples, batches or draws."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field, NonNegativeInt, PositiveInt
 
@@ -28,7 +28,7 @@ class RayCluster(Declaration):
     """Whether the cluster grows on demand: what it lacks now is then no reason to refuse."""
 
 
-def _as_range(given: Any) -> tuple[int, int]:
+def _as_range(given: object) -> tuple[int, int]:
     match given:
         case int() if given > 0:
             return given, given
@@ -41,7 +41,7 @@ Range = Annotated[tuple[int, int], BeforeValidator(_as_range)]
 """The fewest and the most, or one number for both."""
 
 
-def _as_replicas(given: Any) -> tuple[int, int]:
+def _as_replicas(given: object) -> tuple[int, int]:
     match given:
         case [0, int() as most] if most > 0:
             return 0, most

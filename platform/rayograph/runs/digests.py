@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-from typing import Any
 
 
 def sha256(data: bytes | memoryview) -> str:
@@ -10,11 +9,11 @@ def sha256(data: bytes | memoryview) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
-def canonical_json(value: Any) -> bytes:
+def canonical_json(value: object) -> bytes:
     """The same bytes for the same value: sorted keys, no spaces, UTF-8."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
 
 
-def digest_of(value: Any) -> str:
+def digest_of(value: object) -> str:
     """SHA-256 of a JSON value's canonical form."""
     return sha256(canonical_json(value))

@@ -4,10 +4,11 @@ import os
 import platform
 from importlib.metadata import PackageNotFoundError, version
 
+from rayograph.json_types import Json
 from rayograph.version import VERSION
 
 
-def machine() -> dict[str, object]:
+def machine() -> dict[str, Json]:
     """This machine's processor, cores and system."""
     return {
         "processor": platform.machine(),

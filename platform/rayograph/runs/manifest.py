@@ -1,10 +1,12 @@
 """The manifest: what an artifact holds and where it came from. Written last, it is the commit."""
 
-from typing import Annotated, Any, Final, Literal
+from collections.abc import Mapping
+from typing import Annotated, Any, Final, Literal, cast
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from rayograph.config.stage_base import ArtifactType
+from rayograph.json_types import Json, JsonObject
 from rayograph.runs.digests import digest_of
 
 FORMAT: Final = 1
@@ -75,9 +77,9 @@ class Manifest(Record):
     key: str
     """Digest of the declaration and its ancestors': known before any work, it names the folder."""
     seed: int
-    config: dict[str, Any]
+    config: dict[str, Json]
     """The whole resolved job."""
-    scale: dict[str, Any]
+    scale: dict[str, Json]
     parents: list[Parent]
     files: list[FileRecord]
     base_uri: str | None = None
@@ -90,12 +92,12 @@ class Manifest(Record):
     """UTC, ISO 8601."""
     seconds: float
     """Wall time of the attempt that committed; interrupted ones before it left no record of theirs."""
-    machine: dict[str, Any]
+    machine: dict[str, Json]
     versions: dict[str, str]
 
     @model_validator(mode="before")
     @classmethod
-    def _type_of_old_kinds(cls, given: Any) -> Any:
+    def _type_of_old_kinds(cls, given: object) -> object:
         if isinstance(given, dict) and "type" not in given and given.get("kind") in TYPES:
             return given | {"type": TYPES[given["kind"]]}
         return given
@@ -115,6 +117,11 @@ class Manifest(Record):
                 ),
             }
         )
+
+    @property
+    def declared(self) -> JsonObject:
+        """The stage's own declaration, of the whole job's."""
+        return cast(Mapping[str, JsonObject], self.config["stages"])[self.stage]
 
     @property
     def samples(self) -> int:

@@ -1,11 +1,10 @@
 """A stage's figures on the driver: to Weights & Biases and to the progress line."""
 
 from collections.abc import Mapping
-from typing import Any
 
 from rayograph.runs.stage_context import StageContext
 from rayograph.runs.terminal.progress import Progress
-from rayograph.runs.tracking import WandbRun
+from rayograph.runs.tracking import Row, WandbRun
 
 
 class Reporter:
@@ -40,11 +39,11 @@ class Reporter:
         self.progress.close()
         self.wandb.finish()
 
-    def row(self, row: dict[str, Any]) -> None:
+    def row(self, row: Row) -> None:
         """One row of figures at `row["images_seen"]`."""
         self.wandb.log(row)
         self.progress.advance_to(
-            row["images_seen"], {name: row[key] for key, name in self._shown.items() if key in row}
+            int(row["images_seen"]), {name: row[key] for key, name in self._shown.items() if key in row}
         )
 
     def resumed(self, images_seen: int) -> None:

@@ -4,8 +4,8 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any
 
+from rayograph.json_types import Json
 from rayograph.runs.artifact import METRICS
 from rayograph.runs.environment import machine, versions
 from rayograph.runs.manifest import FileRecord, Manifest, Parent, ShardRecord
@@ -18,7 +18,7 @@ class StageResult:
 
     files: list[FileRecord] = field(default_factory=list)
     shards: list[ShardRecord] = field(default_factory=list)
-    facts: dict[str, Any] = field(default_factory=dict)
+    facts: dict[str, Json] = field(default_factory=dict)
     base_uri: str | None = None
     """Where the tars among the files lie, if not in the artifact itself."""
     parents: list[Parent] = field(default_factory=list)

@@ -8,7 +8,7 @@ import json
 import os
 import time
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, TypedDict
 
 from rayograph.runs.artifact import METRICS, Artifact
 from rayograph.runs.wandb_access import Mode, wandb_folder, wandb_mode
@@ -17,7 +17,22 @@ WRITE_EVERY_SECONDS = 20.0
 START_SECONDS, END_SECONDS = 30.0, 60.0
 """What Weights & Biases has to begin a run, and to send the rest of it."""
 
-Row = dict[str, Any]
+if TYPE_CHECKING:
+    from wandb import Run
+
+Row = dict[str, float]
+"""Figures by name, and `images_seen`, which they belong to."""
+
+
+class _Options(TypedDict):
+    """What a run is called, and what made it."""
+
+    project: str
+    group: str
+    job_type: str
+    name: str
+    id: str
+    config: dict[str, object]
 
 
 class MetricsLog:
@@ -63,12 +78,12 @@ class WandbRun:
         project: str,
         job: str,
         stage: str,
-        config: Mapping[str, Any],
+        config: Mapping[str, object],
         say: Callable[[str], None] = lambda line: None,
     ) -> None:
-        self._run: Any = None
+        self._run: Run | None = None
         self._say = say
-        options = {
+        options: _Options = {
             "project": project,
             "group": job,
             "job_type": stage,
@@ -82,14 +97,14 @@ class WandbRun:
         if mode == "offline" and self._run is None:
             self._open(options, mode, "disabled")
 
-    def _open(self, options: Mapping[str, Any], mode: Mode, otherwise: Mode) -> bool:
+    def _open(self, options: _Options, mode: Mode, otherwise: Mode) -> bool:
         """Begins the run, or makes `otherwise` the mode of this command's stages."""
         try:
             import wandb
 
             folder = wandb_folder()
             folder.mkdir(parents=True, exist_ok=True)
-            self._run = wandb.init(
+            run = wandb.init(
                 **options,
                 resume="allow" if mode == "online" else None,
                 mode=mode,
@@ -102,7 +117,8 @@ class WandbRun:
                     finish_timeout=END_SECONDS,
                 ),
             )
-            self._run.define_metric("*", step_metric="images_seen")
+            run.define_metric("*", step_metric="images_seen")
+            self._run = run
         except Exception as error:  # noqa: BLE001 - whatever W&B raises, the work goes on
             self._run = None
             os.environ["WANDB_MODE"] = otherwise
@@ -117,7 +133,7 @@ class WandbRun:
     def log_image(self, name: str, png: bytes, images_seen: int = 0) -> None:
         """A PNG picture under a name of its own."""
 
-        def log(run: Any) -> None:
+        def log(run: "Run") -> None:
             import io
 
             import wandb
@@ -127,13 +143,13 @@ class WandbRun:
 
         self._told(log)
 
-    def summarise(self, figures: Mapping[str, Any]) -> None:
+    def summarise(self, figures: Mapping[str, object]) -> None:
         self._told(lambda run: run.summary.update(dict(figures)))
 
     def finish(self) -> None:
         self._told(lambda run: run.finish())
 
-    def _told(self, what: Callable[[Any], object]) -> None:
+    def _told(self, what: "Callable[[Run], object]") -> None:
         if self._run is None:
             return
         try:

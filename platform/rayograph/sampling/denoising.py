@@ -18,7 +18,7 @@ MOST_SAMPLES = 10
 
 def denoising_steps(model: Artifact, drawn: Manifest, device: str) -> UInt8[np.ndarray, "s n h w 3"]:
     """Draw the first samples of a committed Sample stage again: as they are at s - 1 steps, and done."""
-    declared = Sample.model_validate(drawn.config["stages"][drawn.stage])
+    declared = Sample.model_validate(drawn.declared)
     loaded = DiffusionModel.load(model, device)
     steps = declared.sampler.num_inference_steps
     kept = sorted({round(step) for step in np.linspace(0, steps - 1, SHOWN_STEPS)})

@@ -20,6 +20,7 @@ from rayograph.generation.job_driver import drive
 from rayograph.generation.monitor import Monitor
 from rayograph.generation.replica import MAX_ONGOING, ReplicaConfig
 from rayograph.generation.tally import Tally
+from rayograph.json_types import Json
 from rayograph.ray_compat import inside_submitted_job
 from rayograph.runs.artifact import Artifact
 from rayograph.runs.lineage import ancestors, data_sets
@@ -51,7 +52,7 @@ def run_sample(stage: StageContext, declared: Sample) -> StageResult:
     keep_origin(stage.artifact, origin, model, declared.image, declared.marking)
     there = committed_units(stage.artifact, plan)
     completed: dict[int, CompletedUnit] = {}
-    facts: dict[str, object] = {"class_names": trained.facts["class_names"], "request": plan.digest}
+    facts: dict[str, Json] = {"class_names": trained.facts["class_names"], "request": plan.digest}
     at_once = min(stage.scale.sampling.replicas[1], plan.total_units)
     with Reporter(stage, "images", plan.total_samples, at_once=at_once) as reporter:
         if not there.all():

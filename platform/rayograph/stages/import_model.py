@@ -13,15 +13,12 @@ from rayograph.config import ImportModel
 from rayograph.config.job.conditioners import ConditionerKind
 from rayograph.config.stage_base import ArtifactType
 from rayograph.errors import CheckpointError, ConfigError, DataError, StorageError
-from rayograph.models.foreign_folder import (
-    FOREIGN_FORMAT,
-    ForeignFile,
-    completed,
-    files_of,
-    first_stage_config,
-    spec_of,
-)
+from rayograph.models.foreign.diffusers_folder import completed, spec_of
+from rayograph.models.foreign.file import ForeignFile
+from rayograph.models.foreign.model_source import FOREIGN_FORMAT, files_of, known_of, open_source, sample_size
+from rayograph.models.foreign.original import ORIGINAL, converted
 from rayograph.models.layout import AUTOENCODER, CONDITIONER, CONFIG
+from rayograph.models.specs import LatentShape
 from rayograph.runs.artifact import COPY_BYTES, Artifact
 from rayograph.runs.digests import digest_of
 from rayograph.runs.stage_context import StageContext
@@ -38,28 +35,27 @@ NULL_CLASS_ASSUMED = (
 
 
 class ImportModelStage(Stage[ImportModel]):
-    """A folder that diffusers saved to an autoencoder or a diffusion model."""
+    """What others trained to an autoencoder or a diffusion model."""
 
     def source_digest(self, declared: ImportModel, access: Access) -> str:
         """The declared one, or that of the files as they are now, which are read for it."""
         if declared.sha256 is not None:
             return declared.sha256
-        store = open_store(declared.uri, access)
-        return _digest({file.name: _sha256(store, file.key) for file in files_of(store, declared.output)})
+        source = open_source(declared.uri, access)
+        return _digest({file.name: _sha256(source.store, file.key) for file in files_of(source, declared.output)})
 
     def foresee(self, declared: ImportModel, context: CheckContext) -> Foreseen:
         """What the first stage's configuration says; nothing where the folder is gone."""
         known = Foreseen(image_size=declared.image_size, decided_by=f"{context.name}.image_size")
         try:
-            config = first_stage_config(open_store(declared.uri, context.scale.access))
-            spec = spec_of(config, declared.uri)
+            found = known_of(open_source(declared.uri, context.scale.access))
         except (DataError, StorageError):
             return known
         return Foreseen(
-            image_size=declared.image_size or _sample_size(config),
+            image_size=declared.image_size or found.image_size,
             decided_by=context.name if declared.image_size is None else f"{context.name}.image_size",
-            downsampling_factor=spec.factor,
-            latent_channels=spec.latent_channels,
+            downsampling_factor=found.factor,
+            latent_channels=found.latent_channels,
         )
 
     def run(self, declared: ImportModel, context: StageContext) -> StageResult:
@@ -67,16 +63,17 @@ class ImportModelStage(Stage[ImportModel]):
 
         Raises DataError for a folder that is not the declared one, CheckpointError for one that cannot be opened.
         """
-        store = open_store(declared.uri, context.scale.access)
+        source = open_source(declared.uri, context.scale.access)
         with tempfile.TemporaryDirectory(prefix="rayograph-") as place:
-            files = files_of(store, declared.output)
-            digest = _digest({file.name: _fetched(store, file, Path(place)) for file in files})
+            files = files_of(source, declared.output)
+            digest = _digest({file.name: _fetched(source.store, file, Path(place)) for file in files})
             if digest != context.source:  # not the declared ones, or changed since the key was made of them
-                raise DataError(f"{store.uri}: expected files of sha256 {context.source}, got {digest}")
-            completed(Path(place), declared.output, store.uri)
+                raise DataError(f"{source.uri}: expected files of sha256 {context.source}, got {digest}")
+            notes = converted(Path(place), declared.output, source.uri) if (Path(place) / ORIGINAL).exists() else []
+            completed(Path(place), declared.output, source.uri)
             copy = Artifact(open_store(place), "")
-            outcome = StageResult(files=copy.records("model/"))
-            with _named_after(store.uri, copy.store.uri):
+            outcome = StageResult(files=copy.records("model/"), warnings=notes)
+            with _named_after(source.uri, copy.store.uri):
                 outcome.facts = _opened(declared, context, copy, outcome) | {"source": digest}
             for file in outcome.files:
                 context.artifact.write(file.path, (Path(place) / file.path).read_bytes())
@@ -106,11 +103,18 @@ def _opened(declared: ImportModel, context: StageContext, copy: Artifact, outcom
     if spec.image_channels != IMAGE_CHANNELS:
         raise CheckpointError(f"{copy.uri}: expected an autoencoder of 3 image channels, got {spec.image_channels}")
     if declared.output is ArtifactType.DIFFUSION_MODEL:
-        channels = DiffusionModel.load(copy, "cpu").denoiser.spec.in_channels
+        model = DiffusionModel.load(copy, "cpu")
+        takes, channels = model.denoiser.spec, model.denoiser.spec.in_channels
         if channels != spec.latent_channels:
             raise CheckpointError(
                 f"{copy.uri}: expected a denoiser of the autoencoder's {spec.latent_channels} latent channels, got one "
                 f"of {channels}"
+            )
+        given = model.conditioner.conditioner.gives(LatentShape(channels, takes.size, spec.factor))
+        if given.concat != takes.accepts.concat:
+            raise CheckpointError(
+                f"{copy.uri}: expected a conditioner of the {takes.accepts.concat} channels that the denoiser takes "
+                f"beside the latents', got one of {given.concat}"
             )
     return facts
 
@@ -123,7 +127,7 @@ def _class_names(declared: ImportModel, name: str, conditioner: ConditionerKind)
 
 
 def _image_size(declared: ImportModel, name: str, config: dict[str, Any], factor: int) -> int:
-    size = declared.image_size or _sample_size(config)
+    size = declared.image_size or sample_size(config)
     if size is None:
         raise ConfigError(f"{name}.image_size: expected a size, as the autoencoder's configuration says none")
     if size % factor:
@@ -167,8 +171,3 @@ def _parts(store: ObjectStore, key: str) -> Iterator[bytes]:
 
 def _digest(files: dict[str, str]) -> str:
     return digest_of({"format": FOREIGN_FORMAT, "files": sorted(files.items())})
-
-
-def _sample_size(config: dict[str, Any]) -> int | None:
-    size = config.get("sample_size")
-    return size if isinstance(size, int) and size > 0 else None

@@ -8,9 +8,9 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from functools import cached_property
 from threading import Lock
-from typing import Any
 
 import fsspec
+from fsspec import AbstractFileSystem
 
 from rayograph.errors import MissingObjectError, StorageError
 from rayograph.storage.object_store import NO_FILE, ObjectInfo, join_uri
@@ -35,7 +35,7 @@ class RemoteFolder:
     def flat(self) -> bool:
         return self._scheme in _FLAT
 
-    def __reduce__(self) -> tuple[Any, ...]:
+    def __reduce__(self) -> tuple[type["RemoteFolder"], tuple[str]]:
         return type(self), (self.uri,)
 
     def __eq__(self, other: object) -> bool:
@@ -46,7 +46,7 @@ class RemoteFolder:
         return hash(self.__reduce__())
 
     @cached_property
-    def _opened(self) -> tuple[Any, str]:
+    def _opened(self) -> tuple[AbstractFileSystem, str]:
         filesystem, root = fsspec.core.url_to_fs(self.uri)
         return filesystem, root.rstrip("/")
 

@@ -7,7 +7,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from threading import Lock
-from typing import Any, TypeVar
+from typing import TypeVar
 from uuid import uuid4
 
 from boto3.session import Session
@@ -21,6 +21,7 @@ from botocore.utils import parse_timestamp
 from rayograph.config.s3_access import S3Access
 from rayograph.errors import MissingObjectError, StorageError
 from rayograph.storage.object_store import ObjectInfo, join_uri
+from rayograph.storage.s3_client import Page, S3Client
 from rayograph.storage.s3_errors import asking, status_of
 from rayograph.storage.s3_retries import back_off, persist
 
@@ -62,9 +63,9 @@ class S3Prefix:
         self.access = access
         self._bucket = bucket
         self._root = "".join(f"{part}/" for part in parts)
-        self._opened: tuple[int, Any] | None = None
+        self._opened: tuple[int, S3Client] | None = None
 
-    def __reduce__(self) -> tuple[Any, ...]:
+    def __reduce__(self) -> tuple[type["S3Prefix"], tuple[str, S3Access]]:
         return type(self), (self.uri, self.access)
 
     def __eq__(self, other: object) -> bool:
@@ -75,7 +76,7 @@ class S3Prefix:
         return hash(self.__reduce__())
 
     @property
-    def _client(self) -> Any:
+    def _client(self) -> S3Client:
         opened = self._opened
         if opened is None or opened[0] != os.getpid():  # a fork has its parent's, whose connections it must not share
             environment = frozenset((name, value) for name, value in os.environ.items() if name.startswith("AWS_"))
@@ -103,11 +104,11 @@ class S3Prefix:
             for row in page.get("CommonPrefixes", ()):
                 yield row["Prefix"][len(above) : -1]
 
-    def _pages(self, wanted: dict[str, str]) -> Iterator[dict[str, Any]]:
+    def _pages(self, wanted: dict[str, str]) -> Iterator[Page]:
         query = {"Bucket": self._bucket, **wanted, **self._payer}
 
-        def fetch() -> dict[str, Any]:
-            page: dict[str, Any] = self._client.list_objects_v2(**query)
+        def fetch() -> Page:
+            page: Page = self._client.list_objects_v2(**query)
             if "IsTruncated" not in page:  # an answer whose body was lost passes with boto3 for an empty page
                 raise ResponseParserError("the list has no end")
             return page
@@ -212,7 +213,7 @@ class S3Prefix:
 @lru_cache(maxsize=8)
 def _shared_client(
     access: S3Access, read_timeout: float, environment: frozenset[tuple[str, str]], _process: int
-) -> Any:
+) -> S3Client:
     names, endpoint_url = {name for name, _ in environment}, access.endpoint_url
     addressing = access.addressing
     if addressing == "auto" and (endpoint_url or names & _ENDPOINTS):

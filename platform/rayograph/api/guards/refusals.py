@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
+from pydantic_core import ErrorDetails
 from starlette.exceptions import HTTPException
 
 from rayograph.api.schemas import Answer
@@ -49,7 +50,8 @@ async def _refused(_: Request, error: Exception) -> Response:
 
 
 async def _invalid(_: Request, error: Exception) -> Response:
-    findings = [{**found, "loc": found["loc"][1:]} for found in getattr(error, "errors", list)()]
+    reported: list[ErrorDetails] = getattr(error, "errors", list)()
+    findings: list[ErrorDetails] = [{**found, "loc": found["loc"][1:]} for found in reported]
     if any(found["type"] == "json_invalid" for found in findings):
         return _line(400, f"body: not JSON: {findings[0]['ctx']['error']}")
     return _line(422, told(findings, Submission, "") or "body: expected a JSON object")

@@ -1,1 +1,1 @@
-"""Conditions that stand beside the latents, place by place. One file a kind."""
+"""Conditions of places: maps, boxes, small images, holes. One file a kind."""

@@ -1,14 +1,14 @@
 """Declarations of conditioners: what a denoiser is told of a sample."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from pydantic import BeforeValidator, Field
 
 from rayograph.config.kinds import Kind, Kinds
 
 
-def _as_classes(given: Any) -> Any:
+def _as_classes(given: object) -> object:
     if given == "auto" or (isinstance(given, int) and not isinstance(given, bool) and given >= 0):
         return given
     raise ValueError(f"expected a number from 0 on, or 'auto', got {given!r}")

@@ -9,7 +9,8 @@ from rayograph.config.stage_base import ArtifactType, StageBase
 
 
 class ImportModel(StageBase):
-    """Takes a model in that was trained elsewhere: a folder that diffusers saved, of an autoencoder or of a pipeline.
+    """Takes a model in that was trained elsewhere: a folder that diffusers saved, of an autoencoder or of a pipeline,
+    or a checkpoint of the latent diffusion paper's code.
 
     Its key is a digest of the files that are taken, wherever they lie: a changed folder is another artifact.
     """
@@ -18,9 +19,11 @@ class ImportModel(StageBase):
 
     kind: Literal["import_model"] = "import_model"
     uri: Annotated[str, NOT_IN_KEY]
-    """The folder, in any store: `config.json` beside safetensors, or a pipeline's with `model_index.json`."""
+    """In any store: a folder of `config.json` beside safetensors, a pipeline's with `model_index.json`, or one of a
+    published `model.ckpt` and its `config.yaml`; or such a checkpoint itself."""
     makes: Literal["autoencoder", "diffusion_model"] = "autoencoder"
-    """The autoencoder alone, a pipeline's too; or all of a pipeline with vae, unet and scheduler."""
+    """The autoencoder alone, a pipeline's too; or all of a pipeline with vae, unet and scheduler, or of a published
+    latent model."""
     image_size: PositiveInt | None = None
     """Side in pixels that the autoencoder is for; None is its configuration's `sample_size`."""
     class_names: tuple[str, ...] = ()

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Discriminator, Field, PositiveInt, Tag, model_validator
 
@@ -84,9 +84,9 @@ class FlowSchedule(Declaration):
     """Published ones go from 1 to 16; a hundred leaves one step in ten for all but noise."""
 
 
-def _kind_of(given: Any) -> str:
+def _kind_of(given: object) -> str:
     """Diffusion, unless it says otherwise."""
-    kind = given.get("kind", "diffusion") if isinstance(given, dict) else given.kind
+    kind = given.get("kind", "diffusion") if isinstance(given, dict) else getattr(given, "kind", type(given).__name__)
     return str(kind)
 
 
@@ -160,7 +160,7 @@ class Sampler(Declaration):
             return self.spacing
         return "log_snr" if self.scheduler == "dpmsolver++" and not flow else "trailing"
 
-    def replaced(self, said: Mapping[str, Any]) -> "Sampler":
+    def replaced(self, said: Mapping[str, object]) -> "Sampler":
         """The same but for what is said; spacing and eta are of this one's scheduler alone."""
         kept = self.model_dump()
         if said.get("scheduler", self.scheduler) != self.scheduler:

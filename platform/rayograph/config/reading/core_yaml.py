@@ -6,10 +6,13 @@ wherever the two versions differ, so that either reads the same.
 """
 
 import re
-from collections.abc import Mapping
-from typing import Any, ClassVar
+from collections.abc import Callable, Hashable
+from typing import ClassVar
 
 import yaml
+
+Resolvers = dict[str, list[tuple[str, re.Pattern[str]]]]
+"""By the first letter of a plain scalar: the tags that it may have, and what each looks like."""
 
 _TAG = "tag:yaml.org,2002:"
 _CORE = {
@@ -23,7 +26,7 @@ _CORE = {
 }
 
 
-def _resolvers(known: Mapping[str, list[Any]]) -> dict[str, list[Any]]:
+def _resolvers(known: Resolvers) -> Resolvers:
     """PyYAML's table by first letters of what a plain scalar is: what is `known` first, then the core schema."""
     table = {first: list(pairs) for first, pairs in known.items()}
     for name, (pattern, firsts) in _CORE.items():
@@ -35,13 +38,13 @@ def _resolvers(known: Mapping[str, list[Any]]) -> dict[str, list[Any]]:
 class CoreLoader(yaml.SafeLoader):
     """PyYAML's safe loader with the core schema and its tags in the place of 1.1's; a key twice is refused."""
 
-    yaml_implicit_resolvers: ClassVar[dict[str, list[Any]]] = _resolvers({})  # type: ignore[misc]
+    yaml_implicit_resolvers: ClassVar[Resolvers] = _resolvers({})  # type: ignore[misc]
 
-    def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
+    def construct_mapping(self, node: yaml.Node, deep: bool = False) -> dict[Hashable, object]:
         """As the safe loader, but for YAML 1.1's merge keys, which are keys as any other."""
         if not isinstance(node, yaml.MappingNode):
-            return super().construct_mapping(node, deep)
-        seen: set[Any] = set()
+            return super().construct_mapping(node, deep)  # type: ignore[arg-type]  # it refuses all others
+        seen: set[Hashable] = set()
         for key_node, _ in node.value:
             key = self.construct_object(key_node, deep=True)
             if not isinstance(key, str | int | float | bool | None):
@@ -53,7 +56,7 @@ class CoreLoader(yaml.SafeLoader):
             seen.add(key)
         return super().construct_mapping(node, deep)
 
-    def construct_core_int(self, node: Any) -> int:
+    def construct_core_int(self, node: yaml.ScalarNode) -> int:
         """0o is octal, 0x hexadecimal, all else decimal."""
         text = node.value
         try:
@@ -61,7 +64,7 @@ class CoreLoader(yaml.SafeLoader):
         except ValueError as error:
             raise yaml.constructor.ConstructorError(None, None, str(error), node.start_mark) from error
 
-    def construct_core_float(self, node: Any) -> float:
+    def construct_core_float(self, node: yaml.ScalarNode) -> float:
         """Of 1.2's spellings."""
         text = node.value.lower()
         try:
@@ -69,13 +72,13 @@ class CoreLoader(yaml.SafeLoader):
         except ValueError as error:
             raise yaml.constructor.ConstructorError(None, None, str(error), node.start_mark) from error
 
-    def construct_core_bool(self, node: Any) -> bool:
+    def construct_core_bool(self, node: yaml.ScalarNode) -> bool:
         """Of 1.2's spellings."""
         if not _CORE["bool"][0].fullmatch(node.value):
             raise yaml.constructor.ConstructorError(None, None, "expected true or false", node.start_mark)
         return node.value.lower() == "true"
 
-    yaml_constructors: ClassVar[dict[Any, Any]] = {
+    yaml_constructors: ClassVar[dict[str | None, Callable[..., object]]] = {
         None: yaml.SafeLoader.yaml_constructors[None],
         _TAG + "null": yaml.SafeLoader.construct_yaml_null,
         _TAG + "bool": construct_core_bool,
@@ -93,12 +96,12 @@ class _Dumper(yaml.SafeDumper):
     yaml_implicit_resolvers = _resolvers(yaml.SafeDumper.yaml_implicit_resolvers)
 
 
-def load(text: str) -> Any:
+def load(text: str) -> object:
     """The one document that a text holds; None for one without any. Raises yaml.YAMLError."""
     return _loaded(text)[0]
 
 
-def load_value(text: str) -> Any:
+def load_value(text: str) -> object:
     """The value that a text is. Raises yaml.YAMLError, for one that is empty or holds such: null is written `null`."""
     value, node = _loaded(text)
     try:
@@ -110,12 +113,12 @@ def load_value(text: str) -> Any:
     return value
 
 
-def dump(value: Any, unicode: bool = True) -> str:
+def dump(value: object, unicode: bool = True) -> str:
     """As block style, in the order given, for readers of YAML 1.1 and 1.2 alike; without `unicode` in ASCII alone."""
     return str(yaml.dump(value, Dumper=_Dumper, sort_keys=False, allow_unicode=unicode))
 
 
-def _holds_nothing(node: Any) -> bool:
+def _holds_nothing(node: yaml.Node | None) -> bool:
     """Whether there is no value, here or somewhere within."""
     match node:
         case yaml.MappingNode():
@@ -127,7 +130,7 @@ def _holds_nothing(node: Any) -> bool:
     return True
 
 
-def _loaded(text: str) -> tuple[Any, Any]:
+def _loaded(text: str) -> tuple[object, yaml.Node | None]:
     """A text's value and its node."""
     loader = CoreLoader(text)
     try:

@@ -2,15 +2,19 @@
 
 import difflib
 from collections.abc import Iterable, Sequence
-from typing import Annotated, Any, get_args, get_origin
+from typing import Annotated, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
+from pydantic_core import ErrorDetails
 
 from rayograph.config.kinds import UNKNOWN_KIND, Kinds
 from rayograph.errors import ConfigError
 
 MOST_FINDINGS, MOST_CHARACTERS = 8, 120
+
+Models = type[BaseModel] | tuple[type[BaseModel], ...]
+"""One declaration, or the members of a union or a seam."""
 
 _BOUNDS = ("ge", "gt", "le", "lt")
 
@@ -24,7 +28,7 @@ def suggestion(wrong: str, known: Iterable[str]) -> str:
     return f"; known: {', '.join(sorted(name for name in by_last.values() if '.' not in name))}"
 
 
-def field_paths(model: Any) -> list[str]:
+def field_paths(model: Models) -> list[str]:
     """Return a declaration's fields, those of the declarations inside it dotted."""
     if isinstance(model, tuple):
         return [path for member in model for path in field_paths(member)]
@@ -40,16 +44,16 @@ def explain(error: ValidationError, model: type[BaseModel], where: str) -> Confi
     return ConfigError(told(error.errors(include_url=False), model, where))
 
 
-def told(findings: Sequence[Any], model: type[BaseModel] | None, where: str) -> str:
+def told(findings: Sequence[ErrorDetails], model: type[BaseModel] | None, where: str) -> str:
     """Return findings as pydantic lists them, in one line; of many the first few."""
     more = f"; and {len(findings) - MOST_FINDINGS} more" if len(findings) > MOST_FINDINGS else ""
     return "; ".join(_finding(details, model, where) for details in findings[:MOST_FINDINGS]) + more
 
 
-def _finding(details: Any, model: type[BaseModel] | None, where: str) -> str:
+def _finding(details: ErrorDetails, model: type[BaseModel] | None, where: str) -> str:
     names: list[str] = []
-    owner: Any = model
-    field: Any = None
+    owner: Models | None = model
+    field: FieldInfo | None = None
     key_follows = False
     for part in details["loc"]:
         known = getattr(owner, "model_fields", {}).get(part)
@@ -62,7 +66,7 @@ def _finding(details: Any, model: type[BaseModel] | None, where: str) -> str:
     path = ".".join([where, *names] if where else names)
     match details["type"]:
         case "extra_forbidden":
-            return f"{path}: no such field{suggestion(names[-1], field_paths(owner))}"
+            return f"{path}: no such field{suggestion(names[-1], field_paths(owner) if owner else ())}"
         case "missing":
             return f"{path}: expected a value, got none"
         case "value_error":
@@ -72,7 +76,9 @@ def _finding(details: Any, model: type[BaseModel] | None, where: str) -> str:
         case found if found == UNKNOWN_KIND:
             return f"{path}.kind: {details['ctx']['said']}"
         case "union_tag_not_found":
-            kinds = ", ".join(repr(member.model_fields["kind"].default) for member in declarations_of(field))
+            kinds = ", ".join(
+                repr(member.model_fields["kind"].default) for member in (declarations_of(field) if field else ())
+            )
             return f"{path}.kind: expected one of {kinds}, got none"
         case "finite_number" | "greater_than" | "greater_than_equal" | "less_than" | "less_than_equal":
             expected = _range(field) or details["msg"].replace("Input should be", "expected a number,")
@@ -83,13 +89,13 @@ def _finding(details: Any, model: type[BaseModel] | None, where: str) -> str:
             return f"{path}: {message}, got {shown(details['input'])}"
 
 
-def shown(value: Any) -> str:
+def shown(value: object) -> str:
     """Return what came, cut where it is long: a line stays a line."""
     text = repr(value)
     return text if len(text) <= MOST_CHARACTERS else f"{text[:MOST_CHARACTERS]}… ({len(text):,} characters)"
 
 
-def _range(field: Any) -> str | None:
+def _range(field: FieldInfo | None) -> str | None:
     """What a field's bounds let through, in words; None where it has none, or several of them."""
     found = [] if field is None else [limits for limits in _limits(field.annotation, field.metadata) if limits[1]]
     if not found or any(limits != found[0] for limits in found):
@@ -112,7 +118,7 @@ def _written(limit: float | None) -> str:
     return f"{int(limit):,}" if limit == int(limit) and (isinstance(limit, int) or abs(limit) < 1e9) else f"{limit:g}"
 
 
-def _limits(annotation: Any, metadata: Iterable[Any]) -> list[tuple[Any, dict[str, Any]]]:
+def _limits(annotation: object, metadata: Iterable[object]) -> list[tuple[object, dict[str, float]]]:
     """(type, bounds) of every number within an annotation: its own metadata's, or else that of its parts."""
     own = {name: limit for part in metadata for name in _BOUNDS if (limit := getattr(part, name, None)) is not None}
     if get_origin(annotation) is Annotated:
@@ -123,39 +129,38 @@ def _limits(annotation: Any, metadata: Iterable[Any]) -> list[tuple[Any, dict[st
     return [found for part in get_args(annotation) for found in _limits(part, metadata)]
 
 
-def declarations_of(field: FieldInfo) -> list[type[Any]]:
+def declarations_of(field: FieldInfo) -> list[type[BaseModel]]:
     """Return every declaration that a field may hold; of a seam, those that are loaded."""
     found = _models_of(field)
-    return [] if found is None else _flat(found)
+    return [] if found is None else list(_members(found))
 
 
-def _models_of(field: FieldInfo) -> Any:
+def _models_of(field: FieldInfo) -> Models | None:
     """As `_model_within`, of a field, whose own marks stand beside its annotation."""
     return _of_seam(field.metadata) or _model_within(field.annotation)
 
 
-def _of_seam(marks: Iterable[Any]) -> tuple[type[Any], ...] | None:
+def _of_seam(marks: Iterable[object]) -> tuple[type[BaseModel], ...] | None:
     return next((tuple(mark.loaded()) for mark in marks if isinstance(mark, Kinds)), None)
 
 
-def _flat(found: Any) -> list[Any]:
-    return [model for member in found for model in _flat(member)] if isinstance(found, tuple) else [found]
+def _members(found: Models) -> tuple[type[BaseModel], ...]:
+    return found if isinstance(found, tuple) else (found,)
 
 
-def _model_within(annotation: Any) -> Any:
+def _model_within(annotation: object) -> Models | None:
     """The declaration inside `X`, `X | None` or `Annotated[X, …]`; a union or a seam stays as its members."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return annotation
     if get_origin(annotation) is Annotated and (kinds := _of_seam(get_args(annotation)[1:])):
         return kinds
-    members = [_model_within(member) for member in get_args(annotation)]
-    members = [member for member in members if member is not None]
-    if not members:
-        return None
-    return members[0] if len(members) == 1 else tuple(members)
+    found = [models for part in get_args(annotation) if (models := _model_within(part)) is not None]
+    if len(found) == 1:
+        return found[0]
+    return tuple(model for models in found for model in _members(models)) or None
 
 
-def tagged(owner: Any, part: Any) -> Any:
+def tagged(owner: Models | None, part: object) -> type[BaseModel] | None:
     """Return, of a union's members, the one whose `kind` is `part`."""
-    members = _flat(owner) if isinstance(owner, tuple) else []
+    members = owner if isinstance(owner, tuple) else ()
     return next((m for m in members if "kind" in m.model_fields and m.model_fields["kind"].default == part), None)

@@ -4,12 +4,12 @@ All assignments are made first and validated then, once: fields that only go tog
 order.
 """
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import yaml
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from rayograph.config.declaration import Declaration
 from rayograph.config.job.stages import Job
@@ -54,7 +54,7 @@ def job_from(name: str, seed: object, stages: object) -> Job:
         raise explain(error, Job, "") from None
 
 
-def _parsed(assignment: str) -> tuple[str, Any]:
+def _parsed(assignment: str) -> tuple[str, object]:
     path, equals, text = assignment.partition("=")
     if not equals or not path:
         raise ConfigError(f"--set {assignment}: expected stage.field=value")
@@ -70,8 +70,8 @@ class _Changes:
     """A declaration, or None, in whose place one of `kinds` may come, and what is said of its fields meanwhile."""
 
     base: Declaration | None
-    kinds: Sequence[type[Declaration]] = ()
-    said: dict[str, Any] = field(default_factory=dict)
+    kinds: Sequence[type[BaseModel]] = ()
+    said: dict[str, object] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if not self.kinds and self.base is not None:
@@ -95,7 +95,7 @@ class _Changes:
             self.said[name] = inner
         inner.assign(rest, value, f"{where}.{name}")
 
-    def values(self) -> dict[str, Any]:
+    def values(self) -> dict[str, object]:
         """Return all fields as they are to be validated.
 
         One of another `kind` keeps of the fields that were there those that it has too, and is new in the others.
@@ -103,7 +103,7 @@ class _Changes:
         said = {name: value.values() if isinstance(value, _Changes) else value for name, value in self.said.items()}
         if self.base is None:
             return said
-        kept = type(self.base).model_fields.keys()
+        kept: Set[str] = type(self.base).model_fields.keys()
         if said.get("kind", getattr(self.base, "kind", None)) != getattr(self.base, "kind", None):
             other = tagged(tuple(self.kinds), said["kind"])
             kept = kept & other.model_fields.keys() if other else kept

@@ -7,6 +7,7 @@ import dataclasses
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import cast
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
@@ -15,6 +16,7 @@ from rayograph.evaluation.measures import Measures
 from rayograph.evaluation.report.curves import line_chart
 from rayograph.evaluation.report.figures import ClassRow, data_uri
 from rayograph.evaluation.report.glossary import ENTRIES, duration, share
+from rayograph.json_types import Json
 from rayograph.runs.origins import Origin
 
 
@@ -82,7 +84,7 @@ def render(report: Report) -> str:
     )
 
 
-def summary(report: Report) -> dict[str, object]:
+def summary(report: Report) -> dict[str, Json]:
     """Return what `report.json` holds, under stable names; a figure that does not apply or is not finite is None.
 
     The same samples give the same bytes: when and where they were made stands in `circumstances`.
@@ -91,7 +93,7 @@ def summary(report: Report) -> dict[str, object]:
     return {"job": report.job, **figures}
 
 
-def circumstances(report: Report) -> dict[str, object]:
+def circumstances(report: Report) -> dict[str, Json]:
     """Return, for the manifest, what everything was made from and how long it took."""
     return {
         "stage_seconds": dict(report.stage_seconds),
@@ -170,7 +172,7 @@ def _charts(training: Sequence[TrainingCurves]) -> dict[str, list[dict[str, obje
     return charts
 
 
-def _jsonable(value: object) -> object:
+def _jsonable(value: object) -> Json:
     """JSON knows neither infinities nor tuples nor numbers as keys."""
     if isinstance(value, Mapping):
         return {str(key): _jsonable(inner) for key, inner in value.items()}
@@ -178,4 +180,4 @@ def _jsonable(value: object) -> object:
         return [_jsonable(inner) for inner in value]
     if isinstance(value, float) and not math.isfinite(value):
         return None
-    return value
+    return cast(Json, value)

@@ -15,7 +15,7 @@ from torch import Tensor
 from rayograph.errors import DataError
 from rayograph.models.published.accounting import Weights, filled, refuse_left_over
 
-_TRAINED_WITH = "loss."
+TRAINED_WITH = "loss."
 """Discriminator and perceptual network, which nobody encodes or decodes with."""
 _BLOCK = re.compile(r"(encoder\.down|decoder\.up)\.(\d+)\.(block|attn)\.(\d+)\.(.+)")
 _SAMPLING = re.compile(r"(encoder\.down|decoder\.up)\.(\d+)\.(down|up)sample\.(conv\..+)")
@@ -24,30 +24,28 @@ _AS_IT_IS = re.compile(r"((encoder|decoder)\.conv_(in|out)|quant_conv|post_quant
 _ATTENTION = {"norm": "group_norm", "q": "to_q", "k": "to_k", "v": "to_v", "proj_out": "to_out.0"}
 
 
-def first_stage(weights: Weights, where: str, resolution: int | None = None) -> AutoencoderKL | VQModel:
+def first_stage(weights: Weights, where: str, sample_size: int = 256) -> AutoencoderKL | VQModel:
     """Build diffusers' network of published weights; its scaling factor is 1.
 
     Raises DataError, naming them, for weights that are missing, left over, or of a topology that diffusers has not.
     """
     network: AutoencoderKL | VQModel
-    config = first_stage_config(weights, where) | {"sample_size": resolution or 256}
+    config = first_stage_config(weights, where) | {"sample_size": sample_size}
     network = (VQModel if "num_vq_embeddings" in config else AutoencoderKL)(**config)
-    if resolution is None:
-        network.register_to_config(sample_size=None)
     return filled(network, first_stage_weights(weights, where), where)
 
 
 def first_stage_config(weights: Weights, where: str) -> dict[str, Any]:
     """Return what the shapes say, as diffusers' arguments. Raises DataError where they say no first stage."""
     try:
-        levels = 1 + max(int(found[2]) for found in map(_BLOCK.fullmatch, weights) if found and found[3] == "block")
+        levels = _levels(weights)
         first = [weights[f"encoder.down.{level}.block.0.conv1.weight"] for level in range(levels)]
         blocks = len({name.split(".")[4] for name in weights if name.startswith("encoder.down.0.block.")})
         latents = weights["decoder.conv_in.weight"].shape[1]
         embedding = weights["post_quant_conv.weight"].shape[1]
         colours, shown = weights["encoder.conv_in.weight"].shape[1], weights["decoder.conv_out.weight"].shape[0]
-    except (KeyError, ValueError, IndexError) as error:
-        raise DataError(f"{where}: expected a first stage's weights, found none of {error}") from error
+    except (KeyError, IndexError) as error:
+        raise DataError(f"{where}: expected a first stage's weights, found no {error.args[0]}") from error
     attends = [f"encoder.down.{level}.attn.0.q.weight" in weights for level in range(levels)]
     config: dict[str, Any] = {
         "in_channels": colours,
@@ -71,17 +69,21 @@ def first_stage_config(weights: Weights, where: str) -> dict[str, Any]:
 
 def first_stage_weights(weights: Weights, where: str) -> dict[str, Tensor]:
     """Return published weights by diffusers' names. Raises DataError naming those that nothing has a place for."""
-    levels = 1 + max((int(found[2]) for found in map(_BLOCK.fullmatch, weights) if found), default=0)
+    levels = _levels(weights)
     found: dict[str, Tensor] = {}
     over = []
     for name, value in weights.items():
         told = _told(name, levels)
         if told is not None:
             found[told] = value[:, :, 0, 0] if _is_linear(told) and value.ndim == 4 else value
-        elif not name.startswith(_TRAINED_WITH):
+        elif not name.startswith(TRAINED_WITH):
             over.append(name)
     refuse_left_over(over, where)
     return found
+
+
+def _levels(weights: Weights) -> int:
+    return 1 + max((int(found[2]) for found in map(_BLOCK.fullmatch, weights) if found), default=0)
 
 
 def _told(name: str, levels: int) -> str | None:

@@ -58,8 +58,8 @@ class UNetLayout:
         """Read it from names and shapes. Raises DataError where they are no U-Net's."""
         try:
             return _read(weights)
-        except (KeyError, ValueError, IndexError) as error:
-            raise DataError(f"{where}: expected a denoiser's weights, found none of {error}") from error
+        except (KeyError, IndexError) as error:
+            raise DataError(f"{where}: expected a denoiser's weights, found no {error.args[0]}") from error
 
     @property
     def levels(self) -> int:
@@ -120,7 +120,7 @@ def _types(attends: tuple[bool, ...], attending: str, plain: str) -> tuple[str, 
 
 
 def _read(weights: Weights) -> UNetLayout:
-    blocks = 1 + max(int(found[1]) for found in map(_INPUT.fullmatch, weights) if found)
+    blocks = 1 + max((int(found[1]) for found in map(_INPUT.fullmatch, weights) if found), default=1)
     doubling = [int(found[1]) for found in map(_DOUBLES.fullmatch, weights) if found]
     period = min(doubling) + 1 if doubling else blocks
     levels, layers = blocks // period, period - 1

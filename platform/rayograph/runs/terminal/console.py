@@ -12,7 +12,7 @@ import sys
 import unicodedata
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from typing import Any
+from typing import Protocol, runtime_checkable
 
 TYPOGRAPHY = {
     "×": "x", "–": "-", "—": "-", "…": "...", "←": "<-", "→": "->", "·": "*", "≤": "<=", "≥": ">=", "±": "+-",
@@ -106,10 +106,31 @@ def put_is_unicode() -> bool:
     return (getattr(sys.stdout, "encoding", None) or "ascii").lower().replace("-", "").startswith("utf")
 
 
+@runtime_checkable
+class TextStream(Protocol):
+    """What of a text file is used for lines that people read; it may have an `encoding` too."""
+
+    def write(self, text: str, /) -> int:
+        """Write, and count characters."""
+        ...
+
+    def flush(self) -> None:
+        """Write what is held back."""
+        ...
+
+    def isatty(self) -> bool:
+        """Whether it is a terminal."""
+        ...
+
+    def fileno(self) -> int:
+        """Return the system's number of it."""
+        ...
+
+
 class QuietStream:
     """A text stream for people, or None: writes are dropped once they fail. Typography is ASCII in the C locale."""
 
-    def __init__(self, stream: Any) -> None:
+    def __init__(self, stream: TextStream | None) -> None:
         self._stream = stream
 
     @property
@@ -168,7 +189,7 @@ def _folded(text: str, width: int) -> Iterator[str]:
     yield line
 
 
-def _forget(stream: Any) -> None:
+def _forget(stream: TextStream) -> None:
     """Lets what a stream still holds go nowhere: the interpreter would try again at its end, and complain."""
     with suppress(OSError, ValueError, AttributeError):
         nowhere = os.open(os.devnull, os.O_WRONLY)

@@ -4,10 +4,13 @@ import os
 import sys
 import time
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING
 
 from rayograph.runs.terminal.console import say
 from rayograph.runs.terminal.rate import Rate
+
+if TYPE_CHECKING:
+    from rayograph.runs.terminal.bar import Bar
 
 PLAIN_EVERY_SECONDS = 10.0
 STARTING = "starting"
@@ -29,11 +32,11 @@ class Progress:
         """What goes on beside the counting, by name: a line each below the bar."""
         self._rate, self._estimated = Rate(at_once), estimated
         self._printed = time.monotonic()
-        self._bar: Any = None
+        self._bar: Bar | None = None
         if on_terminal() if live is None else live:
-            from rayograph.runs.terminal.bar import Bar
+            from rayograph.runs.terminal import bar
 
-            self._bar = Bar(self)
+            self._bar = bar.Bar(self)
 
     def __enter__(self) -> "Progress":
         return self

@@ -7,7 +7,6 @@ A place is a number in the data set's own stream: place q belongs to lane q mod 
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 
@@ -28,7 +27,7 @@ class DataSet:
     slice_rows: int = 32
     weight: float = 1.0
 
-    def __reduce__(self) -> tuple[Any, ...]:
+    def __reduce__(self) -> tuple[type["DataSet"], tuple[tuple[int, ...], int, float]]:
         """What it is made of, and nothing derived: another thread may be at work with that."""
         return type(self), (self.counts, self.slice_rows, self.weight)
 

@@ -29,7 +29,9 @@ def read_labels(data: bytes, where: str, what: str = "a label map") -> np.ndarra
     except Exception as error:  # whatever a foreign file does to a reader, the answer is one line
         raise DataError(f"{where}: expected {what}, got {described(data)}") from error
     if image.mode not in _MODES:
-        raise DataError(f"{where}: expected {what} in grey or of a palette, got {image.width}×{image.height} of mode {image.mode}")
+        raise DataError(
+            f"{where}: expected {what} in grey or of a palette, got {image.width}×{image.height} of mode {image.mode}"
+        )
     labels = np.asarray(image)
     return labels if labels.dtype == np.uint16 else labels.astype(np.uint8)
 

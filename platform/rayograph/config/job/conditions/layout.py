@@ -14,10 +14,11 @@ class Layout(ConditionerKind):
     the paper's: 30 objects and two tokens for what is seen of the image, 92 in all.
     """
 
-    implemented_by: ClassVar[str | type] = "rayograph.conditioning.layout:LayoutConditioner"
+    implemented_by: ClassVar[str | type] = "rayograph.conditioning.spatial.layout:LayoutConditioner"
     kind: Literal["layout"] = "layout"
-    labels: tuple[str, ...] | PositiveInt
-    """Names of the labels; or how many there are, where boxes have numbers from 0 on."""
+    labels: tuple[str, ...] | PositiveInt | Literal["auto"] = "auto"
+    """Names of the labels; or how many there are, where boxes have numbers from 0 on; "auto" are the data's, known once
+    it is packed."""
     most_objects: Annotated[int, Field(gt=0, le=1000)] = 30
     """Of a sample with more boxes the largest count; a request with more is refused."""
     smallest_share: float = Field(0.0, ge=0, lt=1)
@@ -36,6 +37,8 @@ class Layout(ConditionerKind):
 
     @model_validator(mode="after")
     def _labels_fit(self) -> "Layout":
+        if self.labels == "auto":
+            return self
         if isinstance(self.labels, tuple) and len(set(self.labels)) < len(self.labels):
             twice = next(name for name in self.labels if self.labels.count(name) > 1)
             raise ValueError(f"labels: expected names that differ, got {twice!r} twice")
@@ -45,8 +48,14 @@ class Layout(ConditionerKind):
 
     @property
     def num_labels(self) -> int:
-        """How many labels there are."""
+        """How many labels there are; 0 while that is not known."""
+        if self.labels == "auto":
+            return 0
         return self.labels if isinstance(self.labels, int) else len(self.labels)
+
+    @property
+    def needs_data(self) -> bool:
+        return self.labels == "auto"
 
     @property
     def length(self) -> int:

@@ -10,18 +10,16 @@ suffix here. A pickle is never read. What rayograph itself exported comes in too
 import json
 import re
 from collections.abc import Collection, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from rayograph.config.stage_base import ArtifactType
 from rayograph.errors import CheckpointError, DataError, MissingObjectError
+from rayograph.models.foreign.file import ForeignFile
 from rayograph.models.layout import AUTOENCODER, CONFIG, DENOISER, SCHEDULE, SCHEDULER_CONFIG
 from rayograph.models.specs import SPEC, AutoencoderSpec, autoencoder_spec
 from rayograph.storage import ObjectStore
 
-FOREIGN_FORMAT = 1
-"""Of what is made of the files: part of the digest that keys hold."""
 _CONDITIONER, _DECLARED_WEIGHTS = "conditioner/", "model.safetensors"
 _WEIGHTS = "diffusion_pytorch_model"
 _SAFE = ".safetensors"
@@ -41,15 +39,7 @@ _TRAINED_BY = (
 )  # fmt: skip
 
 
-@dataclass(frozen=True)
-class ForeignFile:
-    """A file by its key in the store that it comes from, and by its name in the artifact."""
-
-    key: str
-    name: str
-
-
-def files_of(store: ObjectStore, makes: ArtifactType) -> list[ForeignFile]:
+def files_in(store: ObjectStore, makes: ArtifactType) -> list[ForeignFile]:
     """Return the files of the model at the store's URI that an artifact of this type is made of.
 
     Raises DataError, naming the folder, where it has none, or weights as a pickle alone.

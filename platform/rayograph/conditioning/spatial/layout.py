@@ -12,11 +12,11 @@ import pyarrow as pa
 import torch
 from torch import Tensor, nn
 
-from rayograph.conditioning.layout_boxes import BOXES, EXPECTED, LabelledBoxes, WrongBoxes, box_tokens
 from rayograph.conditioning.member_columns import WrongRow, shown, whole
 from rayograph.conditioning.network import ConditionerNetwork
 from rayograph.conditioning.protocol import Arrays, Conditioner
 from rayograph.conditioning.seen import Seen
+from rayograph.conditioning.spatial.layout_boxes import BOXES, EXPECTED, LabelledBoxes, WrongBoxes, box_tokens
 from rayograph.conditioning.token_transformer import TokenTransformer, TransformerSize
 from rayograph.config.job.conditions.layout import Layout
 from rayograph.errors import ConfigError, DataError
@@ -25,6 +25,8 @@ from rayograph.models.specs import DenoiserSpec, LatentShape, Ways
 from rayograph.shards.sample import Sample
 
 COLUMN, PACKED = "boxes", "json"
+LABELS = "box_labels"
+"""The fact of a data set: names of its labels, in their order."""
 
 
 class LayoutConditioner(Conditioner):
@@ -36,10 +38,20 @@ class LayoutConditioner(Conditioner):
     depends_on_view = needs_examples = True
 
     def __init__(self, declared: Layout, facts: Mapping[str, Any] | None) -> None:
-        """Nothing has to be known of the data."""
-        self.declared: Layout = declared
+        """Raises ConfigError where it says another number of labels than the data."""
         names = declared.labels if isinstance(declared.labels, tuple) else ()
-        self._numbers = {name: number for number, name in enumerate(names)}
+        if facts is not None and facts.get(LABELS) and not names:
+            names = tuple(map(str, facts[LABELS]))
+            if declared.labels not in ("auto", len(names)):
+                raise ConfigError(f"labels: expected {len(names)}, the data's, got {declared.labels}")
+            # How many is declared with a model, and which stands in its manifest's facts: they may be thousands.
+            declared = Layout.model_validate(declared.model_dump() | {"labels": len(names)})
+        self.declared: Layout = declared
+        self.names, self._numbers = names, {name: number for number, name in enumerate(names)}
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        return {LABELS: list(self.names)} if self.names else {}
 
     def decode(self, sample: Sample) -> Arrays:
         return {COLUMN: self._tokens(self._boxes(sample), sample.key)}
@@ -64,7 +76,7 @@ class LayoutConditioner(Conditioner):
                 boxes = LabelledBoxes.read(_from_json(given))
                 if len(boxes.labels) > self.declared.most_objects:
                     raise WrongBoxes(f"at most {self.declared.most_objects} boxes", len(boxes.labels))
-                for label in boxes.labels:
+                for label in boxes.labels if self.declared.num_labels else ():
                     self._number(label)
             except WrongBoxes as error:
                 raise WrongRow(row, COLUMN, error.expected, shown(error.got)) from error
@@ -77,11 +89,9 @@ class LayoutConditioner(Conditioner):
 
     def examples(self, numbers: np.ndarray) -> pa.Table:
         """One box in the middle; labels take turns."""
-        names = self.declared.labels
-        labels = [number % self.declared.num_labels for number in numbers.tolist()]
+        labels = [number % max(1, self.declared.num_labels) for number in numbers.tolist()]
         said = [
-            [{"label": names[label] if isinstance(names, tuple) else label, "box": [0.25, 0.25, 0.75, 0.75]}]
-            for label in labels
+            [{"label": self.names[label] if self.names else label, "box": [0.25, 0.25, 0.75, 0.75]}] for label in labels
         ]
         return pa.table({COLUMN: pa.array([json.dumps(one, ensure_ascii=False) for one in said], pa.string())})
 
@@ -126,11 +136,12 @@ class LayoutConditioner(Conditioner):
         return box_tokens(numbers, chosen.places, declared.most_objects, declared.vocabulary)
 
     def _number(self, label: str | int) -> int:
-        count, names = self.declared.num_labels, self.declared.labels
+        """Which labels there are may not be known yet: then a name may be any's, where a request is looked at early."""
+        count, names = self.declared.num_labels, self.names
         number = self._numbers.get(label) if isinstance(label, str) else label
         if number is None or not 0 <= number < count:
-            some = f" ({', '.join(names[:6])}{', …' if count > 6 else ''})" if isinstance(names, tuple) else ""
-            raise WrongBoxes(f"a label from 0 to {count - 1}{' or its name' if some else ''}{some}", label)
+            some = f" or its name ({', '.join(names[:6])}{', …' if count > 6 else ''})" if names else ""
+            raise WrongBoxes(f"a label from 0 to {count - 1}{some}" if count else "a label that is declared", label)
         return number
 
 
