@@ -23,7 +23,12 @@ from rayograph.storage import open_store
 from rayograph.training.diffusion_learner import DenoisingPass
 
 LATENTS = LatentShape(2, tiny.LATENT_SIZE, 2)
-SHADES = {"a red apple": (-1.0, -1.0), "a red pear": (-1.0, 1.0), "a blue apple": (1.0, -1.0), "a blue pear": (1.0, 1.0)}
+SHADES = {
+    "a red apple": (-1.0, -1.0),
+    "a red pear": (-1.0, 1.0),
+    "a blue apple": (1.0, -1.0),
+    "a blue pear": (1.0, 1.0),
+}
 DENOISER_SIZE = ConditionDenoiser(
     block_out_channels=(16, 16),
     layers_per_block=1,
@@ -66,12 +71,12 @@ def learned(tmp_path_factory):
     draws = torch.Generator().manual_seed(0)
     columns = tokens(trained, list(SHADES))["prompt"]
     shades = torch.tensor(list(SHADES.values()))
-    for _ in range(250):
-        which = torch.randint(4, (32,), generator=draws)
+    for _ in range(150):
+        which = torch.randint(4, (16,), generator=draws)
         latents = shades[which][:, :, None, None].expand(-1, -1, 4, 4).contiguous()
         noise = torch.randn(latents.shape, generator=draws)
-        times = torch.randint(1000, (32,), generator=draws)
-        keep = torch.rand(32, 1, generator=draws) > 0.1
+        times = torch.randint(1000, (16,), generator=draws)
+        keep = torch.rand(16, 1, generator=draws) > 0.1
         loss, _ = denoising(latents, noise, times, {"prompt": columns[which]}, keep)
         optimiser.zero_grad()
         loss.backward()

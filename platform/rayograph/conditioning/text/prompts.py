@@ -89,7 +89,7 @@ class PromptConditioner(Conditioner):
         return {PROMPT: sample.members[TEXT].decode(errors="replace").strip().partition("\n")[0]}
 
     def validate(self, rows: pa.Table) -> pa.Table:
-        """A text in every row, of no more than `max_length` tokens, of words that are known. "" is the empty caption."""
+        """A text in every row, of at most `max_length` tokens, of words that are known. "" is the empty caption."""
         columns = {PROMPT: self._texts(PROMPT, rows[PROMPT], needed=True)}
         if NEGATIVE in rows.column_names:
             columns[NEGATIVE] = self._texts(NEGATIVE, rows[NEGATIVE], needed=False)

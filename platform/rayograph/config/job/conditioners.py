@@ -96,7 +96,6 @@ CONDITIONERS = Kinds(
         "masked_image": "rayograph.config.job.conditions.spatial:MaskedImage",
         "layout": "rayograph.config.job.conditions.layout:Layout",
         "text": "rayograph.config.job.conditions.text:Text",
-        "frozen_text": "rayograph.config.job.conditions.text:FrozenText",
     },
 )
 

@@ -2,7 +2,7 @@
 
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import Field, PositiveInt, model_validator
+from pydantic import Field, PositiveInt
 
 from rayograph.config.declaration import NOT_IN_KEY, Channels, Declaration
 from rayograph.config.job.conditioners import ConditionerKind
@@ -36,7 +36,7 @@ class BytePairTokenizer(Declaration):
 
 
 class TokenizerFile(Declaration):
-    """A tokenizer that is there: `tokenizer.json`, or BERT's `vocab.txt`, a word or ##piece a line, read in lower case."""
+    """A tokenizer that is there: `tokenizer.json`, or BERT's `vocab.txt`, words and ##pieces, read in lower case."""
 
     kind: Literal["file"] = "file"
     uri: Annotated[str, NOT_IN_KEY]
@@ -56,7 +56,7 @@ class KnownTokens(Declaration):
     """The token that fills captions up."""
     examples: tuple[str, ...] = ()
     """Captions that are drawn where no request says what."""
-    counts: dict[str, int] = {}
+    counts: dict[str, int] = Field(default_factory=dict)
     """Of the captions that were read: how many, how many were cut, how long the longest is."""
 
 
@@ -67,7 +67,7 @@ class TextKind(ConditionerKind):
 
     captions: CaptionSource = CaptionSource()
     max_length: Annotated[int, Field(ge=3, le=4096)] = 77
-    """Tokens, with those of beginning and end. Longer captions are cut, which is counted; longer prompts are refused."""
+    """Tokens, with those of beginning and end. Longer captions are cut and counted; longer prompts are refused."""
     pooled: bool = False
     """Whether the mean of a text's states is also projected into a vector, which is added to the time embedding."""
     mask_padding: bool = True
@@ -79,7 +79,7 @@ class TextKind(ConditionerKind):
 
 
 class Text(TextKind):
-    """Captions, through a transformer that is trained with the denoiser, to attend to (Rombach et al. 2022, sec. 4.3.1).
+    """Captions, through a transformer that is trained with the denoiser, to attend to (Rombach et al. 2022, sec. 4.3).
 
     The null condition is the empty caption. The defaults are the paper's text-to-image model; with BERT's tokenizer and
     `output_projection` its 581,994,042 parameters.
@@ -100,38 +100,3 @@ class Text(TextKind):
     """Whether there is a last projection to the vocabulary, which published models carry and nothing reads."""
     known: KnownTokens | None = None
     """Found before a training starts; a job leaves it out."""
-
-
-class KnownEncoder(KnownTokens):
-    """What a training finds of a text encoder that others trained."""
-
-    width: PositiveInt
-    """Channels of its states."""
-    config: str
-    """Its `config.json`."""
-    sha256: str
-    """Of its folder: of its files' names and digests."""
-
-
-class FrozenText(TextKind):
-    """Captions, through a text encoder that others trained and that is not trained here, to attend to.
-
-    It is any that `transformers` knows, as CLIP's text model, T5's encoder or BERT. Where its states are not as wide as
-    what the denoiser attends to, a projection is trained. The null condition is the empty caption.
-    """
-
-    implemented_by: ClassVar[str | type] = "rayograph.conditioning.text.frozen_text:FrozenTextConditioner"
-    studied_by: ClassVar[str] = "rayograph.conditioning.text.encoder_study:study_encoder"
-    kind: Literal["frozen_text"] = "frozen_text"
-    encoder_uri: Annotated[str, NOT_IN_KEY]
-    """Its folder, in any store: config.json, safetensors, tokenizer.json; never pickles. Its digest is in the key."""
-    by_reference: bool = False
-    """Whether models only name the encoder, which then has to stay where it is; or else each holds a copy of it."""
-    known: KnownEncoder | None = None
-    """Found before a training starts; a job leaves it out."""
-
-    @model_validator(mode="after")
-    def _is_a_folder(self) -> "FrozenText":
-        if not self.encoder_uri:
-            raise ValueError("encoder_uri: expected a folder, got ''")
-        return self
