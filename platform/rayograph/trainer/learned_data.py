@@ -6,7 +6,7 @@ from functools import partial
 from typing import Any
 
 from rayograph.conditioning.protocol import Conditioner
-from rayograph.conditioning.settled import settled
+from rayograph.conditioning.settled import condition_facts, settled
 from rayograph.config import Identity, TrainDiffusion
 from rayograph.errors import ConfigError
 from rayograph.ingest.decoders import Content, Images, Moments
@@ -15,8 +15,7 @@ from rayograph.models.model_folder import first_stage_spec, load_autoencoder
 from rayograph.models.normalisation import LatentNormalisation
 from rayograph.models.specs import LatentShape
 from rayograph.runs.stage_context import StageContext
-from rayograph.stages.training.condition_facts import condition_facts
-from rayograph.stages.training.seen_images import seen_size
+from rayograph.trainer.dataset import seen_size
 
 
 @dataclass(frozen=True)
