@@ -1,6 +1,7 @@
 """Boxes and labels: as tokens, cropped with their image, checked to the last row of a request."""
 
 import json
+from functools import partial
 
 import numpy as np
 import pyarrow as pa
@@ -9,12 +10,14 @@ import torch
 
 from rayograph.conditioning.member_columns import WrongRow
 from rayograph.conditioning.seen import Seen
+from rayograph.conditioning.spatial.image_columns import png_of
 from rayograph.conditioning.spatial.layout import LayoutConditioner
 from rayograph.conditioning.spatial.layout_boxes import LabelledBoxes, WrongBoxes, box_tokens
 from rayograph.config.job.conditions.layout import Layout
 from rayograph.errors import ConfigError, DataError
+from rayograph.ingest.latent_encoder import _encoded
 from rayograph.models.specs import Accepts, DenoiserSpec, LatentShape, Ways
-from rayograph.shards.pixels.frames import Frame
+from rayograph.shards.pixels.frames import Frame, middle_square
 from rayograph.shards.sample import Sample
 
 SMALL = {
@@ -78,6 +81,18 @@ def test_boxes_are_cropped_and_turned_with_their_image_and_fall_away_outside():
     assert LayoutConditioner(PETS, None).decode_seen(sample, seen)["boxes"][[0, 3, 6]].tolist() == [0, 1, NOTHING]
     picky = LayoutConditioner(PETS.model_copy(update={"smallest_share": 0.5}), None)
     assert picky.decode_seen(sample, seen)["boxes"][[0, 3]].tolist() == [1, NOTHING]
+
+
+def test_encoded_images_keep_the_boxes_of_their_middle_square():
+    picture = png_of(np.zeros((60, 100, 3), np.uint8))
+    said = boxes(("cat", [0.0, 0.0, 0.1, 1.0]), ("dog", [0.2, 0.0, 0.5, 0.5]))
+    encoded = _encoded(
+        Sample("a", said.members | {"png": picture}), np.zeros((2, 2, 2)), partial(middle_square, size=8)
+    )
+    assert json.loads(encoded.members["boxes.json"]) == [{"label": "dog", "box": [0.0, 0.0, 0.5, 0.5]}]
+    square = Sample("a", said.members | {"png": png_of(np.zeros((60, 60, 3), np.uint8))})
+    kept = _encoded(square, np.zeros((2, 2, 2)), partial(middle_square, size=8)).members["boxes.json"]
+    assert kept == said.members["boxes.json"]
 
 
 def test_of_too_many_boxes_the_largest_count_in_their_order():

@@ -5,13 +5,28 @@ Shapes: b batch, c conditions, h w pixels.
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
+from typing import Protocol
 
 from torch import Tensor, nn
 
+from rayograph.config.job.features import Features
 from rayograph.models.conditioning import Conditioning
 
 Encode = Callable[[Tensor], Tensor]
 """Images (b, 3, h, w) in [-1, 1] to their latents, as the denoiser sees them."""
+
+
+class Extract(Protocol):
+    """Pixels (b, h, w, 3) uint8 on the CPU to features (b, d)."""
+
+    name: str
+    dimension: int
+
+    def __call__(self, pixels: Tensor) -> Tensor: ...
+
+
+FindExtractor = Callable[[Features], Extract]
+"""What a declaration of features stands for."""
 
 
 class ConditionerNetwork(nn.Module, ABC):
@@ -39,3 +54,6 @@ class ConditionerNetwork(nn.Module, ABC):
 
     def use_first_stage(self, encode: Encode) -> None:
         """Keep what encodes images, where a condition is latents. It is the model's: not trained, nor saved twice."""
+
+    def use_extractors(self, find: FindExtractor) -> None:
+        """Keep the frozen network that says what a condition is, where there is one."""

@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 from torch import Tensor, nn
 
-from rayograph.conditioning.network import ConditionerNetwork, Encode
+from rayograph.conditioning.network import ConditionerNetwork, Encode, FindExtractor
 from rayograph.conditioning.protocol import Arrays, Conditioner
 from rayograph.conditioning.seen import Canvas, Seen
 from rayograph.conditioning.trained import conditioner_of
@@ -155,6 +155,10 @@ class SeveralNetwork(ConditionerNetwork):
     def use_first_stage(self, encode: Encode) -> None:
         for part in self._parts():
             part.use_first_stage(encode)
+
+    def use_extractors(self, find: FindExtractor) -> None:
+        for part in self._parts():
+            part.use_extractors(find)
 
     def _each(self, say: Callable[[int, ConditionerNetwork], Conditioning]) -> Conditioning:
         return together([say(number, part) for number, part in enumerate(self._parts())])

@@ -1,6 +1,7 @@
 """Declarations: everything that a job file or a scale profile may say."""
 
 from rayograph.config.job.conditioners import ClassLabel
+from rayograph.config.job.conditions.embedding import ImageEmbedding
 from rayograph.config.job.conditions.layout import Layout
 from rayograph.config.job.conditions.several import Several
 from rayograph.config.job.conditions.spatial import LowResolution, MaskedImage, SemanticMap
@@ -64,6 +65,7 @@ __all__ = [
     "FilterImages",
     "FlowSchedule",
     "Identity",
+    "ImageEmbedding",
     "ImageFile",
     "ImageFolder",
     "ImportModel",

@@ -16,6 +16,7 @@ from torch import Tensor
 from rayograph.conditioning.seen import Canvas
 from rayograph.conditioning.trained import TrainedConditioner, load_conditioner
 from rayograph.config import Sampler
+from rayograph.evaluation.extractors import build_extractor
 from rayograph.models.autoencoder import AutoencoderNetwork, to_pixels
 from rayograph.models.conditioning import Conditioning
 from rayograph.models.denoiser import DenoiserNetwork
@@ -61,8 +62,9 @@ class DiffusionModel:
     device: torch.device
 
     def __post_init__(self) -> None:
-        """What conditions may be latents of images is told of the first stage."""
+        """Tell conditions that are made of images what makes them."""
         self.conditioner.network.use_first_stage(partial(self.normalisation.encode, self.autoencoder))
+        self.conditioner.network.use_extractors(partial(build_extractor, device=self.device.type))
 
     @staticmethod
     def load(

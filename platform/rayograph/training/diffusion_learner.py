@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from rayograph.conditioning.trained import TrainedConditioner, conditioned, conditioner_of
 from rayograph.config import DiffusionLoss, TrainDiffusion, TrainingScale
+from rayograph.evaluation.extractors import build_extractor
 from rayograph.losses.diffusion_loss import ForwardProcess, diffusion_loss
 from rayograph.models.autoencoder import AutoencoderNetwork, moments_of, posterior_sample, to_images
 from rayograph.models.denoiser import DenoiserNetwork, build_denoiser
@@ -105,6 +106,7 @@ class DiffusionLearner:
         self._first_stage = None if first_stage is None else frozen(first_stage, scale)
         if self._first_stage is not None:
             trained.network.use_first_stage(partial(normalisation.encode, self._first_stage))
+            trained.network.use_extractors(partial(build_extractor, device=device().type))
         self._engine = Engine(denoising.to(device()), settings)
 
     def engines(self) -> dict[str, Engine[Any]]:

@@ -16,7 +16,7 @@ from rayograph.conditioning.member_columns import WrongRow, shown, whole
 from rayograph.conditioning.network import ConditionerNetwork
 from rayograph.conditioning.protocol import Arrays, Conditioner
 from rayograph.conditioning.seen import Seen
-from rayograph.conditioning.spatial.layout_boxes import BOXES, EXPECTED, LabelledBoxes, WrongBoxes, box_tokens
+from rayograph.conditioning.spatial.layout_boxes import BOXES, PACKED, LabelledBoxes, WrongBoxes, box_tokens, from_json
 from rayograph.conditioning.token_transformer import TokenTransformer, TransformerSize
 from rayograph.config.job.conditions.layout import Layout
 from rayograph.errors import ConfigError, DataError
@@ -24,7 +24,7 @@ from rayograph.models.conditioning import Conditioning
 from rayograph.models.specs import DenoiserSpec, LatentShape, Ways
 from rayograph.shards.sample import Sample
 
-COLUMN, PACKED = "boxes", "json"
+COLUMN = "boxes"
 LABELS = "box_labels"
 """The fact of a data set: names of its labels, in their order."""
 
@@ -73,7 +73,7 @@ class LayoutConditioner(Conditioner):
         for row, value in enumerate(whole(rows[COLUMN])):
             given = value.as_py()
             try:
-                boxes = LabelledBoxes.read(_from_json(given))
+                boxes = LabelledBoxes.read(from_json(given))
                 if len(boxes.labels) > self.declared.most_objects:
                     raise WrongBoxes(f"at most {self.declared.most_objects} boxes", len(boxes.labels))
                 for label in boxes.labels if self.declared.num_labels else ():
@@ -119,8 +119,8 @@ class LayoutConditioner(Conditioner):
         """Raises DataError naming the sample."""
         try:
             if BOXES in sample.members:
-                return LabelledBoxes.read(_from_json(sample.members[BOXES]))
-            found = LabelledBoxes.packed(_from_json(sample.members.get(PACKED, b"null")))
+                return LabelledBoxes.read(from_json(sample.members[BOXES]))
+            found = LabelledBoxes.packed(from_json(sample.members.get(PACKED, b"null")))
         except WrongBoxes as error:
             raise DataError(f"{sample.key}: boxes: {error}") from error
         if found is None:
@@ -171,13 +171,3 @@ class LayoutNetwork(ConditionerNetwork):
         where = next(self.parameters()).device
         tokens = torch.full((1, self._length), self._nothing, dtype=torch.int64, device=where)
         return Conditioning(cross_attention=self.transformer(tokens).expand(count, -1, -1))
-
-
-def _from_json(given: Any) -> Any:
-    """What a text says; anything else as it is. Raises WrongBoxes for what is no JSON."""
-    if not isinstance(given, str | bytes):
-        return given
-    try:
-        return json.loads(given)
-    except ValueError as error:
-        raise WrongBoxes(EXPECTED, given) from error

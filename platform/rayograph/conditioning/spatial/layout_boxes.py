@@ -12,9 +12,13 @@ from typing import Any
 import numpy as np
 
 from rayograph.shards.pixels.frames import Frame
+from rayograph.shards.sample import Sample
 
 BOXES = "boxes.json"
 """The member of a sample: [{"label": …, "box": [left, top, right, bottom]}, …]."""
+
+PACKED = "json"
+"""The member of a packed table's row, which may have boxes as the table did."""
 
 EXPECTED = 'a list of {"label": …, "box": [left, top, right, bottom]}'
 
@@ -92,6 +96,26 @@ class LabelledBoxes:
             for label, place in zip(self.labels, self.places, strict=True)
         ]
         return json.dumps(said, ensure_ascii=False).encode()
+
+
+def from_json(given: Any) -> Any:
+    """Return what a text says; anything else as it is. Raises WrongBoxes for what is no JSON."""
+    if not isinstance(given, str | bytes):
+        return given
+    try:
+        return json.loads(given)
+    except ValueError as error:
+        raise WrongBoxes(EXPECTED, given) from error
+
+
+def boxes_of(sample: Sample) -> LabelledBoxes | None:
+    """Return a sample's boxes, in a member of their own or as they were packed; None where none can be read."""
+    try:
+        if BOXES in sample.members:
+            return LabelledBoxes.read(from_json(sample.members[BOXES]))
+        return LabelledBoxes.packed(from_json(sample.members.get(PACKED, b"null")))
+    except WrongBoxes:
+        return None
 
 
 def box_tokens(numbers: Sequence[int], places: np.ndarray, most: int, vocabulary: int) -> np.ndarray:

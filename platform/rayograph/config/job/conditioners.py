@@ -94,6 +94,7 @@ CONDITIONERS = Kinds(
         "semantic_map": "rayograph.config.job.conditions.spatial:SemanticMap",
         "low_resolution": "rayograph.config.job.conditions.spatial:LowResolution",
         "masked_image": "rayograph.config.job.conditions.spatial:MaskedImage",
+        "image_embedding": "rayograph.config.job.conditions.embedding:ImageEmbedding",
         "layout": "rayograph.config.job.conditions.layout:Layout",
         "text": "rayograph.config.job.conditions.text:Text",
     },
