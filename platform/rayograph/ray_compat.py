@@ -7,7 +7,7 @@ import json
 import os
 import time
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TypedDict
 
 if TYPE_CHECKING:
     from ray.data import DataContext
@@ -18,14 +18,23 @@ JOB_VARIABLE = "RAY_JOB_CONFIG_JSON_ENV_VAR"
 SCHEDULING_PAUSE_SECONDS = 0.05
 
 
+class RuntimeEnv(TypedDict, total=False):
+    """What of Ray's runtime environments is set, or carried on, here."""
+
+    py_modules: list[str]
+    excludes: list[str]
+    env_vars: dict[str, str]
+
+
 def inside_submitted_job() -> bool:
     """Tell whether `ray job submit` brought this command here. Ray 2.60 takes RAY_JOB_ID away from a job's driver."""
     return JOB_VARIABLE in os.environ
 
 
-def submitted_runtime_env() -> dict[str, Any]:
+def submitted_runtime_env() -> RuntimeEnv:
     """Return the runtime environment that this command was submitted with, as Ray 2.60 hands it to a job's driver."""
-    return json.loads(os.environ.get(JOB_VARIABLE, "{}")).get("runtime_env") or {}
+    said: dict[str, RuntimeEnv] = json.loads(os.environ.get(JOB_VARIABLE, "{}"))
+    return said.get("runtime_env") or {}
 
 
 def override_submitted_runtime_env() -> None:

@@ -48,7 +48,7 @@ def by_http(folder, given):
         row = Row.model_validate(json.loads(json.dumps({"class": given})))
     except ValidationError as error:
         raise DataError(str(error)) from error
-    return by_file(as_json_lines(folder / "r.jsonl", [row.model_dump(mode="json", by_alias=True, exclude_none=True)]))
+    return by_file(as_json_lines(folder / "r.jsonl", [row.said()]))
 
 
 def by_query(_folder, given):

@@ -4,12 +4,16 @@ import hashlib
 import io
 import json
 import mimetypes
+import re
 import shlex
 import shutil
 import time
 from datetime import UTC, datetime, timedelta
+from functools import partial
 
+import asked
 import painted
+import pyarrow as pa
 import pytest
 from fastapi.testclient import TestClient
 from PIL import Image
@@ -19,10 +23,15 @@ from rayograph.api.app import build_app
 from rayograph.api.guards.rate_limits import Limits, Rate
 from rayograph.api.job_service import StoreJobService
 from rayograph.api.static_files import page_paths
+from rayograph.conditioning.class_label import ClassLabelConditioner
+from rayograph.conditioning.member_columns import refuse, to_array, whole
+from rayograph.conditioning.protocol import Conditioner
 from rayograph.config import Scale
 from rayograph.errors import DataError, ResourceError, StorageError
 from rayograph.runs.artifact import Artifact
 from rayograph.sampling.job_state import read_state, write_state
+from rayograph.sampling.requests.model_spec import ModelSpec
+from rayograph.sampling.requests.options import options
 from rayograph.storage import open_store
 from rayograph.storage.object_store import ObjectStore
 
@@ -30,19 +39,40 @@ TOKEN = "a-long-enough-token-0123456789"
 MINUTES = timedelta(minutes=1)
 
 
+class Tone(Conditioner):
+    """One number a row."""
+
+    takes, members, request_columns = "a tone", (), {"tone": pa.float64()}
+
+    def validate(self, rows):
+        refuse("tone", to_array(rows["tone"]) > 1, "a number up to 1", whole(rows["tone"]))
+        return rows
+
+
+CLASSES = ClassLabelConditioner(len(painted.CLASSES), tuple(painted.CLASSES))
+
+
+def checked(conditioner, stage):
+    """Check a request's rows as its plan does."""
+    if stage.declared.request is not None:
+        list(asked.pages(stage.declared.request.uri, spec=ModelSpec(conditioner, 48, 4, 1000)))
+
+
 class Place:
     """A store, its painter and clients of its app."""
 
-    def __init__(self, folder, **options):
+    def __init__(self, folder, prepare=lambda _: None, **more):
         self.store = painted.new_store(folder)
-        self.painter = painted.Painter(self.store, **options)
-        self.job_service = StoreJobService(self.store, Scale(), self.painter.start, self.painter.draw_again)
+        self.painter = painted.Painter(self.store, **more)
+        self.job_service = StoreJobService(
+            self.store, Scale(), self.painter.start, self.painter.draw_again, prepare=prepare
+        )
         self.model = painted.model_name(self.store)
         self.client = self.serve()
 
-    def serve(self, token=None, host="localhost", store=None, **options):
+    def serve(self, token=None, host="localhost", store=None, **more):
         digest = None if token is None else hashlib.sha256(token.encode()).hexdigest()
-        app = build_app(store or self.store, self.job_service, painted.open_plan, digest, **options)
+        app = build_app(store or self.store, self.job_service, painted.open_plan, digest, **more)
         return TestClient(app, base_url=f"http://{host}", raise_server_exceptions=False)
 
     def body(self, **more):
@@ -70,6 +100,12 @@ def place(tmp_path):
 @pytest.fixture
 def idle(tmp_path):
     return Place(tmp_path / "store", idle=True)
+
+
+@pytest.fixture
+def strict(tmp_path):
+    """Rows are checked against a model of four classes."""
+    return Place(tmp_path / "store", partial(checked, CLASSES), idle=True)
 
 
 def refusal(answer, status):
@@ -134,15 +170,15 @@ def test_a_model_may_be_named_by_its_uri_and_a_request_lie_in_the_store(idle):
             {"rows": [{"class": 1}, {"width": 10**6}]},
             "rows.1.width: expected a whole number above 0, up to 4,096, got 1",
         ),
-        ({"rows": [{"class": [1]}]}, "rows.0.class: expected a class's number or name, got '[1]'"),
-        ({"rows": [{"class": True}]}, "rows.0.class: expected a class's number or name, got 'True'"),
+        ({"rows": [{"class": [1]}]}, "rows.0: class: expected a class's number or name, got [1]"),
+        ({"rows": [{"class": True}]}, "rows.0: class: expected a class's number or name, got True"),
         ({"rows": [{"class": 1, "count": True}]}, "rows.0: count: expected no truth value, got True"),
         ({"rows": [{"class": 1, "count": 2.5}]}, "rows.0.count: input should be a valid integer"),
         ({"rows": [{"class": 1, "seed": 10**29}]}, "rows.0: seed: expected at most 64 bits, got a number of 97"),
         ({"rows": [{"class": 10**29}]}, "rows.0: class: expected at most 64 bits, got a number of 97"),
         ({"num_samples": 5, "seed": 2**64 - 1, "priority": True}, "priority: expected no truth value, got True"),
         ({"num_samples": 5, "sampler": {"guidance_scale": 1e300}}, "sampler.guidance_scale: expected a number from 0"),
-        ({"rows": [{"clas": 1}]}, "rows.0.clas: no such field; did you mean 'class'?"),
+        ({"rows": [{"clas": 1}]}, "rows: column 'clas': not known; did you mean 'class'?"),
         ({"rows": []}, "rows: list should have at least 1 item"),
         ({"rows": [{"prompt": "x" * 5000}]}, "rows.0.prompt: expected at most 4,096 characters, got 5,000"),
         ({"rows": [{"class": 1}] * 10_001}, "rows: expected at most 10,000, got 10,001: put them into a request_uri"),
@@ -160,11 +196,48 @@ def test_a_model_may_be_named_by_its_uri_and_a_request_lie_in_the_store(idle):
         ({"request_uri": "s5://bucket/rows.csv"}, "request_uri: "),
     ],
 )
-def test_a_bad_submission_is_one_line_and_nothing_is_started(idle, change, line):
-    told = refusal(idle.submit(**change), 422)
+def test_a_bad_submission_is_one_line_and_nothing_is_started(strict, change, line):
+    told = refusal(strict.submit(**change), 422)
     assert told.startswith(line)
-    assert idle.painter.started == []
-    assert idle.client.get("/v1/jobs").json() == {"jobs": [], "total": 0}
+    assert strict.painter.started == []
+    assert strict.client.get("/v1/jobs").json() == {"jobs": [], "total": 0}
+
+
+@pytest.mark.parametrize("change", [
+    {"kind": "train_diffusion"}, {"stages": {"pack": {"kind": "pack"}}}, {"scale": {"store": "/tmp"}},
+    {"implemented_by": "os:system"}, {"sampler": {"kind": "euler"}}, {"marking": {"certificate_file": "/etc/passwd"}},
+    {"rows": [{"class": 1, "kind": "pack"}]}, {"rows": [{"class": 1, "model": "x"}]}, {"keep": ["prompt"]},
+    {"rows": [{"class": 1, "eta": 0.5}]}, {"model": {"kind": "import_model", "uri": "/etc"}},
+])  # fmt: skip
+def test_no_stage_is_declared_over_http_and_nothing_else_that_a_submission_does_not_say(strict, change):
+    told = refusal(strict.submit(**change), 422)
+    assert re.search("no such field|not known|model: .*string", told)
+    assert strict.painter.started == []
+
+
+def test_whatever_option_of_the_sampler_rows_may_say_reaches_the_request_with_its_bounds(strict):
+    declared = strict.client.get("/openapi.json").json()["components"]["schemas"]["Row"]["properties"]
+    assert {option.name for option in options()} <= set(declared)
+    said = {option.name: option.choices[0] if option.choices else 1 for option in options()}
+    assert {"scheduler", "guidance_rescale"} <= set(said)
+    assert strict.submit(rows=[{"class": 1} | said]).status_code == 201
+    (rows,) = strict.store.list("requests/")
+    assert json.loads(strict.store.read(rows.key)) == {"class": 1, "count": 1} | said
+    for option in options():
+        if option.high < float("inf"):
+            told = refusal(strict.submit(rows=[{"class": 1, option.name: option.high + 1}]), 422)
+            assert told.startswith(f"rows.0.{option.name}: expected")
+
+
+def test_a_condition_that_nobody_here_knows_is_a_column_of_its_models_rows_and_of_no_others(strict, tmp_path):
+    there = Place(tmp_path / "tones", partial(checked, Tone()), idle=True)
+    rows = [{"tone": 0.5, "count": 2}]
+    assert there.submit(rows=rows).status_code == 201
+    (kept,) = there.store.list("requests/")
+    assert json.loads(there.store.read(kept.key)) == rows[0]
+    assert refusal(there.submit(rows=[{"tone": 2}]), 422) == "rows.0: tone: expected a number up to 1, got 2"
+    assert refusal(there.submit(rows=[{"class": 1}]), 422).startswith("rows: column 'class': the model takes a tone")
+    assert refusal(strict.submit(rows=rows), 422).startswith("rows: column 'tone': not known")
 
 
 @pytest.mark.parametrize(

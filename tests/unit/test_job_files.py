@@ -9,7 +9,7 @@ import pytest
 from command import ROOT
 from test_config import DIGITS
 
-from rayograph.config import Scale
+from rayograph.config import Scale, TrainingScale
 from rayograph.config.reading.files import load_job
 from rayograph.errors import ConfigError
 from rayograph.pipeline.preflight import check
@@ -92,8 +92,13 @@ def test_a_worker_reads_a_job_without_its_file_or_the_modules_beside_it(tmp_path
     assert done.stdout == b"one\n"
 
 
-@pytest.mark.parametrize("recipe", sorted((ROOT / "jobs").glob("*.py")), ids=lambda path: path.stem)
+@pytest.mark.parametrize(
+    "recipe",
+    sorted([*(ROOT / "jobs").glob("*.py"), *(ROOT / "jobs" / "paper").glob("*.py")]),
+    ids=lambda path: path.stem,
+)
 def test_every_recipe_passes_what_is_checked_before_any_work(recipe):
     job = load_job(str(recipe))
-    check(job, Scale(), list(job.stages))
+    scale = Scale() if recipe.parent.name == "jobs" else Scale(training=TrainingScale(micro_batch_size=1))
+    check(job, scale, list(job.stages))
     assert job.name == recipe.stem.replace("_", "-")

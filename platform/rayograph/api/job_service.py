@@ -188,8 +188,7 @@ class StoreJobService:
         return uri
 
     def _put_rows(self, rows: Sequence[Row]) -> str:
-        lines = [row.model_dump(mode="json", by_alias=True, exclude_none=True) for row in rows]
-        data = b"".join(canonical_json(line) + b"\n" for line in lines)
+        data = b"".join(canonical_json(row.said()) + b"\n" for row in rows)
         key = f"requests/{sha256(data)}.jsonl"
         self._store.put_if_absent(key, data)
         return self._store.uri_of(key)
@@ -206,7 +205,8 @@ def _of_rows(error: DataError, stage: StageContext, submission: Submission) -> D
     if submission.rows is None or not isinstance(stage.declared, Sample) or stage.declared.request is None:
         return error
     uri = stage.declared.request.uri
-    return DataError(str(error).replace(f"{uri} row ", "rows.").replace(f"{uri}: ", "rows: "))
+    told = str(error).removesuffix("; `keep` carries it along")  # which is a field of requests by their URI
+    return DataError(told.replace(f"{uri} row ", "rows.").replace(f"{uri}: ", "rows: "))
 
 
 def _class_names(manifest: Manifest) -> list[str]:

@@ -1,24 +1,14 @@
 """What a client may ask for: the body of POST /v1/jobs, closed to unknown fields."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, TypeVar
 
-from pydantic import BeforeValidator, Field, PositiveInt, model_validator
+from pydantic import ConfigDict, Field, JsonValue, PositiveInt, create_model, model_validator
 
-from rayograph.conditioning.class_names import class_text
 from rayograph.config import ImageFile, Marking, Sampler
 from rayograph.config.declaration import Declaration, Seed
-from rayograph.config.job.schedules import HIGHEST_GUIDANCE
+from rayograph.sampling.requests.options import options
 from rayograph.sampling.requests.validation import MAX_COUNT
 
-
-def _class(given: Any) -> Any:
-    text = class_text(given)
-    if text is None:
-        raise ValueError(f"expected a class's number or name, got {str(given)[:80]!r}")
-    return text if isinstance(given, float) else given
-
-
-ClassRef = Annotated[int | str, BeforeValidator(_class)]
 Side = Annotated[int, Field(gt=0, le=4096)]
 """Pixels."""
 
@@ -27,18 +17,39 @@ class Body(Declaration):
     """Frozen and closed, as declarations are."""
 
 
-class Row(Body):
-    """`count` images of one kind; what a row leaves out is the submission's, or the model's."""
+R = TypeVar("R", bound=Body)
 
-    class_: ClassRef | None = Field(None, alias="class")
+
+def _with_sampler_options(row: type[R]) -> type[R]:
+    """The same with an optional field of every option of the sampler that rows may say, as `Sampler` declares it."""
+    fields: dict[str, Any] = {}
+    for option in options():
+        declared = Sampler.model_fields[option.name]
+        bounds = Field(description=declared.description)
+        bounds.metadata = list(declared.metadata)
+        fields[option.name] = (Annotated[declared.annotation, bounds] | None, None)
+    return create_model(row.__name__, __base__=row, __module__=row.__module__, **fields)
+
+
+@_with_sampler_options
+class Row(Body):
+    """`count` images of one kind; what a row leaves out is the submission's, or the model's.
+
+    Any other field is a column that the model is conditioned on: its conditioner says which there are, and checks them.
+    """
+
+    model_config = ConfigDict(extra="allow")
+    __pydantic_extra__: dict[str, JsonValue] = Field(init=False)
+
     prompt: str | None = None
     count: Annotated[int, Field(gt=0, le=MAX_COUNT)] = 1
     seed: Seed | None = None
     width: Side | None = None
     height: Side | None = None
-    num_inference_steps: Annotated[int, Field(gt=0, le=1000)] | None = None
-    scheduler: Literal["ddim", "dpmsolver++", "euler_ancestral"] | None = None
-    guidance_scale: float | None = Field(None, ge=0, le=HIGHEST_GUIDANCE)
+
+    def said(self) -> dict[str, JsonValue]:
+        """Return what the row says, as a request's file holds it."""
+        return {name: value for name, value in self.model_dump(mode="json").items() if value is not None}
 
 
 class Submission(Body):

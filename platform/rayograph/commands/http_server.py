@@ -13,9 +13,10 @@ from collections.abc import Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
+from pydantic import JsonValue
 
 from rayograph.api.guards.security import LOOPBACK
 from rayograph.api.images import Plan
@@ -34,6 +35,12 @@ from rayograph.stages.stage import stage_of
 from rayograph.storage import Access, open_store
 
 log = logging.getLogger(__name__)
+
+if TYPE_CHECKING:
+    from fastapi import FastAPI
+
+Drawn = tuple[np.ndarray, bytes, dict[str, JsonValue]]
+"""Pixels (h, w, 3) uint8, the file and the record of an image that was drawn again."""
 
 APPLICATION = "rayograph-http"
 TOKEN_VARIABLE = "RAYOGRAPH_TOKEN"
@@ -101,7 +108,7 @@ class Front:
                 log.exception("the jobs of %s", self._store.uri)
             time.sleep(WATCHED_EVERY_SECONDS)
 
-    def __serve_build_asgi_app__(self) -> Any:
+    def __serve_build_asgi_app__(self) -> "FastAPI":
         from rayograph.api.app import build_app
 
         return build_app(self._store, self._service, open_plan, self._token_sha256)
@@ -124,22 +131,20 @@ def _start(scale: Scale, artifact: Artifact, job: Job, target: str) -> None:
     ensure(scale, artifact, job, target)
 
 
-def _draw_again_elsewhere(scale: Scale, artifact: Artifact, number: int) -> tuple[np.ndarray, bytes, dict[str, Any]]:
+def _draw_again_elsewhere(scale: Scale, artifact: Artifact, number: int) -> Drawn:
     """In a task of its own, with a replica's share of a machine: the app itself loads no model."""
     import ray
 
     gpus = scale.sampling.gpus_per_replica or scale.gpus
     task = ray.remote(_draw_again).options(num_cpus=scale.sampling.cpus_per_replica, num_gpus=gpus, max_retries=2)
-    found: tuple[np.ndarray, bytes, dict[str, Any]] = ray.get(task.remote(artifact, number, scale.access, scale.device))
+    found: Drawn = ray.get(task.remote(artifact, number, scale.access, scale.device))
     return found
 
 
-def _draw_again(
-    artifact: Artifact, number: int, endpoint_url: Access, device: str
-) -> tuple[np.ndarray, bytes, dict[str, Any]]:
+def _draw_again(artifact: Artifact, number: int, endpoint_url: Access, device: str) -> Drawn:
     from rayograph.sampling.reproduce import draw_again
 
-    found: tuple[np.ndarray, bytes, dict[str, Any]] = draw_again(artifact, number, endpoint_url, device)
+    found: Drawn = draw_again(artifact, number, endpoint_url, device)
     return found
 
 

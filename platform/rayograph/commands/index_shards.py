@@ -12,12 +12,12 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from fnmatch import fnmatchcase
 from functools import partial
-from typing import Any
 
 from rayograph.config import Scale
 from rayograph.config.stage_base import ArtifactType
 from rayograph.errors import ConfigError, DataError, StorageError
-from rayograph.ingest.indexing import Folder, Shard, index_shard
+from rayograph.ingest.indexing import Folder, IndexedShard, Shard, index_shard
+from rayograph.json_types import Json
 from rayograph.pipeline.ray_cluster import connect
 from rayograph.ray_compat import inside_submitted_job
 from rayograph.runs.artifact import MANIFEST, Artifact
@@ -163,16 +163,16 @@ def _check_contents(folder: Folder, manifest: Manifest, shards: Sequence[Shard],
                 )
 
 
-def _index_all(folder: Folder, shards: Sequence[Shard], scale: Scale, limit: int, again: bool) -> list[dict[str, Any]]:
+def _index_all(folder: Folder, shards: Sequence[Shard], scale: Scale, limit: int, again: bool) -> list[IndexedShard]:
     """What `index_shard` tells of each shard."""
     from rayograph.ingest.streams import each
 
-    found: list[dict[str, Any]] = []
+    found: list[IndexedShard] = []
     rejected: list[dict[str, str]] = []
     with Progress(INDEXED, "shards", len(shards), at_once=scale.ingest.tasks) as progress:
         for data in each(shards, partial(index_shard, folder, again), scale.ingest):
             found.append(json.loads(data))
-            rejected += found[-1][REJECTED]
+            rejected += found[-1]["rejected"]
             if len(rejected) > limit:
                 raise DataError(
                     f"{rejected[0]['reason']} ({len(rejected):,} samples rejected so far, --bad-sample-limit {limit})"
@@ -182,7 +182,7 @@ def _index_all(folder: Folder, shards: Sequence[Shard], scale: Scale, limit: int
 
 
 def _manifest(
-    folder: Folder, shards: Sequence[Shard], found: Sequence[dict[str, Any]], held_out: str, hidden: int, seconds: float
+    folder: Folder, shards: Sequence[Shard], found: Sequence[IndexedShard], held_out: str, hidden: int, seconds: float
 ) -> Manifest:
     """Shards without a sample are among the files, but no shards to draw from. Raises DataError if no other is left."""
     records = [
@@ -195,7 +195,7 @@ def _manifest(
             raise DataError(f"{folder.tars.uri}: expected samples in the {split} shards, got none")
     files = [FileRecord.model_validate(file) for told in found for file in told["files"]]
     contents = [(s.name, s.split, told["files"][0]["sha256"]) for s, told in zip(shards, found, strict=True)]
-    passed_over = sum((Counter(told[PASSED_OVER]) for told in found), Counter({"hidden tars": hidden}))
+    passed_over = sum((Counter(told["passed_over"]) for told in found), Counter({"hidden tars": hidden}))
     return Manifest(
         job=folder.tars.uri.rstrip("/").rpartition("/")[2],
         stage=INDEXED,
@@ -214,7 +214,7 @@ def _manifest(
             "image_size": None,
             "resize": "none",
             "held_out": held_out,
-            REJECTED: [row for told in found for row in told[REJECTED]],
+            REJECTED: [row for told in found for row in told["rejected"]],
             **({PASSED_OVER: dict(sorted((+passed_over).items()))} if +passed_over else {}),
         },
         created=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -224,16 +224,16 @@ def _manifest(
     )
 
 
-def _class_facts(folder: Folder, shards: Sequence[Shard], found: Sequence[dict[str, Any]]) -> dict[str, Any]:
+def _class_facts(folder: Folder, shards: Sequence[Shard], found: Sequence[IndexedShard]) -> dict[str, Json]:
     """The classes' names; where members hold no numbers, what they hold, and how many samples have none at all."""
     parts = []
     for shard, told in zip(shards, found, strict=True):
-        classes = from_fact(told[CLASSES])
+        classes = from_fact(told["classes"])
         if told["samples"] and classes is not None:
             parts.append((folder.tars.store.uri_of(folder.tars.key(shard.name)), classes))
     names, held = combined(parts)
     labelled = any(classes.largest is not None or classes.names != [] for _, classes in parts)
-    facts: dict[str, Any] = {"class_names": names}
+    facts: dict[str, Json] = {"class_names": names}
     if held != "number" and labelled:
         facts |= {CLASSES: held, "unlabelled": sum(classes.missing for _, classes in parts)}
     return facts

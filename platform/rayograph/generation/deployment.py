@@ -2,14 +2,16 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
 
 from ray import serve
+from ray.serve.handle import DeploymentHandle, DeploymentResponse
+from ray.serve.schema import ApplicationStatusOverview
 
 from rayograph import __version__
 from rayograph.errors import DataError
 from rayograph.generation.replica import MAX_ONGOING, ReplicaConfig, SamplerReplica
+from rayograph.json_types import Json
 from rayograph.runs.digests import sha256
 from rayograph.sampling.requests.plan import Unit
 
@@ -24,9 +26,9 @@ class Application:
     job: str
     assignment: ReplicaConfig
     gpus: float
+    _handle: DeploymentHandle = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        self._handle: Any = None
         self.name = f"{self.job}-{sha256(f'{__version__} {self.assignment} {self.gpus}'.encode())[:8]}"
 
     def start(self) -> None:
@@ -38,7 +40,7 @@ class Application:
             return
         scale = self.assignment.scale
         fewest, most = scale.replicas
-        number: dict[str, Any] = {"num_replicas": most}
+        number: dict[str, Json] = {"num_replicas": most}
         if fewest < most:
             number = {
                 "autoscaling_config": {
@@ -65,7 +67,7 @@ class Application:
             found = serve.status().applications.get(self.name)
             raise DataError(f"replicas cannot start: {error if found is None else _reason(found)}") from error
 
-    def call(self, unit: Unit) -> Any:
+    def call(self, unit: Unit) -> DeploymentResponse:
         """Sends it to a replica; await what comes."""
         return self._handle.remote(unit)
 
@@ -104,7 +106,7 @@ def application(job: str, assignment: ReplicaConfig, gpus: float) -> Iterator[Ap
         serve.delete(serving.name)
 
 
-def _reason(found: Any) -> str:
+def _reason(found: ApplicationStatusOverview) -> str:
     """What Serve says of an application's deployments, on one line."""
     said = [deployment.message for deployment in found.deployments.values()] or [found.message]
     return " ".join(" ".join(said).split())[-400:]

@@ -2,15 +2,17 @@
 
 import json
 from dataclasses import dataclass, replace
+from typing import TypedDict, cast
 
 import numpy as np
 
 from rayograph.config import Scale
 from rayograph.errors import DataError, MissingObjectError
+from rayograph.json_types import Json
 from rayograph.runs.artifact import Artifact
 from rayograph.runs.manifest import FileRecord
 from rayograph.shards.classes import Classes, as_fact, classes_in, from_fact
-from rayograph.shards.scan import CLASSES, PASSED_OVER, REJECTED, scan_shard
+from rayograph.shards.scan import CLASSES, PASSED_OVER, scan_shard
 from rayograph.shards.shard_index import ShardIndex, index_name
 from rayograph.shards.spot_check import still_holds
 from rayograph.shards.store import fetch_rows
@@ -49,19 +51,41 @@ class Folder:
         return key, self.artifact.store.uri_of(key)
 
 
+class IndexedFile(TypedDict):
+    """A file as a manifest lists it."""
+
+    path: str
+    bytes: int
+    sha256: str
+
+
+class IndexedShard(TypedDict):
+    """What the manifest needs of one shard: the tar and its sidecar, and what was found in it."""
+
+    files: list[IndexedFile]
+    samples: int
+    rejected: list[dict[str, str]]
+    passed_over: dict[str, int]
+    classes: Json
+
+
 def index_shard(folder: Folder, again: bool, shard: Shard) -> bytes:
     """Makes one shard's sidecar, or finds it made; what the manifest needs of it, as JSON."""
     index, data = _sidecar(folder, shard, again)
     uri = folder.tars.store.uri_of(folder.tars.key(shard.name))
     tar = FileRecord(path=shard.name, bytes=index.size, sha256=index.sha256)
-    told = {
-        "files": [tar.model_dump(), folder.artifact.record(index_name(shard.name), data).model_dump()],
+    told: IndexedShard = {
+        "files": [_listed(tar), _listed(folder.artifact.record(index_name(shard.name), data))],
         "samples": len(index),
-        REJECTED: [bad | {"reason": f"{uri}: {bad['reason']}"} for bad in index.facts.get(REJECTED, [])],
-        PASSED_OVER: index.facts.get(PASSED_OVER, {}),
-        CLASSES: as_fact(_classes_of(folder.tars, shard.name, index) or Classes(len(index), None, [])),
+        "rejected": [bad | {"reason": f"{uri}: {bad['reason']}"} for bad in index.rejected],
+        "passed_over": cast(dict[str, int], index.facts.get(PASSED_OVER, {})),
+        "classes": as_fact(_classes_of(folder.tars, shard.name, index) or Classes(len(index), None, [])),
     }
     return json.dumps(told).encode()
+
+
+def _listed(file: FileRecord) -> IndexedFile:
+    return {"path": file.path, "bytes": file.bytes, "sha256": file.sha256}
 
 
 def _sidecar(folder: Folder, shard: Shard, again: bool) -> tuple[ShardIndex, bytes]:

@@ -9,13 +9,14 @@ Shapes: b batch, z latent channels, y x latent grid.
 from collections.abc import Sequence
 from functools import partial
 from itertools import compress
-from typing import Any
+from typing import TypedDict
 
 import numpy as np
 import torch
 
 from rayograph.ingest.columns import to_npy
 from rayograph.ingest.images.decoding import decoded_images, require_few
+from rayograph.json_types import Json
 from rayograph.models.autoencoder import posterior_sample, to_images
 from rayograph.models.model_folder import load_autoencoder
 from rayograph.models.normalisation import LatentNormalisation
@@ -30,6 +31,15 @@ from rayograph.shards.store import find_index, put_shard
 
 MOMENTS = "npy"
 """The extension of a sample's moments."""
+
+
+class LatentFacts(TypedDict):
+    """What a shard's index says of its latents: how many places they have, and by channel the sums of their values."""
+
+    places: int
+    sum: list[float]
+    sum_of_squares: list[float]
+    latent_shape: list[int]
 
 
 class ShardEncoder:
@@ -93,7 +103,7 @@ class ShardEncoder:
             sums.append(torch.stack([latents.sum(dim=(0, 2, 3)), latents.square().sum(dim=(0, 2, 3))]).cpu().numpy())
             arrays = moments.cpu().numpy()
             samples += [_encoded(sample, array) for (_, sample, _), array in zip(decoded, arrays, strict=True)]
-        facts: dict[str, Any] = {"places": 0, "rejected": rejected} if rejected else {}
+        facts: dict[str, Json] = {"places": 0, "rejected": rejected} if rejected else {}
         if samples:
             total, squares = np.sum(sums, axis=0).tolist()
             places = len(samples) * shape[1] * shape[2]
@@ -106,7 +116,7 @@ def first_position(name: str) -> int:
     return int(key_fraction(name) * 2**53)
 
 
-def normalisation(facts: Sequence[dict[str, Any]]) -> LatentNormalisation:
+def normalisation(facts: Sequence[LatentFacts]) -> LatentNormalisation:
     """Mean and standard deviation of raw latents, by channel, over all shards."""
     facts = [fact for fact in facts if fact["places"]]
     places = sum(fact["places"] for fact in facts)

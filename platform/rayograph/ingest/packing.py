@@ -6,7 +6,6 @@ the task did is written down once, after its shards: a task whose record is ther
 
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import Any
 
 from pydantic import Field, ValidationError
 
@@ -118,25 +117,25 @@ def _pack(artifact: Artifact, source: Source, declared: Pack, task: Task) -> byt
     keys: set[str] = set()
     images: Counter[str] = Counter()
     left_out: Counter[str] = Counter()
-    facts: dict[str, Any] = {"rows": 0, "classes": 0, "unavailable": 0, "captions_left": 0}
+    rows = classes = unavailable = captions_left = 0
     for row in source.rows(task):
         if isinstance(row, LeftOut):
             left_out[row.kind] += 1
             continue
-        facts["rows"] += 1
+        rows += 1
         made = row if isinstance(row, Rejected) else _sample(row, declared, keys, images)
         if isinstance(made, Rejected):
             if made.counted:
                 bad.append({"key": plain(made.key), "reason": plain(made.reason)})
                 require_few(bad, declared.bad_sample_limit)
-            facts["unavailable"] += not made.counted
+            unavailable += not made.counted
             continue
         row, sample = made
         keys.add(row.key)
         for extension in sample.members:
             members[extension] = members.get(extension, 0) + 1
-        facts["captions_left"] += row.captions_left
-        facts["classes"] = max(facts["classes"], -1 if row.label is None else row.label + 1)
+        captions_left += row.captions_left
+        classes = max(classes, -1 if row.label is None else row.label + 1)
         own = HELD_OUT if key_fraction(row.group or row.key) < declared.held_out_fraction else TRAIN
         splits[row.split or own].add(sample)
     for split in splits.values():
@@ -150,7 +149,10 @@ def _pack(artifact: Artifact, source: Source, declared: Pack, task: Task) -> byt
         rejected=bad,
         images=dict(sorted(images.items())),
         left_out=dict(sorted(left_out.items())),
-        **facts,
+        rows=rows,
+        classes=classes,
+        unavailable=unavailable,
+        captions_left=captions_left,
     )
     data = record.model_dump_json().encode()
     artifact.store.put_if_absent(artifact.key(task_record(task.number)), data)

@@ -8,13 +8,12 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import rayograph
 from rayograph.config import Scale, extensions
 from rayograph.config.address import LOCAL
 from rayograph.errors import ResourceError
-from rayograph.ray_compat import listen_on_loopback, override_submitted_runtime_env, submitted_runtime_env
+from rayograph.ray_compat import RuntimeEnv, listen_on_loopback, override_submitted_runtime_env, submitted_runtime_env
 
 
 def connect(scale: Scale) -> None:
@@ -104,19 +103,21 @@ def _own_signals() -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def _runtime_env() -> dict[str, Any]:
+def _runtime_env() -> RuntimeEnv:
     """This package and what extends it, beside what a submitted job brings already."""
     job, added = submitted_runtime_env(), _extensions()
     if {"py_modules", "excludes", *added} & job.keys():
         override_submitted_runtime_env()  # Ray merges no lists: ours, below, hold the job's
-    return {
+    made: RuntimeEnv = {
         "py_modules": [str(Path(rayograph.__file__).parent), *added.get("py_modules", []), *job.get("py_modules", [])],
         "excludes": ["__pycache__", ".env", ".netrc", *job.get("excludes", [])],
-        **({"env_vars": job.get("env_vars", {}) | added["env_vars"]} if added else {}),
     }
+    if added:
+        made["env_vars"] = job.get("env_vars", {}) | added["env_vars"]
+    return made
 
 
-def _extensions() -> dict[str, Any]:
+def _extensions() -> RuntimeEnv:
     """The modules that register kinds, and the variable by which a worker knows them; nothing where there are none."""
     extensions.load()
     if not extensions.names():

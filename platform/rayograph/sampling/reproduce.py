@@ -2,9 +2,9 @@
 
 import json
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
+from pydantic import JsonValue
 
 from rayograph.config import ImageFile, Marking
 from rayograph.errors import DataError, MissingObjectError
@@ -33,7 +33,7 @@ def keep_origin(artifact: Artifact, origin: Origin, model: Artifact, image: Imag
 
 def draw_again(
     artifact: Artifact, number: int, endpoint_url: Access, device: str = "cpu"
-) -> tuple[np.ndarray, bytes, dict[str, Any]]:
+) -> tuple[np.ndarray, bytes, dict[str, JsonValue]]:
     """Sample `number` of a generation, drawn alone: pixels (h, w, 3) uint8, its file without credentials, its record.
 
     Raises DataError for a number it does not have, and for a model that is not the one it was drawn with.

@@ -10,6 +10,7 @@ import numpy as np
 
 from rayograph.conditioning.protocol import Conditioner
 from rayograph.config import ImageFile
+from rayograph.json_types import JsonObject
 from rayograph.runs.artifact import Artifact
 from rayograph.runs.manifest import FileRecord, ShardRecord
 from rayograph.sampling.marking.image_encoder import encode
@@ -47,7 +48,7 @@ class Files:
     sign: Callable[[bytes, Literal["png", "jpeg", "webp"]], bytes] | None = None
     watermark: Callable[[np.ndarray], np.ndarray] | None = None
 
-    def bytes_of(self, pixels: np.ndarray, record: dict[str, Any]) -> bytes:
+    def bytes_of(self, pixels: np.ndarray, record: JsonObject) -> bytes:
         """(h, w, 3) uint8 as a marked file."""
         if self.watermark is not None:
             pixels = self.watermark(pixels)

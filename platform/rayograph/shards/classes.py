@@ -1,9 +1,10 @@
 """Classes as the `cls` members of samples hold them: whole numbers from 0, or names."""
 
 from collections.abc import Iterable
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 from rayograph.errors import DataError
+from rayograph.json_types import Json
 
 MOST_CLASSES = 65_536
 """Larger numbers, or more names, are taken for something else's, such as identifiers: for data without classes."""
@@ -91,12 +92,12 @@ def combined(parts: Iterable[tuple[str, Classes]]) -> tuple[list[str], Held]:
     return sorted(names), "name" if names else "none"
 
 
-def as_fact(classes: Classes) -> dict[str, Any]:
+def as_fact(classes: Classes) -> dict[str, Json]:
     """Return them as a sidecar's facts hold them."""
     return classes._asdict()
 
 
-def from_fact(fact: Any) -> Classes | None:
+def from_fact(fact: object) -> Classes | None:
     """Return what `as_fact` gave; None for anything else."""
     match fact:
         case {"missing": int() as missing, "largest": int() | None as largest, "names": list() | None as names}:

@@ -10,11 +10,11 @@ import re
 from collections import Counter
 from collections.abc import Collection
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 
 from rayograph.errors import DataError
+from rayograph.json_types import Json
 from rayograph.shards.classes import as_fact, classes_in, fault_of
 from rayograph.shards.headers import SMALL_BYTES, Member, members_of, printable
 from rayograph.shards.ignored import is_ignored
@@ -64,7 +64,7 @@ def scan_shard(store: ObjectStore, key: str, images: Collection[str] = ()) -> Sh
     columns = {extension: column.members(kept) for extension, column in sorted(found.columns.items())}
     columns = {extension: members for extension, members in columns.items() if (members.sizes >= 0).any()}
     rejected = [{"key": printable(name), "reason": reason} for name, reason in found.rejected.items()]
-    facts: dict[str, Any] = {REJECTED: rejected, PASSED_OVER: dict(sorted(found.passed_over.items()))}
+    facts: dict[str, Json] = {REJECTED: rejected, PASSED_OVER: dict(sorted(found.passed_over.items()))}
     if images:
         facts[CLASSES] = as_fact(classes_in(found.classes.get(name) for name in keys))
     return ShardIndex(source.total, digest, keys, columns, facts)

@@ -5,18 +5,19 @@ Columns rather than rows, kept as safetensors: ten thousand samples load in a mi
 
 import json
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TypedDict, cast
 
 import numpy as np
 from safetensors.numpy import save
 
 from rayograph.errors import DataError
+from rayograph.json_types import Json
 
 SUFFIX = ".index"
 FORMAT = 1
 _COLUMNS = ("offsets", "sizes", "checksums")
 _SEPARATOR = "\0"  # the one character that no name in a tar holds
-_TYPES: dict[str, np.dtype[Any]] = {"I64": np.dtype("<i8"), "U64": np.dtype("<u8"), "U8": np.dtype("u1")}
+_TYPES: dict[str, np.dtype[np.generic]] = {"I64": np.dtype("<i8"), "U64": np.dtype("<u8"), "U8": np.dtype("u1")}
 _EXPECTED = {"offsets": "I64", "sizes": "I64", "checksums": "U64"}
 _MOST_BYTES = 1 << 62
 
@@ -47,6 +48,16 @@ class Members:
         return bool((self.sizes >= 0).all())
 
 
+class _Header(TypedDict):
+    """What stands beside the columns. Of a file that is read, nothing is sure until it is checked."""
+
+    format: int
+    bytes: int
+    sha256: str
+    samples: int
+    facts: dict[str, Json]
+
+
 @dataclass(frozen=True)
 class ShardIndex:
     """`size` (bytes) and `sha256` are the shard's. `facts` is what its writer found out (sums, rejects)."""
@@ -55,10 +66,15 @@ class ShardIndex:
     sha256: str
     keys: list[str]
     members: dict[str, Members]
-    facts: dict[str, Any] = field(default_factory=dict)
+    facts: dict[str, Json] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.keys)
+
+    @property
+    def rejected(self) -> list[dict[str, str]]:
+        """Samples that the writer left out: "key" and "reason" of each."""
+        return cast(list[dict[str, str]], self.facts.get("rejected", []))
 
     def to_bytes(self) -> bytes:
         """The same bytes for the same index."""
@@ -68,7 +84,7 @@ class ShardIndex:
             for name in _COLUMNS
         }
         columns["keys"] = np.frombuffer(_SEPARATOR.join(self.keys).encode(), np.uint8)
-        header = {
+        header: _Header = {
             "format": FORMAT,
             "bytes": self.size,
             "sha256": self.sha256,
@@ -95,7 +111,7 @@ class ShardIndex:
         return index
 
 
-def _parsed(data: bytes) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+def _parsed(data: bytes) -> tuple[_Header, dict[str, np.ndarray]]:
     """Our header, and the columns by name. Raises what a damaged file makes Python raise, ValueError above all.
 
     The layout is safetensors': the length of a header, the header as JSON, the columns one after another.
@@ -104,7 +120,7 @@ def _parsed(data: bytes) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     if not 8 < end <= len(data):
         raise ValueError(f"expected a header of {end - 8:,} bytes, got {len(data):,} bytes in all")
     tensors = json.loads(data[8:end])
-    header = json.loads(tensors.pop("__metadata__")["index"])
+    header: _Header = json.loads(tensors.pop("__metadata__")["index"])
     if header["format"] != FORMAT:
         raise ValueError(f"expected an index of format {FORMAT}, got {header['format']!r}")
     columns = {}
@@ -125,7 +141,7 @@ def _members(columns: dict[str, np.ndarray]) -> dict[str, Members]:
     return found
 
 
-def _check(index: ShardIndex, samples: Any) -> None:
+def _check(index: ShardIndex, samples: object) -> None:
     """Raises ValueError for what no tar could have: places past its end, above all."""
     if type(index.size) is not int or not 0 <= index.size < _MOST_BYTES:
         raise ValueError(f"expected a tar's size, got {index.size!r}")
@@ -133,7 +149,7 @@ def _check(index: ShardIndex, samples: Any) -> None:
         raise ValueError(f"expected a sha256, got {str(index.sha256)[:80]!r}")
     if type(samples) is not int or len(index) != samples:
         raise ValueError(f"expected {samples!r} keys, got {len(index)}")
-    if not isinstance(index.facts, dict) or not all(map(_is_rejection, index.facts.get("rejected", []))):
+    if not isinstance(index.facts, dict) or not all(map(_is_rejection, index.rejected)):
         raise ValueError("expected facts, and rejected samples with key and reason among them")
     for extension, members in index.members.items():
         offsets, sizes = members.offsets, members.sizes
@@ -148,7 +164,7 @@ def _check(index: ShardIndex, samples: Any) -> None:
             raise ValueError(f"expected every .{extension} within the tar's {index.size:,} bytes")
 
 
-def _is_rejection(row: Any) -> bool:
+def _is_rejection(row: object) -> bool:
     return isinstance(row, dict) and isinstance(row.get("key"), str) and isinstance(row.get("reason"), str)
 
 

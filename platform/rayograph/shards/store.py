@@ -2,11 +2,11 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 
 from rayograph.errors import MissingObjectError
+from rayograph.json_types import Json
 from rayograph.runs.artifact import Artifact
 from rayograph.runs.manifest import FileRecord, ShardRecord
 from rayograph.shards.rows import Rows
@@ -24,7 +24,7 @@ def shard_name(split: str, number: int) -> str:
 
 
 def put_shard(
-    artifact: Artifact, name: str, samples: Sequence[Sample], facts: dict[str, Any] | None = None
+    artifact: Artifact, name: str, samples: Sequence[Sample], facts: dict[str, Json] | None = None
 ) -> ShardIndex:
     """Writes a shard, then its index, whose presence says that the shard is whole. Writing twice changes nothing.
 

@@ -2,12 +2,12 @@
 
 import io
 import tarfile
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Container, Iterable
 
 import xxhash
 
 from rayograph.errors import DataError
+from rayograph.json_types import Json
 from rayograph.runs.digests import sha256
 from rayograph.shards.sample import Sample
 from rayograph.shards.shard_index import Members, ShardIndex
@@ -15,7 +15,7 @@ from rayograph.shards.shard_index import Members, ShardIndex
 _MISSING = (0, -1, 0)
 
 
-def write_shard(samples: Iterable[Sample], facts: dict[str, Any] | None = None) -> tuple[bytes, ShardIndex]:
+def write_shard(samples: Iterable[Sample], facts: dict[str, Json] | None = None) -> tuple[bytes, ShardIndex]:
     """Make the tar and its index. Raises DataError for a key that readers would not find again, or that comes twice.
 
     Headers carry no time, owner or mode of the writer, so that identical input gives identical bytes.
@@ -42,7 +42,7 @@ def columns_of(rows: dict[str, dict[str, tuple[int, int, int]]]) -> dict[str, Me
     return {e: Members.of([places.get(e, _MISSING) for places in rows.values()]) for e in extensions}
 
 
-def _check_key(key: str, known: dict[str, Any]) -> None:
+def _check_key(key: str, known: Container[str]) -> None:
     if key in known:
         raise DataError(f"sample {key}: expected keys that differ, got this one twice")
     # Readers end a key at the first dot of its last part.

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import cast
 
 from rayograph.config import Encode
 from rayograph.errors import ConfigError, DataError
@@ -53,7 +53,7 @@ def run_encode(stage: StageContext, declared: Encode) -> StageResult:
     Raises DataError once more samples are left out than `bad_sample_limit`, naming the first with its shard and key.
     """
     from rayograph.ingest.images.decoding import require_few
-    from rayograph.ingest.latent_encoder import normalisation
+    from rayograph.ingest.latent_encoder import LatentFacts, normalisation
     from rayograph.ingest.streams import each_with
 
     images, packed = stage.input("images")
@@ -77,7 +77,7 @@ def run_encode(stage: StageContext, declared: Encode) -> StageResult:
         declared.bad_sample_limit,
     )
     outcome = StageResult()
-    facts: list[dict[str, Any]] = []
+    facts: list[LatentFacts] = []
     rejected: list[dict[str, str]] = []
     total = sum(shard.samples for shard in shards)
     with Reporter(stage, "images", total, at_once=min(pool.actors, len(shards))) as recorder:
@@ -86,8 +86,8 @@ def run_encode(stage: StageContext, declared: Encode) -> StageResult:
         for shard, data in zip(shards, done, strict=True):
             index = ShardIndex.from_bytes(data, shard.path)
             outcome.add_shard(*shard_files(stage.artifact, shard.path, TRAIN, index))
-            facts.append(index.facts)
-            for row in index.facts.get("rejected", []):
+            facts.append(cast(LatentFacts, index.facts))
+            for row in index.rejected:
                 recorder.progress.say(f"left out: {row['reason']}")
                 rejected.append(row)
             require_few(rejected, declared.bad_sample_limit)

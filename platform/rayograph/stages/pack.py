@@ -2,12 +2,12 @@
 
 from collections import Counter
 from functools import partial
-from typing import Any
 
 from rayograph.config import Pack
 from rayograph.ingest.sources import open_source
 from rayograph.ingest.sources.shipped.packages import extra_of, require_packages
 from rayograph.ingest.sources.source import Findings, require_rows
+from rayograph.json_types import Json
 from rayograph.runs.manifest import HELD_OUT, TRAIN
 from rayograph.runs.reporter import Reporter
 from rayograph.runs.stage_context import StageContext
@@ -112,7 +112,7 @@ class Packed:
         """Everything, for the manifest. Raises DataError where a split has no image."""
         for split in (TRAIN, HELD_OUT) if self._declared.held_out_fraction else (TRAIN,):
             require_rows(split, self.counts[split], self.counts["rows"])
-        facts: dict[str, Any] = {
+        facts: dict[str, Json] = {
             "class_names": class_names or [str(number) for number in range(self._classes)],
             "image_size": self._declared.image_size,
             "resize": self._declared.resize,

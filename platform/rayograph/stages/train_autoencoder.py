@@ -1,7 +1,6 @@
 """The stage `train_autoencoder`: images to a first stage (stages/training/autoencoder_training.py)."""
 
-from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING
 
 from rayograph.config import TrainAutoencoder
 from rayograph.config.batches import worker_counts
@@ -11,6 +10,9 @@ from rayograph.runs.stage_result import StageResult
 from rayograph.stages.stage import CheckContext, Foreseen, Stage
 from rayograph.stages.training.seen_images import foreseen_size
 from rayograph.training.cost import Cost
+
+if TYPE_CHECKING:
+    from rayograph.trainer.fidelity import Fidelity
 
 LOW_PSNR = 20.0
 """Decibels, below which a reconstruction is no likeness."""
@@ -71,7 +73,7 @@ class TrainAutoencoderStage(Stage[TrainAutoencoder]):
         return run_train_autoencoder(context, declared)
 
 
-def headline(facts: Mapping[str, Any]) -> str:
+def headline(facts: "Fidelity") -> str:
     """Return what the stage's last line says of it; nothing for a stage without such facts."""
     images = facts.get("held_out_images")
     if images is None:
@@ -90,7 +92,7 @@ def headline(facts: Mapping[str, Any]) -> str:
     )
 
 
-def advice(declared: TrainAutoencoder, facts: Mapping[str, Any]) -> list[str]:
+def advice(declared: TrainAutoencoder, facts: "Fidelity") -> list[str]:
     """Return what to change where reconstructions are poor: no sample can be better than they are."""
     psnr = facts.get("held_out_psnr")
     if psnr is None or psnr >= LOW_PSNR:

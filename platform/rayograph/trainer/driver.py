@@ -6,7 +6,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any, assert_never
+from typing import TypedDict, assert_never
 
 from ray.train import FailureConfig, RunConfig, ScalingConfig
 from ray.train.torch import TorchConfig, TorchTrainer
@@ -14,6 +14,7 @@ from ray.train.torch import TorchConfig, TorchTrainer
 from rayograph.config.batches import worker_counts
 from rayograph.config.job.training import Training
 from rayograph.errors import RayographError
+from rayograph.json_types import Json
 from rayograph.ray_compat import workers_never_started, wrapped_errors
 from rayograph.runs.reporter import Reporter
 from rayograph.runs.stage_context import StageContext
@@ -115,7 +116,7 @@ class _Group:
     """Where its workers are."""
     stopped: bool = False
     """Whether it ended by making room, with a checkpoint."""
-    facts: dict[str, Any] = field(default_factory=dict)
+    facts: dict[str, Json] = field(default_factory=dict)
     """What the first worker found out about the finished models."""
 
     def run(self, workers: int) -> BaseException | None:
@@ -185,6 +186,13 @@ class _Group:
                 assert_never(event)
 
 
+class _Config(TypedDict):
+    """What Ray Train passes on to every worker."""
+
+    assignment: WorkerConfig
+    control: Control
+
+
 def _trainer(
     stage: StageContext, assignment: WorkerConfig, control: Control, workers: int, scratch: str
 ) -> TorchTrainer:
@@ -202,7 +210,7 @@ def _trainer(
     )
 
 
-def _train_on_worker(config: dict[str, Any]) -> None:
+def _train_on_worker(config: _Config) -> None:
     """What every worker runs. Imported there: Ray Train's controller, which passes this on, has no use for networks."""
     from rayograph.trainer.worker import train
 

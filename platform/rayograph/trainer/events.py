@@ -3,9 +3,10 @@
 They pass through a process that imports nothing heavy, so they hold nothing but numbers, words and rows.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from rayograph.json_types import JsonObject
 
 if TYPE_CHECKING:
     from rayograph.runs.tracking import Row
@@ -65,7 +66,7 @@ class PreviewDrawn:
 class ModelMeasured:
     """Facts about the finished models, for the manifest."""
 
-    facts: Mapping[str, object]
+    facts: JsonObject
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,6 @@
 import resource
 import time
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 
@@ -111,7 +110,7 @@ class Report:
         self._since, self._rows = now, []
 
 
-def drop_times(learner: Learner, *_: Any) -> None:
+def drop_times(learner: Learner, *_: object) -> None:
     """For workers that report nothing: their stopwatches would fill up."""
     _spent(learner)
 

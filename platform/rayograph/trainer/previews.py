@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
@@ -15,7 +15,7 @@ from rayograph.trainer.events import Busy, Note, PreviewDrawn
 from rayograph.trainer.worker_config import WorkerConfig
 
 if TYPE_CHECKING:
-    from rayograph.training.learner import Learner, Metrics
+    from rayograph.training.learner import Learner, Metrics, Model
     from rayograph.training.training_progress import TrainingProgress
 
 PREVIEWS = "previews/"
@@ -45,15 +45,16 @@ class Preview:
             self.control.put(PreviewDrawn(name, progress.images_seen))
 
 
-def reconstructions(count: int, reader: PlannedReader, models: Mapping[str, Any]) -> bytes:
+def reconstructions(count: int, reader: PlannedReader, models: Mapping[str, "Model"]) -> bytes:
     """The plan's first images, each above what the autoencoder makes of it."""
     from rayograph.evaluation.report.figures import reconstruction_pairs
-    from rayograph.models.autoencoder import reconstruct
+    from rayograph.models.autoencoder import AutoencoderNetwork, reconstruct
     from rayograph.models.model_folder import AUTOENCODER
     from rayograph.training.workers import device
 
     pixels = reader.read(np.arange(count))["pixels"]
-    return reconstruction_pairs(pixels, reconstruct(models[AUTOENCODER].eval().to(device()), pixels), COLUMNS)
+    network = cast(AutoencoderNetwork, models[AUTOENCODER]).eval().to(device())
+    return reconstruction_pairs(pixels, reconstruct(network, pixels), COLUMNS)
 
 
 def samples(
@@ -62,7 +63,7 @@ def samples(
     first_stage: Callable[[], AutoencoderNetwork],
     normalisation: LatentNormalisation,
     reader: PlannedReader,
-    models: Mapping[str, Any],
+    models: Mapping[str, "Model"],
 ) -> bytes:
     """The first samples of the seed, one class after the other, as the default sampler draws them."""
     import torch
@@ -70,18 +71,20 @@ def samples(
     from rayograph.conditioning.trained import TrainedConditioner
     from rayograph.config import Sampler
     from rayograph.evaluation.report.figures import tile
+    from rayograph.models.denoiser import DenoiserNetwork
     from rayograph.models.layout import CONDITIONER
     from rayograph.models.model_folder import DENOISER, SCHEDULE
+    from rayograph.models.schedule import TrainingSchedule
     from rayograph.sampling.pipeline import DiffusionModel
     from rayograph.training.workers import device
 
-    conditioner: TrainedConditioner = models[CONDITIONER]
+    conditioner = cast(TrainedConditioner, models[CONDITIONER])
     conditioner.network.eval().to(device())
     model = DiffusionModel(
-        models[DENOISER].eval().to(device()),
+        cast(DenoiserNetwork, models[DENOISER]).eval().to(device()),
         conditioner,
         first_stage().eval().to(device()),
-        models[SCHEDULE],
+        cast(TrainingSchedule, models[SCHEDULE]),
         normalisation,
         device(),
     )

@@ -5,12 +5,20 @@ what lies beyond the checkpoint that a training goes back to is removed: so the 
 """
 
 import json
-from typing import Any
+from typing import TypedDict
 
 from rayograph.runs.artifact import Artifact
 from rayograph.shards.batch import Batch
 
 FOLDER = "samples/"
+
+
+class _Step(TypedDict):
+    """One worker's part of a step."""
+
+    images_seen: int
+    positions: list[int]
+    keys: list[str]
 
 
 class SampleLog:
@@ -19,7 +27,7 @@ class SampleLog:
     def __init__(self, artifact: Artifact, global_batch_size: int, worker: int, workers: int) -> None:
         self._artifact, self._global_batch_size = artifact, global_batch_size
         self._name = f"{worker:05d}-of-{workers:05d}.jsonl"
-        self._rows: list[dict[str, Any]] = []
+        self._rows: list[_Step] = []
 
     def append(self, batch: Batch) -> None:
         """Notes this worker's part of a step."""

@@ -8,7 +8,7 @@ Shapes: b batch, c image channels, h w pixels, z latent channels, y x latent gri
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -33,7 +33,7 @@ from rayograph.training.checkpoints.initial_weights import start_from
 from rayograph.training.engine.engine import Engine
 from rayograph.training.engine.flat import Loss
 from rayograph.training.engine.surrogate_loss import SurrogateLoss
-from rayograph.training.learner import Metrics, mean_metrics
+from rayograph.training.learner import Metrics, Model, mean_metrics
 from rayograph.training.setup import averages_of, engine_settings, learning_rate, prepared
 from rayograph.training.workers import device, mean_over_workers, world
 
@@ -177,7 +177,7 @@ class AutoencoderLearner:
         self._critic = Engine(DiscriminatorPass(critic, recipe.loss.adversarial).to(device()), critic_settings)
         self._critic_peak = recipe.discriminator_learning_rate or recipe.learning_rate
 
-    def engines(self) -> dict[str, Engine[Any]]:
+    def engines(self) -> dict[str, Engine[nn.Module]]:
         return {AUTOENCODER_ENGINE: self._generator, "discriminator": self._critic}
 
     def step(self, batch: Batch, images_seen: int) -> Metrics:
@@ -195,7 +195,7 @@ class AutoencoderLearner:
                 self._shared_weight(micro_batches, critic) if critic is not None and len(micro_batches) > 1 else None
             )
             made: list[Reconstructed] = [
-                shown
+                cast(Reconstructed, shown)
                 for _, shown in self._generator.minimise(
                     [(images, noise, self._perceptual, critic, weight) for images, noise in micro_batches]
                 )
@@ -231,13 +231,13 @@ class AutoencoderLearner:
         positions = torch.from_numpy(batch.positions).to(device())
         return images, normal(self._seed, RngStream.POSTERIOR, positions, (network.latent_channels, *grid))
 
-    def exports(self) -> Iterator[tuple[str, Any]]:
+    def exports(self) -> Iterator[tuple[str, Model]]:
         weights = self._generator.averaged()
         if weights:
             yield from autoencoder_models(self._recipe, weights)
 
 
-def autoencoder_models(recipe: TrainAutoencoder, weights: Mapping[str, Tensor]) -> Iterator[tuple[str, Any]]:
+def autoencoder_models(recipe: TrainAutoencoder, weights: Mapping[str, Tensor]) -> Iterator[tuple[str, Model]]:
     """(folder, model) pairs of a training's weights, by the names that its engine has for them."""
     autoencoder = build_autoencoder(recipe.network)
     autoencoder.load_state_dict({name.removeprefix("autoencoder."): value for name, value in weights.items()})

@@ -74,7 +74,7 @@ class DiffusionLearner:
     """Trains the declared denoiser on moments (2z, y, x), drawing from each posterior afresh every time it is seen."""
 
     monitor_metric = "loss"
-    names_before = NAMES_BEFORE
+    names_before: Mapping[str, str] = NAMES_BEFORE
 
     def __init__(
         self,

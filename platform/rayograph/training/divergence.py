@@ -6,13 +6,20 @@ them. What was seen in between counts as seen. The figures are means over all wo
 
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import TypedDict
 
 from rayograph.training.learner import Metrics
 
 GRADIENT_NORM = "gradient_norm"
 MEMORY = 100
 """Steps over which the usual gradient norm is known; before as many have passed, none is called too large."""
+
+
+class DivergenceState(TypedDict, total=False):
+    """What a detector knows, as checkpoints keep it."""
+
+    steps: int
+    log_norm: float
 
 
 @dataclass
@@ -39,8 +46,8 @@ class DivergenceDetector:
         self.log_norm += (math.log(max(norm, 1e-30)) - self.log_norm) / min(self.steps, MEMORY)
         return None
 
-    def state(self) -> dict[str, Any]:
+    def state(self) -> DivergenceState:
         return {"steps": self.steps, "log_norm": self.log_norm}
 
-    def load(self, state: dict[str, Any]) -> None:
+    def load(self, state: DivergenceState) -> None:
         self.steps, self.log_norm = int(state.get("steps", 0)), float(state.get("log_norm", 0.0))

@@ -1,16 +1,23 @@
 """The seam between the loop and what is learned: a learner owns its networks, engines and losses."""
 
 from collections.abc import Iterator, Mapping
-from typing import Any, Protocol, runtime_checkable
+from typing import Protocol, TypeAlias, runtime_checkable
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from rayograph.conditioning.trained import TrainedConditioner
+from rayograph.models.autoencoder import AutoencoderNetwork
+from rayograph.models.denoiser import DenoiserNetwork
+from rayograph.models.schedule import TrainingSchedule
 from rayograph.shards.batch import Batch
 from rayograph.training.engine.engine import Engine
 from rayograph.training.workers import mean_over_workers
 
 Metrics = dict[str, float]
+
+Model: TypeAlias = AutoencoderNetwork | DenoiserNetwork | TrainedConditioner | TrainingSchedule
+"""A part of what a training makes, a folder each."""
 
 
 @runtime_checkable
@@ -26,11 +33,11 @@ class Learner(Protocol):
         """One optimiser step on this worker's rows; figures are means over all workers."""
         ...
 
-    def engines(self) -> dict[str, Engine[Any]]:
+    def engines(self) -> dict[str, Engine[nn.Module]]:
         """By name, for checkpoints. The same names in the same order on every worker."""
         ...
 
-    def exports(self) -> Iterator[tuple[str, Any]]:
+    def exports(self) -> Iterator[tuple[str, Model]]:
         """(folder, model) pairs for the artifact, of the first average, on the first worker.
 
         All workers must iterate together.

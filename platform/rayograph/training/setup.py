@@ -1,12 +1,15 @@
 """From a recipe and a scale to an engine's settings, and its learning rate at any time."""
 
 from collections.abc import Sequence
-from typing import Any
+
+from torch import nn
 
 from rayograph.config import TrainingScale
 from rayograph.config.batches import micro_batch_and_accumulation
 from rayograph.config.job.training import Training
 from rayograph.errors import ConfigError
+from rayograph.models.autoencoder import AutoencoderNetwork
+from rayograph.models.denoiser import DenoiserNetwork
 from rayograph.training.checkpoints.averages import Average, ConstantDecay, PowerFunction
 from rayograph.training.checkpoints.retention import Retention
 from rayograph.training.engine.engine import EngineSettings
@@ -55,7 +58,7 @@ def retention_of(recipe: Training) -> Retention:
     )
 
 
-def prepared(network: Any, scale: TrainingScale, parts: Sequence[Any]) -> None:
+def prepared(network: AutoencoderNetwork | DenoiserNetwork, scale: TrainingScale, parts: Sequence[nn.Module]) -> None:
     """Makes the network run as the profile wants; `parts` are the modules of it that are compiled, each by itself.
 
     Raises ConfigError where diffusers cannot.

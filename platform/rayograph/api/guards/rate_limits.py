@@ -33,14 +33,15 @@ class Limits:
     """Submissions, single images drawn again and tries of a token."""
 
     def check(self, submission: Submission) -> None:
-        """Raises ConfigError for more rows, or a longer prompt, than one submission may hold."""
+        """Raises ConfigError for more rows, or a longer text in one, than one submission may hold."""
         rows = submission.rows or []
         if len(rows) > self.rows:
             raise ConfigError(f"rows: expected at most {self.rows:,}, got {len(rows):,}: put them into a request_uri")
         for number, row in enumerate(rows):
-            if row.prompt is not None and len(row.prompt) > self.prompt_characters:
-                got = f"expected at most {self.prompt_characters:,} characters, got {len(row.prompt):,}"
-                raise ConfigError(f"rows.{number}.prompt: {got}")
+            for name, value in row.said().items():
+                if isinstance(value, str) and len(value) > self.prompt_characters:
+                    got = f"expected at most {self.prompt_characters:,} characters, got {len(value):,}"
+                    raise ConfigError(f"rows.{number}.{name}: {got}")
 
 
 class Buckets:

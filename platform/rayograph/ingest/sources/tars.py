@@ -53,7 +53,7 @@ class Tars:
         key = self._keys[task.part]
         index = self._index(key)
         uri = self._store.uri_of(key)
-        for bad in index.facts.get("rejected", []):
+        for bad in index.rejected:
             yield Rejected(bad["key"], f"{uri}: {bad['reason']}")
         members = {name: column for name, column in index.members.items() if name in self._wanted(index.members)}
         if not any(name in members for name in _candidates(self._columns, "image")):

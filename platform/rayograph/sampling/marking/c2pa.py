@@ -11,27 +11,43 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from types import ModuleType
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, TypedDict, TypeVar
 
 import numpy as np
 
 from rayograph.config import ImageFile
 from rayograph.errors import ConfigError, DataError
+from rayograph.json_types import Json
 from rayograph.sampling.marking.image_encoder import encode
 from rayograph.sampling.marking.record import DIGITAL_SOURCE_TYPE, record_in, record_text, xmp_packet
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
 
 RECORD_LABEL = "rayograph.record"
 """Of the assertion {"record": JSON text}: text, because C2PA's integers end below 2⁶³ and seeds below 2⁶⁴."""
 
 EXTRA = "pip install 'rayograph[credentials]'"
 
-_OFFLINE: dict[str, Any] = {
+_OFFLINE: dict[str, dict[str, object]] = {
     "builder": {"thumbnail": {"enabled": False}},  # it would be larger than the image, and take longer to make
     "verify": {"verify_after_sign": False, "remote_manifest_fetch": False, "ocsp_fetch": False},
 }
 _CURVES = {"secp256r1": "es256", "secp384r1": "es384", "secp521r1": "es512"}
 _LEAST_RSA_BITS = 2048
 _Loaded = TypeVar("_Loaded")
+
+
+class _Assertion(TypedDict):
+    label: str
+    data: dict[str, str]
+
+
+class _Manifest(TypedDict, total=False):
+    """What of a C2PA manifest is read here."""
+
+    assertions: list[_Assertion]
+    signature_info: dict[str, str]
 
 
 @dataclass(frozen=True)
@@ -48,7 +64,7 @@ class Credentials:
     valid: bool
     trusted: bool
     problems: tuple[str, ...]
-    record: dict[str, Any] | None
+    record: dict[str, Json] | None
 
 
 class Signer:
@@ -108,7 +124,9 @@ def credentials_in(data: bytes, name: str) -> Credentials | None:
         return None
     except c2pa.C2paError as error:
         raise DataError(f"{name}: expected a C2PA manifest that can be read: {error}") from error
-    manifest = said.get("manifests", {}).get(said.get("active_manifest"), {})  # damaged, it may be named and missing
+    manifest: _Manifest = said.get("manifests", {}).get(
+        said.get("active_manifest"), {}
+    )  # damaged, it may be named and missing
     signature = manifest.get("signature_info", {})
     state = said.get("validation_state")
     return Credentials(
@@ -122,7 +140,7 @@ def credentials_in(data: bytes, name: str) -> Credentials | None:
     )
 
 
-def _record_of(manifest: dict[str, Any]) -> dict[str, Any] | None:
+def _record_of(manifest: _Manifest) -> dict[str, Json] | None:
     for assertion in manifest.get("assertions", []):
         if assertion["label"] == RECORD_LABEL:
             try:
@@ -142,7 +160,8 @@ def _library() -> ModuleType:
     return module
 
 
-def _context(c2pa: ModuleType) -> Any:
+def _context(c2pa: ModuleType) -> object:
+    """Return the library's settings, which its readers and builders are given."""
     return c2pa.Context(settings=c2pa.Settings.from_dict(_OFFLINE))
 
 
@@ -191,7 +210,7 @@ def _loaded(field: str, path: str, what: str, load: Callable[[bytes], _Loaded]) 
         raise ConfigError(f"sampling.{field}: {path}: expected {what}, got something else") from error
 
 
-def _algorithm(key: Any, path: str) -> str:
+def _algorithm(key: "PrivateKeyTypes", path: str) -> str:
     from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 
     match key:

@@ -9,6 +9,7 @@ from typing import Any
 from xml.etree import ElementTree
 
 from rayograph.errors import DataError
+from rayograph.json_types import Json, JsonObject
 from rayograph.sampling.marking.xmp import packets_in
 
 DIGITAL_SOURCE_TYPE = "http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmicMedia"
@@ -44,13 +45,13 @@ _PACKET = """<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>
 <?xpacket end="w"?>"""
 
 
-def record_text(record: dict[str, Any]) -> str:
+def record_text(record: JsonObject) -> str:
     """The record as JSON of printable ASCII without `<`, `>` and `&`; the same text for the same record."""
     text = json.dumps(record, sort_keys=True, separators=(",", ":"))
     return text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e")
 
 
-def xmp_packet(record: dict[str, Any]) -> bytes:
+def xmp_packet(record: JsonObject) -> bytes:
     """The XMP of a record: the same bytes for the same record, whichever version writes it.
 
     A packet is at most `LONGEST_PACKET` bytes, or a JPEG could not hold it. Where the record is longer, its prompt and
@@ -83,7 +84,7 @@ def record_in(data: bytes, name: str) -> dict[str, Any]:
     raise DataError(f"{name}: expected an image with rayograph's record in its XMP, found {found}")
 
 
-def _fitting(record: dict[str, Any]) -> str:
+def _fitting(record: JsonObject) -> str:
     room = LONGEST_PACKET - len(_PACKET.encode()) - len(NAMESPACE) - len(DIGITAL_SOURCE_TYPE)
     text, length = record_text(record), 8192
     while len(text) > room and length >= 64:
@@ -94,9 +95,9 @@ def _fitting(record: dict[str, Any]) -> str:
     return text
 
 
-def _cut(record: dict[str, Any], length: int) -> dict[str, Any]:
+def _cut(record: JsonObject, length: int) -> JsonObject:
     """Texts of at most `length` characters; other values whose JSON is longer are left out."""
-    cut: dict[str, Any] = {}
+    cut: dict[str, Json] = {}
     for key, value in record.items():
         if key not in _ALWAYS and isinstance(value, str):
             cut[key] = value[:length]

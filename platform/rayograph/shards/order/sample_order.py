@@ -18,7 +18,6 @@ enough to mix. Several data sets are mixed by weight: of every window each has i
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 
@@ -51,7 +50,7 @@ class Plan:
         if self.global_batch_size % self.lanes:
             raise ConfigError(f"lanes: expected a divisor of {self.global_batch_size}, got {self.lanes}")
 
-    def __reduce__(self) -> tuple[Any, ...]:
+    def __reduce__(self) -> tuple[type["Plan"], tuple[tuple[DataSet, ...], int, int, int, int]]:
         """What it is made of, and nothing derived: another thread may be at work with that."""
         return type(self), (self.sets, self.seed, self.global_batch_size, self.lanes, self.window_slices)
 

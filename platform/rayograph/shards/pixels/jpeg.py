@@ -6,7 +6,7 @@ Shapes: h w pixels; c channels: 3 RGB, 4 CMYK.
 import re
 import struct
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 import simplejpeg
@@ -27,6 +27,14 @@ _CANNOT = re.compile("Could not determine subsampling|[Uu]nsupported|not impleme
 
 class CannotReadError(Exception):
     """A JPEG that is left to another decoder."""
+
+
+class _Options(TypedDict):
+    """Of simplejpeg: the least size that will do, in pixels."""
+
+    colorspace: str
+    min_width: int
+    min_height: int
 
 
 @dataclass
@@ -92,7 +100,7 @@ def decode(data: bytes, header: Header, divisor: int, name: str, tolerate: bool,
     """
     damage = _impossible(data, header)
     least = (-(-header.width // divisor), -(-header.height // divisor)) if divisor > 1 else (0, 0)
-    options: dict[str, Any] = {
+    options: _Options = {
         "colorspace": "CMYK" if len(header.components) == 4 else "rgb",
         "min_width": least[0],
         "min_height": least[1],
@@ -119,7 +127,7 @@ def decode(data: bytes, header: Header, divisor: int, name: str, tolerate: bool,
     return 255 - pixels if len(header.components) == 4 else pixels
 
 
-def _mended(data: bytes, header: Header, options: dict[str, Any], said: str) -> tuple[np.ndarray | None, str | None]:
+def _mended(data: bytes, header: Header, options: _Options, said: str) -> tuple[np.ndarray | None, str | None]:
     """The pixels of a file with what no pixel depends on put right: padding, the end mark, odd versions."""
     if _CANNOT.search(said):
         return None, said

@@ -1,7 +1,7 @@
 """train_autoencoder: image shards to a first stage."""
 
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, cast
 
 from rayograph.config import TrainAutoencoder, TrainingScale
 from rayograph.errors import ConfigError
@@ -14,9 +14,13 @@ from rayograph.stages.train_autoencoder import advice, headline
 from rayograph.stages.training.seen_images import seen_size
 from rayograph.trainer.dataset import planned_reader
 from rayograph.trainer.driver import run_training
-from rayograph.trainer.fidelity import measured
+from rayograph.trainer.fidelity import Fidelity, measured
 from rayograph.trainer.previews import reconstructions
 from rayograph.trainer.worker_config import WorkerConfig
+from rayograph.training.cost import Cost
+
+if TYPE_CHECKING:
+    from rayograph.training.autoencoder_learner import AutoencoderLearner
 
 
 def run_train_autoencoder(stage: StageContext, declared: TrainAutoencoder) -> StageResult:
@@ -45,8 +49,9 @@ def run_train_autoencoder(stage: StageContext, declared: TrainAutoencoder) -> St
     outcome.facts |= {"image_size": size, "downsampling_factor": factor}
     if perceptual.weights_sha256 is not None:
         outcome.facts["perceptual_weights_sha256"] = perceptual.weights_sha256
-    outcome.headline = headline(outcome.facts)
-    outcome.warnings += advice(declared, outcome.facts)
+    said = cast(Fidelity, outcome.facts)
+    outcome.headline = headline(said)
+    outcome.warnings += advice(declared, said)
     return outcome
 
 
@@ -65,7 +70,7 @@ def _require_shapes(declared: TrainAutoencoder, initial: Artifact) -> None:
 
 def _learner(
     declared: TrainAutoencoder, scale: TrainingScale, seed: int, image_size: int, initial: Artifact | None
-) -> Any:
+) -> "AutoencoderLearner":
     from rayograph.training.autoencoder_learner import AutoencoderLearner
     from rayograph.training.checkpoints.initial_weights import autoencoder_weights
     from rayograph.training.engine.zero import settled
@@ -77,7 +82,7 @@ def _learner(
     return learner
 
 
-def _cost(declared: TrainAutoencoder, image_size: int) -> Any:
+def _cost(declared: TrainAutoencoder, image_size: int) -> Cost:
     from rayograph.training.estimate import autoencoder_cost
 
     return autoencoder_cost(declared, image_size)

@@ -1,7 +1,7 @@
 """train_diffusion: shards of moments, or of images, to a model folder, complete with its first stage."""
 
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING
 
 from rayograph.config import TrainDiffusion, TrainingScale
 from rayograph.models.model_folder import AUTOENCODER, save_model
@@ -15,6 +15,10 @@ from rayograph.trainer.dataset import planned_reader
 from rayograph.trainer.driver import run_training
 from rayograph.trainer.previews import samples
 from rayograph.trainer.worker_config import WorkerConfig
+from rayograph.training.cost import Cost
+
+if TYPE_CHECKING:
+    from rayograph.training.diffusion_learner import DiffusionLearner
 
 
 def run_train_diffusion(stage: StageContext, declared: TrainDiffusion) -> StageResult:
@@ -61,7 +65,7 @@ def _learner(
     normalisation: LatentNormalisation,
     latents: LatentShape,
     initial: Artifact | None,
-) -> Any:
+) -> "DiffusionLearner":
     from rayograph.training.checkpoints.initial_weights import diffusion_weights
     from rayograph.training.diffusion_learner import DiffusionLearner
     from rayograph.training.engine.zero import settled as settled_scale
@@ -75,7 +79,7 @@ def _learner(
     return learner
 
 
-def _cost(declared: TrainDiffusion, latents: LatentShape) -> Any:
+def _cost(declared: TrainDiffusion, latents: LatentShape) -> Cost:
     from rayograph.training.estimate import diffusion_cost
 
     return diffusion_cost(declared, latents)

@@ -6,7 +6,6 @@ An average that was not kept is the mixture of snapshots whose profile over time
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -16,8 +15,8 @@ from rayograph.errors import CheckpointError, ConfigError
 from rayograph.runs.artifact import Artifact
 from rayograph.runs.digests import digest_of
 from rayograph.training.checkpoints.averages import LENGTH, PowerFunction, mixture
-from rayograph.training.checkpoints.checkpoint import SNAPSHOT, commit_of, positions
-from rayograph.training.checkpoints.piece_files import checked, pieces_in
+from rayograph.training.checkpoints.checkpoint import SNAPSHOT, Commit, commit_of, positions
+from rayograph.training.checkpoints.piece_files import PieceFile, checked, pieces_in
 from rayograph.training.engine.state import WEIGHT
 from rayograph.training.setup import averages_of
 
@@ -30,10 +29,10 @@ class Part:
     """What one checkpoint, or snapshot, gives: how much of which averages, by their keys."""
 
     images_seen: int
-    commit: dict[str, Any]
+    commit: Commit
     shares: dict[str, float]
 
-    def files(self) -> Iterator[dict[str, Any]]:
+    def files(self) -> Iterator[PieceFile]:
         """Yield the records of those that are read."""
         solved = all(key.startswith(f"{LENGTH}-") for key in self.shares)
         for file in self.commit["files"]:

@@ -18,13 +18,14 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import TypedDict
 
 from rayograph.errors import CheckpointError, RayographError
 from rayograph.runs.artifact import Artifact
 from rayograph.training.checkpoints.averages import LENGTH
-from rayograph.training.checkpoints.piece_files import FileRecords, PieceFiles
+from rayograph.training.checkpoints.piece_files import Listing, PieceFile, PieceFiles
 from rayograph.training.checkpoints.retention import Retention
+from rayograph.training.divergence import DivergenceState
 from rayograph.training.engine.state import Piece
 from rayograph.training.learner import Learner
 from rayograph.training.workers import world
@@ -32,10 +33,29 @@ from rayograph.training.workers import world
 FOLDER = "checkpoints"
 COMMIT, SNAPSHOT = "checkpoint.json", "snapshot.json"
 FORMAT = 3
-MONITORED = "figure"
-"""Among a checkpoint's facts: what it is rated by, less being better."""
-
 log = logging.getLogger(__name__)
+
+
+class CheckpointFacts(TypedDict, total=False):
+    """What a training keeps beside its weights, by the names that the first checkpoints had for them."""
+
+    rollbacks: int
+    guard: DivergenceState
+    figure: float | None
+    """What the checkpoint is rated by, less being better."""
+
+
+class _Written(TypedDict):
+    format: int
+    images_seen: int
+    counters: dict[str, dict[str, float]]
+    facts: CheckpointFacts
+
+
+class Commit(_Written, Listing):
+    """What a checkpoint, or a snapshot, says of itself."""
+
+    shapes: dict[str, list[int]]
 
 
 @dataclass(frozen=True)
@@ -66,13 +86,13 @@ class Checkpoints:
         self.last: Written | None = None
         """What the newest finished one took."""
 
-    def save(self, images_seen: int, facts: dict[str, Any]) -> None:
+    def save(self, images_seen: int, facts: CheckpointFacts) -> None:
         """Begins one. `facts` (JSON) are kept beside. Raises what went wrong with the one before it."""
         self.finish()
         started = time.monotonic()
         self._files.copy(list(self._pieces()), _kind_of)
         counters = {name: engine.counters for name, engine in self._learner.engines().items()}
-        commit = {"format": FORMAT, "images_seen": images_seen, "counters": counters, "facts": facts}
+        commit: _Written = {"format": FORMAT, "images_seen": images_seen, "counters": counters, "facts": facts}
         self._writing = self._thread.submit(self._write, commit, started, time.monotonic() - started)
 
     def finish(self) -> None:
@@ -81,7 +101,7 @@ class Checkpoints:
         if writing:
             self.last = writing.result()
 
-    def load_newest(self) -> tuple[int, dict[str, Any]] | None:
+    def load_newest(self) -> tuple[int, CheckpointFacts] | None:
         """Puts the newest whole checkpoint into the learner; images seen then, and its facts. None without any.
 
         Every file is read and checked by one worker before anything is put anywhere.
@@ -108,7 +128,7 @@ class Checkpoints:
             return images_seen, commit["facts"]
         return None
 
-    def _write(self, commit: dict[str, Any], started: float, stalled: float) -> Written:
+    def _write(self, commit: _Written, started: float, stalled: float) -> Written:
         rank, _ = world()
         images_seen = commit["images_seen"]
         files = self._files.write(folder_of(images_seen))
@@ -117,11 +137,11 @@ class Checkpoints:
         self._files.agree(f"{self._artifact.uri}/{folder_of(images_seen)}: not committed", self._files.gathered(fault))
         return Written(stalled, time.monotonic() - started, sum(file["bytes"] for file in files))
 
-    def _commit_and_prune(self, commit: dict[str, Any], files: FileRecords) -> str:
+    def _commit_and_prune(self, commit: _Written, files: list[PieceFile]) -> str:
         """What went wrong, or nothing."""
         try:
-            shapes = {f"{name}/{key}": shape for name, key, shape in self._shapes()}
-            whole = json.dumps(commit | {"shapes": shapes, "files": files})
+            shapes = {f"{name}/{key}": list(shape) for name, key, shape in self._shapes()}
+            whole = json.dumps(Commit(**commit, shapes=shapes, files=files))
             self._artifact.write(f"{folder_of(commit['images_seen'])}/{COMMIT}", whole.encode())
             self._prune()
         except Exception as cause:  # noqa: BLE001 - the others wait to be told
@@ -140,7 +160,7 @@ class Checkpoints:
         found, thinned = ({_position_of(n) for n in names if n.endswith(f"/{end}")} for end in (COMMIT, SNAPSHOT))
         for images_seen in found - self._figures.keys():
             with suppress(RayographError, ValueError, KeyError):  # a spoilt one has none
-                self._figures[images_seen] = commit_of(self._artifact, images_seen)["facts"].get(MONITORED)
+                self._figures[images_seen] = commit_of(self._artifact, images_seen)["facts"].get("figure")
         kept = self._retention.kept({images_seen: self._figures.get(images_seen) for images_seen in found})
         snapshots = self._retention.snapshots_of(found | thinned)
         for images_seen in sorted({_position_of(name) for name in names} - kept):
@@ -153,7 +173,7 @@ class Checkpoints:
             else:  # a thinning that was interrupted left the rest
                 _delete(self._artifact, images_seen, keep={n for n in names if _stays(n)})
 
-    def _require_shapes(self, folder: str, commit: dict[str, Any]) -> None:
+    def _require_shapes(self, folder: str, commit: Commit) -> None:
         expected = {f"{name}/{key}": list(shape) for name, key, shape in self._shapes()}
         for name in sorted(expected.keys() | commit["shapes"].keys()):
             here, there = expected.get(name, "none"), commit["shapes"].get(name, "none")
@@ -188,12 +208,12 @@ def positions(artifact: Artifact, commit: str = COMMIT) -> list[int]:
     return sorted(_position_of(name) for name in artifact.names(f"{FOLDER}/") if name.endswith(f"/{commit}"))
 
 
-def commit_of(artifact: Artifact, images_seen: int, commit: str = COMMIT) -> dict[str, Any]:
+def commit_of(artifact: Artifact, images_seen: int, commit: str = COMMIT) -> Commit:
     """What a checkpoint, or a snapshot, says of itself. Raises CheckpointError for another format."""
-    found = json.loads(artifact.read(f"{folder_of(images_seen)}/{commit}"))
+    found: Commit = json.loads(artifact.read(f"{folder_of(images_seen)}/{commit}"))
     if found["format"] != FORMAT:
         raise CheckpointError(f"expected a checkpoint of format {FORMAT}, got {found['format']!r}")
-    return dict(found)
+    return found
 
 
 def _position_of(name: str) -> int:
@@ -216,7 +236,7 @@ def _thin(artifact: Artifact, images_seen: int) -> None:
     folder = folder_of(images_seen)
     commit = commit_of(artifact, images_seen)
     files = [file for file in commit["files"] if _stays(file["path"])]
-    artifact.write(f"{folder}/{SNAPSHOT}", json.dumps(commit | {"files": files}).encode())
+    artifact.write(f"{folder}/{SNAPSHOT}", json.dumps({**commit, "files": files}).encode())
     _delete(artifact, images_seen, keep={f"{folder}/{SNAPSHOT}", *(file["path"] for file in files)})
 
 

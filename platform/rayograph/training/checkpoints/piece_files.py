@@ -8,7 +8,7 @@ import json
 import mmap
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import TypedDict, TypeVar
 
 import torch
 import torch.distributed as dist
@@ -19,6 +19,7 @@ from torch import Tensor
 from rayograph.errors import CheckpointError, RayographError
 from rayograph.runs.artifact import Artifact
 from rayograph.runs.digests import sha256
+from rayograph.runs.manifest import FileRecord
 from rayograph.training.engine.state import Piece
 from rayograph.training.workers import world
 
@@ -28,15 +29,39 @@ FILE_BYTES = 255 << 20
 FILES_AT_ONCE = 4
 PAGE = 4096
 
-FileRecords = list[dict[str, Any]]
-"""Path within the artifact, bytes and sha256 of each."""
+T = TypeVar("T")
+
+
+class PieceFile(TypedDict):
+    """A file: its path within the artifact."""
+
+    path: str
+    bytes: int
+    sha256: str
+
+
+class Listing(TypedDict):
+    """What a commit says of its files."""
+
+    files: list[PieceFile]
+
+
+L = TypeVar("L", bound=Listing)
+
+
+class _Tensor(TypedDict):
+    """What a safetensors header says of one tensor."""
+
+    dtype: str
+    shape: list[int]
+    data_offsets: list[int]
 
 
 class FileInMemory:
     """A safetensors file of flat float32 tensors, which are `values` by name."""
 
     def __init__(self, sizes: Mapping[str, int]) -> None:
-        header: dict[str, Any] = {}
+        header: dict[str, _Tensor] = {}
         end = 0
         for name, size in sizes.items():
             header[name] = {"dtype": "F32", "shape": [size], "data_offsets": [end, end + 4 * size]}
@@ -74,9 +99,9 @@ class PieceFiles:
         if torch.cuda.is_available():
             torch.cuda.synchronize()
 
-    def write(self, folder: str) -> FileRecords:
+    def write(self, folder: str) -> list[PieceFile]:
         """Puts every worker's files below `folder`. Raises CheckpointError on all workers where one cannot."""
-        found: FileRecords = []
+        found: list[PieceFile] = []
         error = ""
         try:
             with ThreadPoolExecutor(FILES_AT_ONCE, thread_name_prefix="file") as pool:
@@ -84,20 +109,20 @@ class PieceFiles:
                     pool.submit(self._artifact.write, f"{folder}/{name}", file.data)
                     for name, file in zip(self._names, self._files, strict=True)
                 ]
-                found = [record.result().model_dump() for record in writing]
+                found = [_listed(record.result()) for record in writing]
         except Exception as cause:  # noqa: BLE001 - the others wait to be told
             error = f"{type(cause).__name__}: {cause}"
-        told = self.gathered([found, error])
+        told = self.gathered((found, error))
         self.agree(f"{self._artifact.uri}/{folder}: not written", [reason for _, reason in told])
         return [record for records, _ in told for record in records]
 
-    def read(self, folder: str, commit: Callable[[], dict[str, Any]]) -> tuple[dict[str, Any], dict[str, bytes]]:
+    def read(self, folder: str, commit: Callable[[], L]) -> tuple[L, dict[str, bytes]]:
         """The commit of `folder`, and this worker's share of the files that it names.
 
         Raises CheckpointError on all workers where one of them finds a fault.
         """
         rank, workers = world()
-        found: dict[str, Any] = {}
+        found: L | None = None
         mine: dict[str, bytes] = {}
         fault = ""
         try:
@@ -106,9 +131,10 @@ class PieceFiles:
         except (RayographError, ValueError, KeyError, TypeError) as error:
             fault = str(error)
         self.agree(f"{self._artifact.uri}/{folder}: not whole", self.gathered(fault))
+        assert found is not None
         return found, mine
 
-    def pieces(self, files: FileRecords, mine: dict[str, bytes]) -> Iterator[Piece]:
+    def pieces(self, files: list[PieceFile], mine: dict[str, bytes]) -> Iterator[Piece]:
         """What stands in files that were read, file after file, from the worker that read it to all."""
         workers = world()[1]
         for number, file in enumerate(files):
@@ -120,11 +146,11 @@ class PieceFiles:
             if fault:
                 raise CheckpointError(f"{what}: {fault}")
 
-    def gathered(self, value: Any) -> list[Any]:
+    def gathered(self, value: T) -> list[T]:
         """Every worker's value, on every worker."""
         if self._group is None:
             return [value]
-        values: list[Any] = [None] * world()[1]
+        values = [value] * world()[1]
         dist.all_gather_object(values, value, group=self._group)
         return values
 
@@ -151,7 +177,11 @@ class PieceFiles:
         return values.numpy().tobytes()
 
 
-def checked(artifact: Artifact, file: Mapping[str, Any]) -> bytes:
+def _listed(file: FileRecord) -> PieceFile:
+    return {"path": file.path, "bytes": file.bytes, "sha256": file.sha256}
+
+
+def checked(artifact: Artifact, file: PieceFile) -> bytes:
     """A recorded file's bytes. Raises CheckpointError where they are not what was recorded."""
     data = artifact.read(file["path"])
     if sha256(data) != file["sha256"]:

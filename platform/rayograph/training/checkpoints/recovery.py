@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from rayograph.errors import DivergenceError
-from rayograph.training.checkpoints.checkpoint import MONITORED, Checkpoints
+from rayograph.training.checkpoints.checkpoint import CheckpointFacts, Checkpoints
 from rayograph.training.divergence import DivergenceDetector
 from rayograph.training.training_progress import TrainingProgress
 
@@ -39,8 +39,7 @@ class Recovery:
         self._saved = self.progress.images_seen
         self.write()
         figure = sum(self._figures) / len(self._figures) if self._figures else None
-        # names that the first checkpoints had: "guard" is the detector's state
-        facts = {"rollbacks": self.rollbacks, "guard": self.detector.state(), MONITORED: figure}
+        facts: CheckpointFacts = {"rollbacks": self.rollbacks, "guard": self.detector.state(), "figure": figure}
         self.checkpoints.save(self.progress.images_seen, facts)
         self._figures = []
 

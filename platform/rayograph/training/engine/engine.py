@@ -8,13 +8,14 @@ engine's network, where it is needed, is called as a plain frozen module (`froze
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
 from rayograph.errors import ConfigError
+from rayograph.json_types import Json
 from rayograph.training.checkpoints.averages import Average
 from rayograph.training.engine.flat import FlatWeights, Loss, Segment
 from rayograph.training.engine.loss_scale import LossScale
@@ -28,7 +29,10 @@ COMPUTED, EXCHANGED, UPDATED = "computing", "exchanging", "updating"
 
 AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
-M = TypeVar("M", bound=nn.Module)
+if TYPE_CHECKING:
+    from deepspeed import DeepSpeedEngine
+
+M = TypeVar("M", bound=nn.Module, covariant=True)
 
 
 @dataclass(frozen=True)
@@ -77,7 +81,7 @@ class Engine(Generic[M]):
             eps=settings.eps,
             weight_decay=settings.weight_decay,
         )
-        self._engine: Any
+        self._engine: DeepSpeedEngine
         self._engine, *_ = deepspeed.initialize(
             model=self._flat or _Whole(module, self._forward),
             model_parameters=[parameter for parameter, _ in stored],
@@ -91,7 +95,7 @@ class Engine(Generic[M]):
             self._flat.point()
         self.state = EngineState(settings.zero_stage, self._base, stored)
 
-    def minimise(self, micro_batches: Sequence[tuple[Any, ...]]) -> list[Loss]:
+    def minimise(self, micro_batches: Sequence[tuple[object, ...]]) -> list[Loss]:
         """One optimiser step on the mean loss of the micro-batches, each a tuple of the module's arguments.
 
         Gives each one's loss, detached, and what else the module returned. Under fp16 the step is left out where the
@@ -187,12 +191,12 @@ class Engine(Generic[M]):
             return None
         return FlatWeights(self._trained, self._forward, release=settings.zero_stage == 3)
 
-    def _forward(self, *micro_batch: Any) -> Loss:
+    def _forward(self, *micro_batch: object) -> Loss:
         with self.precision():
             loss, shown = self.module(*micro_batch)
         return loss, shown
 
-    def _one_by_one(self, micro_batch: tuple[Any, ...]) -> Loss:
+    def _one_by_one(self, micro_batch: tuple[object, ...]) -> Loss:
         """DeepSpeed's own way: every weight has its hooks, and accumulation is its."""
         with self.stopwatch.of(COMPUTED):
             loss, shown = self._engine(*micro_batch)
@@ -219,12 +223,12 @@ class _Whole(nn.Module):
         super().__init__()
         self.module, self._run = module, run
 
-    def forward(self, *micro_batch: Any) -> Loss:
+    def forward(self, *micro_batch: object) -> Loss:
         return self._run(*micro_batch)
 
 
-def _deepspeed_config(settings: EngineSettings, flat: bool, size: int) -> dict[str, Any]:
-    zero: dict[str, Any] = {
+def _deepspeed_config(settings: EngineSettings, flat: bool, size: int) -> dict[str, Json]:
+    zero: dict[str, Json] = {
         "stage": settings.zero_stage,
         "stage3_param_persistence_threshold": 0,
         "reduce_bucket_size": max(1, min(500_000_000, size)),  # it is set aside, whatever the network's size

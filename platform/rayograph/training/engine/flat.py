@@ -8,14 +8,13 @@ gradients where they belong, and the optimiser, the exchange and ZeRO's bookkeep
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from rayograph.training.engine.surrogate_loss import Handover
 
-Loss = tuple[Tensor, Any]
+Loss = tuple[Tensor, object]
 """A scalar, and what else a pass has to show."""
 
 
@@ -65,7 +64,7 @@ class FlatWeights(nn.Module):
         self._at: int | None = None
         self.loss_scale = 1.0
 
-    def forward(self, micro_batches: Sequence[tuple[Any, ...]]) -> tuple[Tensor, list[Loss]]:
+    def forward(self, micro_batches: Sequence[tuple[object, ...]]) -> tuple[Tensor, list[Loss]]:
         """Forward and backward of them all: a scalar that hands their mean's gradient over, and their results."""
         self.gradients.zero_()
         results: list[Loss] = []

@@ -4,8 +4,7 @@ DeepSpeed hands an optimiser the fp32 master weights of its own shard, so averag
 large as the shard. No gathering, no second copy of the network.
 """
 
-from collections.abc import Iterable, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Sequence
 
 import torch
 from torch import Tensor
@@ -20,9 +19,17 @@ class AdamWithAverages(torch.optim.AdamW):
     `decays`, one for each of `averages`, stands beside `lr` in each group; both may be set anew before any step.
     """
 
-    def __init__(self, params: Iterable[Tensor], averages: Sequence[str], **options: Any) -> None:
+    def __init__(
+        self,
+        params: Iterable[Tensor],
+        averages: Sequence[str],
+        lr: float,
+        betas: tuple[float, float],
+        eps: float,
+        weight_decay: float,
+    ) -> None:
         self.averages = tuple(averages)
-        super().__init__(params, fused=True, **options)
+        super().__init__(params, lr=lr, betas=betas, eps=eps, weight_decay=weight_decay, fused=True)
         for group in self.param_groups:
             group["decays"] = [0.0] * len(self.averages)
 
@@ -43,7 +50,7 @@ class AdamWithAverages(torch.optim.AdamW):
                     state[key] = tensor.detach().clone()
 
     @torch.no_grad()
-    def step(self, closure: Any = None) -> None:  # type: ignore[override]
+    def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
         for group in self.param_groups:
             self.prime(tensor for tensor in group["params"] if tensor.grad is not None)
         super().step(closure)
