@@ -10,7 +10,9 @@ HELP = "a model out of a training's checkpoints, or one that came in, as diffuse
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the training, the target, and which weights."""
-    parser.add_argument("uri", help="the training's artifact, as `rayograph ls` shows it below its store; or an imported model's")
+    parser.add_argument(
+        "uri", help="the training's artifact, as `rayograph ls` shows it below its store; or an imported model's"
+    )
     parser.add_argument("--to", metavar="URI", required=True, help="the folder that gets vae, unet and scheduler")
     add_endpoint_url(parser)
     parser.add_argument("--at", metavar="IMAGES", type=count, help="which checkpoint; by default the newest whole one")
