@@ -14,7 +14,7 @@ from rayograph.models.autoencoder import AutoencoderNetwork, build_autoencoder
 from rayograph.models.model_folder import load_autoencoder
 from rayograph.models.normalisation import LatentNormalisation
 from rayograph.runs.stage_context import StageContext
-from rayograph.stages.training.seen_images import seen_size
+from rayograph.trainer.dataset import seen_size
 
 
 @dataclass(frozen=True)
