@@ -122,7 +122,7 @@ def test_no_module_works_when_it_is_imported():
 
 
 def test_what_a_value_is_is_said_where_it_is_known():
-    """`Any` is for what only the program knows as it runs: a record is a TypedDict or `json_types`, a cell an object."""
+    """`Any` is for what is only known at run time: a record is a TypedDict or `json_types`, a cell an object."""
     lines = [line for path in SOURCES for line in path.read_text().splitlines() if re.search(r"\bAny\b", line)]
     assert len(lines) <= MOST_LINES_WITH_ANY
 
