@@ -9,10 +9,10 @@ import numpy as np
 from rayograph.errors import MissingObjectError
 from rayograph.ingest.latent_encoder import normalisation
 from rayograph.ingest.reading import PlannedReader
+from rayograph.ingest.resources import require_pool
 from rayograph.models.normalisation import LatentNormalisation
 from rayograph.runs.artifact import Artifact
 from rayograph.runs.stage_context import StageContext
-from rayograph.stages.resources import require_pool
 
 MEASURED_IMAGES = 1024
 """The first of a training's own stream, seen as it sees them: a random sample of its data."""

@@ -5,6 +5,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from rayograph.config import TrainDiffusion, TrainingScale
+from rayograph.ingest.latent_statistics import measured
 from rayograph.models.autoencoder import AutoencoderNetwork
 from rayograph.models.model_folder import AUTOENCODER, save_model
 from rayograph.models.normalisation import LatentNormalisation
@@ -12,10 +13,9 @@ from rayograph.models.specs import LatentShape
 from rayograph.runs.artifact import Artifact
 from rayograph.runs.stage_context import StageContext
 from rayograph.runs.stage_result import StageResult
-from rayograph.stages.training.latent_statistics import measured
-from rayograph.stages.training.learned_data import LearnedData, learned_data
 from rayograph.trainer.dataset import planned_reader
 from rayograph.trainer.driver import run_training
+from rayograph.trainer.learned_data import LearnedData, learned_data
 from rayograph.trainer.previews import samples
 from rayograph.trainer.worker_config import WorkerConfig
 from rayograph.training.cost import Cost
