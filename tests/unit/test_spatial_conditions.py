@@ -107,7 +107,7 @@ def test_one_hot_channels_are_one_a_label_and_none_for_the_void():
     (png(np.zeros((8, 8, 3), np.uint8)), "a label map in grey or of a palette", "8×8 of mode RGB"),
     (b"nonsense", "an image", "8 bytes that do not decode"),
     (b"", "an image", "0 bytes: empty file"),
-    (None, "the bytes of a label map", "nothing"),
+    (None, "the bytes of a label map", "None"),
     (png(np.zeros((1, 9000), np.uint8)), "at most 8192 pixels a side", "9000×1"),
 ])  # fmt: skip
 def test_the_first_wrong_map_of_a_request_is_named(given, expected, got):

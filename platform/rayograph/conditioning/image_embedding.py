@@ -12,11 +12,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from rayograph.conditioning.member_columns import whole
 from rayograph.conditioning.network import ConditionerNetwork, Extract, FindExtractor
 from rayograph.conditioning.protocol import Arrays, Conditioner
 from rayograph.conditioning.seen import Canvas, Seen
-from rayograph.conditioning.spatial.image_columns import ImageColumn, pixels_of, png_of
+from rayograph.conditioning.spatial.image_columns import check_images, pixels_of, png_of
 from rayograph.config.job.conditions.embedding import ImageEmbedding
 from rayograph.errors import ConfigError, DataError
 from rayograph.models.conditioning import Conditioning
@@ -49,9 +48,8 @@ class ImageEmbeddingConditioner(Conditioner):
 
     def validate(self, rows: pa.Table) -> pa.Table:
         """Every image is decoded."""
-        column = ImageColumn(IMAGE, "an image", whole(rows[IMAGE]))
-        column.check(render)
-        return pa.table({IMAGE: column.values})
+        check_images(IMAGE, "an image", rows[IMAGE], render)
+        return pa.table({IMAGE: rows[IMAGE]})
 
     def arrays_on(self, rows: pa.Table, canvas: Canvas) -> Arrays:
         shown = [pixels_of(value.as_py(), IMAGE, canvas.height, canvas.width) for value in rows[IMAGE]]

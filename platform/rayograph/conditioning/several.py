@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 from torch import Tensor, nn
 
+from rayograph.conditioning.form import FormField
 from rayograph.conditioning.network import ConditionerNetwork, Encode, FindExtractor
 from rayograph.conditioning.protocol import Arrays, Conditioner
 from rayograph.conditioning.seen import Canvas, Seen
@@ -50,15 +51,23 @@ class SeveralConditioner(Conditioner):
         self.members = tuple(dict.fromkeys(name for part in parts for name in part.members))
         columns: dict[str, pa.DataType] = {}
         for number, part in enumerate(parts):
-            for name, kind in part.request_columns.items():
+            for name, kind in part.columns.items():
                 if name in columns:
                     raise ConfigError(f"conditions.{number}: expected columns that no other reads, got {name!r} again")
                 columns[name] = kind
-        self.request_columns: Mapping[str, pa.DataType] = columns
+        self.request_columns: Mapping[str, pa.DataType] = {
+            name: kind for name, kind in columns.items() if any(name in part.request_columns for part in parts)
+        }
+        self.optional_columns: Mapping[str, pa.DataType] = {
+            name: kind for name, kind in columns.items() if name not in self.request_columns
+        }
 
     @property
     def facts(self) -> dict[str, Any]:
         return {name: value for part in self.parts for name, value in part.facts.items()}
+
+    def form(self) -> tuple[FormField, ...]:
+        return tuple(field for part in self.parts for field in part.form())
 
     @property
     def remarks(self) -> tuple[str, ...]:
@@ -84,14 +93,17 @@ class SeveralConditioner(Conditioner):
         return _together(found)
 
     def request_value(self, column: str, value: Any) -> Any:
-        owner = next((part for part in self.parts if column in part.request_columns), None)
+        owner = next((part for part in self.parts if column in part.columns), None)
         return value if owner is None else owner.request_value(column, value)
 
     def requested_by(self, sample: Sample, row: dict[str, Any], facts: Mapping[str, Any]) -> dict[str, Any]:
         return {name: value for part in self.parts for name, value in part.requested_by(sample, row, facts).items()}
 
     def validate(self, rows: pa.Table) -> pa.Table:
-        return _side_by_side(part.validate(rows.select(list(part.request_columns))) for part in self.parts)
+        there = rows.column_names
+        return _side_by_side(
+            part.validate(rows.select([name for name in part.columns if name in there])) for part in self.parts
+        )
 
     def validate_sizes(self, rows: pa.Table, heights: np.ndarray, widths: np.ndarray) -> None:
         for part in self.parts:

@@ -5,13 +5,12 @@ Shapes: n rows, h w pixels.
 
 import io
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
 from PIL import Image
 
-from rayograph.conditioning.member_columns import WrongRow, shown, whole
+from rayograph.conditioning.member_columns import WrongRow, check_files, whole
 from rayograph.errors import DataError
 from rayograph.shards.pixels.decode import render
 from rayograph.shards.pixels.frames import Frame
@@ -21,43 +20,18 @@ MOST_SIDE = 8192
 """Pixels a side of an image in a request."""
 
 
-@dataclass
-class ImageColumn:
-    """A column of file bytes. `what` says what each is, for messages."""
+def check_images(
+    column: str, what: str, values: pa.Array | pa.ChunkedArray, read: Callable[[bytes, str], object]
+) -> None:
+    """Read every different image of a column once. Raises WrongRow for the first that is none, or is too large."""
 
-    column: str
-    what: str
-    values: pa.Array
+    def bounded(data: bytes, name: str) -> None:
+        width, height = size_of(data, name)
+        if max(width, height) > MOST_SIDE:
+            raise DataError(f"{name}: expected at most {MOST_SIDE} pixels a side, got {width}×{height}")
+        read(data, name)
 
-    def __post_init__(self) -> None:
-        """Raises WrongRow for the first row that holds no bytes."""
-        values = self.values
-        if pa.types.is_large_binary(values.type):
-            values = values.cast(pa.binary())
-        if not pa.types.is_binary(values.type):
-            if len(values):
-                raise WrongRow(0, self.column, f"the bytes of {self.what}", shown(values[0].as_py()))
-            values = pa.array([], pa.binary())
-        self.values = values
-
-    def check(self, read: Callable[[bytes, str], object]) -> None:
-        """Read each, once for all that are the same. Raises WrongRow for the first that `read` raises DataError for."""
-        known: set[bytes] = set()
-        for row, value in enumerate(self.values):
-            data = value.as_py()
-            if data is None:
-                raise WrongRow(row, self.column, f"the bytes of {self.what}", "nothing")
-            if data in known:
-                continue
-            try:
-                width, height = size_of(data, "it")
-                if max(width, height) > MOST_SIDE:
-                    raise DataError(f"it: expected at most {MOST_SIDE} pixels a side, got {width}×{height}")
-                read(data, "it")
-            except DataError as error:
-                expected, _, got = str(error).removeprefix("it: expected ").rpartition(", got ")
-                raise WrongRow(row, self.column, expected or self.what, got or str(error)) from error
-            known.add(data)
+    check_files(column, what, values, bounded)
 
 
 def size_of(data: bytes, name: str) -> tuple[int, int]:

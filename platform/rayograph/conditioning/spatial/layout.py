@@ -12,12 +12,13 @@ import pyarrow as pa
 import torch
 from torch import Tensor, nn
 
+from rayograph.conditioning.form import FormField
 from rayograph.conditioning.member_columns import WrongRow, shown, whole
 from rayograph.conditioning.network import ConditionerNetwork
 from rayograph.conditioning.protocol import Arrays, Conditioner
 from rayograph.conditioning.seen import Seen
 from rayograph.conditioning.spatial.layout_boxes import BOXES, PACKED, LabelledBoxes, WrongBoxes, box_tokens, from_json
-from rayograph.conditioning.token_transformer import TokenTransformer, TransformerSize
+from rayograph.conditioning.spatial.token_transformer import TokenTransformer, TransformerSize
 from rayograph.config.job.conditions.layout import Layout
 from rayograph.errors import ConfigError, DataError
 from rayograph.models.conditioning import Conditioning
@@ -66,6 +67,10 @@ class LayoutConditioner(Conditioner):
     def request_value(self, column: str, value: Any) -> Any:
         """A list is kept as JSON."""
         return json.dumps(value, ensure_ascii=False) if isinstance(value, list) else value
+
+    def form(self) -> tuple[FormField, ...]:
+        count = self.declared.num_labels or None
+        return (FormField(COLUMN, "boxes", names=self.names, count=count, most=self.declared.most_objects),)
 
     def validate(self, rows: pa.Table) -> pa.Table:
         """Boxes inside, labels known, no more than there are tokens for; kept as JSON."""

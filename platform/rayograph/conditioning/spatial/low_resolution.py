@@ -12,13 +12,12 @@ from PIL import Image
 from PIL.Image import Resampling
 from torch import Tensor
 
-from rayograph.conditioning.member_columns import whole
 from rayograph.conditioning.network import ConditionerNetwork
 from rayograph.conditioning.protocol import Arrays, Conditioner
 from rayograph.conditioning.seen import Canvas, Seen
 from rayograph.conditioning.spatial.beside import NullChannels
 from rayograph.conditioning.spatial.degradation import degraded, made_smaller
-from rayograph.conditioning.spatial.image_columns import ImageColumn, pixels_of, png_of, same_shape, sizes_of
+from rayograph.conditioning.spatial.image_columns import check_images, pixels_of, png_of, same_shape, sizes_of
 from rayograph.config.job.conditions.spatial import LowResolution
 from rayograph.errors import DataError
 from rayograph.models.autoencoder import to_images
@@ -58,9 +57,8 @@ class LowResolutionConditioner(Conditioner):
 
     def validate(self, rows: pa.Table) -> pa.Table:
         """Every image is decoded."""
-        column = ImageColumn(IMAGE, "an image", whole(rows[IMAGE]))
-        column.check(render)
-        return pa.table({IMAGE: column.values})
+        check_images(IMAGE, "an image", rows[IMAGE], render)
+        return pa.table({IMAGE: rows[IMAGE]})
 
     def validate_sizes(self, rows: pa.Table, heights: np.ndarray, widths: np.ndarray) -> None:
         same_shape(IMAGE, rows[IMAGE], sizes_of(rows[IMAGE]), heights, widths)

@@ -12,12 +12,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from rayograph.conditioning.member_columns import whole
+from rayograph.conditioning.form import FormField
 from rayograph.conditioning.network import ConditionerNetwork, Encode
 from rayograph.conditioning.protocol import Arrays, Conditioner
 from rayograph.conditioning.seen import Canvas, Seen
 from rayograph.conditioning.spatial.beside import NullChannels
-from rayograph.conditioning.spatial.image_columns import ImageColumn, pixels_of, png_of, same_shape, sizes_of
+from rayograph.conditioning.spatial.image_columns import check_images, pixels_of, png_of, same_shape, sizes_of
 from rayograph.conditioning.spatial.random_masks import random_mask
 from rayograph.config.job.conditions.spatial import MaskedImage
 from rayograph.errors import ConfigError, DataError
@@ -55,14 +55,15 @@ class MaskedImageConditioner(Conditioner):
             raise DataError(f"{sample.key}: expected an image to make a hole in, got its latents")
         return {IMAGE: seen.pixels, MASK: self._mask(sample, seen)}
 
+    def form(self) -> tuple[FormField, ...]:
+        return FormField(IMAGE, "image"), FormField(MASK, "mask")
+
     def validate(self, rows: pa.Table) -> pa.Table:
         """Every image and every mask is decoded."""
-        images = ImageColumn(IMAGE, "an image", whole(rows[IMAGE]))
-        images.check(render)
-        masks = ImageColumn(MASK, "a mask", whole(rows[MASK]))
-        masks.check(_hole)
+        check_images(IMAGE, "an image", rows[IMAGE], render)
+        check_images(MASK, "a mask", rows[MASK], _hole)
         said = pa.array([self.declared.composite] * len(rows))
-        return pa.table({IMAGE: images.values, MASK: masks.values, COMPOSITED: said})
+        return pa.table({IMAGE: rows[IMAGE], MASK: rows[MASK], COMPOSITED: said})
 
     def validate_sizes(self, rows: pa.Table, heights: np.ndarray, widths: np.ndarray) -> None:
         for column in (IMAGE, MASK):

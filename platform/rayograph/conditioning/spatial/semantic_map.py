@@ -11,12 +11,12 @@ import pyarrow as pa
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from rayograph.conditioning.member_columns import whole
+from rayograph.conditioning.form import FormField
 from rayograph.conditioning.network import ConditionerNetwork
 from rayograph.conditioning.protocol import Arrays, Conditioner
 from rayograph.conditioning.seen import Canvas, Seen
 from rayograph.conditioning.spatial.beside import NullChannels
-from rayograph.conditioning.spatial.image_columns import ImageColumn, png_of, same_shape, sizes_of
+from rayograph.conditioning.spatial.image_columns import check_images, png_of, same_shape, sizes_of
 from rayograph.config.job.conditions.spatial import SemanticMap
 from rayograph.errors import DataError
 from rayograph.models.conditioning import Conditioning
@@ -50,11 +50,13 @@ class SemanticMapConditioner(Conditioner):
         side = seen.grid << self.declared.halvings
         return {MAP: np.ascontiguousarray(shown_labels(labels, seen.part(width, height, side, sample.key)))}
 
+    def form(self) -> tuple[FormField, ...]:
+        return (FormField(MAP, "map", count=self.declared.num_labels),)
+
     def validate(self, rows: pa.Table) -> pa.Table:
         """Every map is decoded, and each of its labels known."""
-        columns = ImageColumn(MAP, "a label map", whole(rows[MAP]))
-        columns.check(self._labels)
-        return pa.table({MAP: columns.values})
+        check_images(MAP, "a label map", rows[MAP], self._labels)
+        return pa.table({MAP: rows[MAP]})
 
     def validate_sizes(self, rows: pa.Table, heights: np.ndarray, widths: np.ndarray) -> None:
         same_shape(MAP, rows[MAP], sizes_of(rows[MAP]), heights, widths)
