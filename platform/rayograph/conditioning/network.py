@@ -5,6 +5,7 @@ Shapes: b batch, c conditions, h w pixels.
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Protocol
 
 from torch import Tensor, nn
@@ -51,6 +52,12 @@ class ConditionerNetwork(nn.Module, ABC):
     def finished(self, pixels: Tensor, columns: Mapping[str, Tensor]) -> Tensor:
         """Return generated pixels (b, h, w, 3) uint8 as they are handed out."""
         return pixels
+
+    def save_parts(self, folder: Path) -> None:
+        """Write into a model's folder what is not among its weights."""
+
+    def load_parts(self, folder: Path) -> None:
+        """Read what `save_parts` wrote. The folder is gone afterwards."""
 
     def use_first_stage(self, encode: Encode) -> None:
         """Keep what encodes images, where a condition is latents. It is the model's: not trained, nor saved twice."""

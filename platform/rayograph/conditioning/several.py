@@ -4,6 +4,7 @@ Shapes: n rows, b batch, c conditions.
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -163,6 +164,14 @@ class SeveralNetwork(ConditionerNetwork):
         for part in self._parts():
             pixels = part.finished(pixels, columns)
         return pixels
+
+    def save_parts(self, folder: Path) -> None:
+        for number, part in enumerate(self._parts()):
+            part.save_parts(folder / str(number))
+
+    def load_parts(self, folder: Path) -> None:
+        for number, part in enumerate(self._parts()):
+            part.load_parts(folder / str(number))
 
     def use_first_stage(self, encode: Encode) -> None:
         for part in self._parts():

@@ -39,6 +39,7 @@ class TrainedConditioner:
         state = {name: value.contiguous() for name, value in self.network.state_dict().items()}
         if state:
             save_file(state, Path(folder) / WEIGHTS)
+        self.network.save_parts(Path(folder))
 
 
 def conditioner_of(declared: ConditionerKind, facts: Mapping[str, Any] | None) -> Conditioner:
@@ -93,5 +94,6 @@ def load_conditioner(artifact: Artifact, denoiser: DenoiserNetwork) -> TrainedCo
             except (SafetensorError, RuntimeError) as error:
                 reason = " ".join(str(error).split())[:200]
                 raise CheckpointError(f"{artifact.uri}/{CONDITIONER}: expected whole weights: {reason}") from error
+            found.network.load_parts(Path(folder))
     found.network.eval()
     return found

@@ -19,14 +19,14 @@ AT_ONCE = 4096
 
 def study_captions(declared: Text, sets: Sequence[Shards], access: Access) -> dict[str, object]:
     """Return the facts that a declared `Text` is settled by. Raises DataError for data without captions."""
-    tokenizer = trained_tokenizer(declared.tokenizer, _read(declared, sets), access)
+    tokenizer = trained_tokenizer(declared.tokenizer, first_captions(declared, sets), access)
     vocabulary = vocabulary_of(tokenizer)
     known = KnownTokens(
         tokenizer=tokenizer,
         vocabulary=vocabulary.size,
         padding=vocabulary.padding,
-        examples=example_captions(_read(declared, sets)),
-        counts=counted(tokenizer, _read(declared, sets), declared.max_length),
+        examples=example_captions(first_captions(declared, sets)),
+        counts=counted(tokenizer, first_captions(declared, sets), declared.max_length),
     )
     return {KNOWN: known.model_dump(mode="json")}
 
@@ -67,7 +67,8 @@ def remarks(counts: dict[str, int], max_length: int) -> list[str]:
     return lines
 
 
-def _read(declared: TextKind, sets: Sequence[Shards]) -> Iterator[str]:
+def first_captions(declared: TextKind, sets: Sequence[Shards]) -> Iterator[str]:
+    """The first `read_captions` of a training's data."""
     return islice(all_captions(sets, declared.captions), declared.read_captions)
 
 

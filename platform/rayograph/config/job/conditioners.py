@@ -97,6 +97,7 @@ CONDITIONERS = Kinds(
         "image_embedding": "rayograph.config.job.conditions.embedding:ImageEmbedding",
         "layout": "rayograph.config.job.conditions.layout:Layout",
         "text": "rayograph.config.job.conditions.text:Text",
+        "frozen_text": "rayograph.config.job.conditions.text:FrozenText",
     },
 )
 

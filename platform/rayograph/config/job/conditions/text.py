@@ -100,3 +100,30 @@ class Text(TextKind):
     """Whether there is a last projection to the vocabulary, which published models carry and nothing reads."""
     known: KnownTokens | None = None
     """Found before a training starts; a job leaves it out."""
+
+
+class KnownEncoder(KnownTokens):
+    """What a training finds of a text encoder that others trained."""
+
+    width: PositiveInt
+    """Channels of its states."""
+    sha256: str
+    """Of its folder: of its files' names and digests."""
+
+
+class FrozenText(TextKind):
+    """Captions, through a text encoder that others trained and that is not trained here, to attend to.
+
+    It is any that `transformers` knows, as CLIP's text model, T5's encoder or BERT. Where its states are not as wide as
+    what the denoiser attends to, a projection is trained. The null condition is the empty caption.
+    """
+
+    implemented_by: ClassVar[str | type] = "rayograph.conditioning.text.frozen_text:FrozenTextConditioner"
+    studied_by: ClassVar[str] = "rayograph.conditioning.text.frozen_encoder:study_encoder"
+    kind: Literal["frozen_text"] = "frozen_text"
+    encoder_uri: Annotated[str, NOT_IN_KEY]
+    """Its folder, in any store: config.json, safetensors, tokenizer.json; never pickles. Its digest is in the key."""
+    by_reference: bool = False
+    """Whether models only name the encoder, which then has to stay where it is; or else each holds a copy of it."""
+    known: KnownEncoder | None = None
+    """Found before a training starts; a job leaves it out."""
