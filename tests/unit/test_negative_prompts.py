@@ -84,7 +84,8 @@ def test_records_and_files_say_what_was_asked_for_and_it_is_drawn_again(model, p
     monkeypatch.setitem(CONDITIONERS._known, "worded", Worded)
     trained = Artifact(open_store(str(tmp_path / "store")), "model")
     parts = {CONDITIONER: model.conditioner, DENOISER: model.denoiser, AUTOENCODER: model.autoencoder}
-    save_model(trained, parts | {SCHEDULE: model.schedule})
+    for name, part in (parts | {SCHEDULE: model.schedule}).items():
+        save_model(trained, name, part)
     digest = tiny.commit(trained).digest
     target = plan.artifact
     origin = Origin(target.path, plan.digest, digest, ("d" * 64,))
