@@ -133,3 +133,5 @@ def test_a_form_is_read_off_the_columns_where_a_conditioner_says_no_more():
     found = form_of({"words": pa.string(), "photo": pa.binary()}, {"tint": pa.list_(pa.float32(), 3)})
     assert found == (FormField("words", "text"), FormField("photo", "image"), FormField("tint", "json", False))
     assert [field.is_file for field in found] == [False, True, False]
+    known = form_of({"boxes": pa.string(), "map": pa.binary(), "mask": pa.binary()}, {})
+    assert [field.kind for field in known] == ["boxes", "map", "mask"]

@@ -84,10 +84,12 @@ export function boxesField(field, label) {
   return { node, read };
 }
 
-/** Labels without names are numbers. */
-const named = (field, text) => (field.names.length ? text : Number(text));
+/** Labels that are counted and have no names are numbers. */
+const numbered = (field) => !field.names.length && field.count !== null;
+const named = (field, text) => (numbered(field) ? Number(text) : text);
 
 function labelInput(field) {
   if (field.names.length) return element("select", {}, ...field.names.map((one) => element("option", { value: one }, one)));
-  return element("input", { type: "number", min: 0, max: Math.max(0, (field.count ?? 1) - 1), value: "0" });
+  if (numbered(field)) return element("input", { type: "number", min: 0, max: field.count - 1, value: "0" });
+  return element("input", { value: "", autocomplete: "off" });
 }
