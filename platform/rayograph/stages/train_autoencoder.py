@@ -3,6 +3,7 @@
 from rayograph.config import TrainAutoencoder
 from rayograph.config.batches import worker_counts
 from rayograph.errors import ConfigError
+from rayograph.models.trunks.packaged import packaged_weights
 from rayograph.runs.stage_context import StageContext
 from rayograph.runs.stage_result import StageResult
 from rayograph.stages.seen_images import foreseen_size
@@ -16,6 +17,8 @@ class TrainAutoencoderStage(Stage[TrainAutoencoder]):
     def check(self, declared: TrainAutoencoder, context: CheckContext) -> None:
         """Raise ConfigError where no number of workers suits the batch, or the images' size not the networks."""
         worker_counts(declared, context.scale.training)
+        if declared.perceptual.pretrained is not None:
+            packaged_weights()
         seen = foreseen_size(declared.view, context)
         size, where, factor = seen.image_size, seen.decided_by, declared.network.downsampling_factor
         if size is None:

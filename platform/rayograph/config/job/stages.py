@@ -118,6 +118,13 @@ class TrainAutoencoder(Training):
         return value
 
     @model_validator(mode="after")
+    def _perceptual_network_sees_the_images(self) -> "TrainAutoencoder":
+        channels = self.network.image_channels
+        if self.perceptual.pretrained is not None and channels != 3:
+            raise ValueError(f"perceptual.pretrained: expected images of 3 channels beside it, got {channels}")
+        return self
+
+    @model_validator(mode="after")
     def _discriminator_rate_falls_too(self) -> "TrainAutoencoder":
         rate, lowest = self.discriminator_learning_rate, self.learning_rate_minimum
         if rate is not None and rate < lowest:
