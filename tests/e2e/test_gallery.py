@@ -175,7 +175,7 @@ def test_the_page_asks_for_what_the_model_takes_and_shows_what_was_given(gallery
     page.one("[name=row-prompt]").send_keys("a round thing")
     page.one("[name=row-negative_prompt]").send_keys("square")
     canvas, *_ = page.all(".drawing")
-    press = ActionChains(browser).move_to_element_with_offset(canvas, -60, -60).click_and_hold()
+    press = ActionChains(browser).move_to_element_with_offset(canvas, -40, -40).click_and_hold()
     press.move_by_offset(50, 40).release().perform()
     until(lambda: len(page.all(".boxes li")) == 1)
     page.all(".condition button")[0].send_keys(Keys.ENTER)  # a second box, by keys
