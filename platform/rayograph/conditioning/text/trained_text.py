@@ -10,10 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from rayograph.conditioning.network import ConditionerNetwork
+from rayograph.conditioning.spatial.token_transformer import TokenTransformer, TransformerSize
 from rayograph.conditioning.text.prompts import NEGATIVE, PROMPT, PromptConditioner
 from rayograph.conditioning.text.study import KNOWN
 from rayograph.conditioning.text.tokens import NO_TOKEN, vocabulary_of
-from rayograph.conditioning.token_transformer import TokenTransformer, TransformerSize
 from rayograph.config.job.conditions.text import KnownTokens, Text, TokenizerFile
 from rayograph.errors import ConfigError
 from rayograph.models.conditioning import Conditioning
