@@ -17,7 +17,6 @@ from rayograph.storage import open_store
 from rayograph.training.checkpoints.averages import ConstantDecay, PowerFunction
 from rayograph.training.checkpoints.checkpoint import (
     COMMIT,
-    MONITORED,
     SNAPSHOT,
     Checkpoints,
     commit_of,
@@ -156,7 +155,7 @@ def write_snapshots(rank: int, workers: int, store: str) -> None:
     checkpoints = Checkpoints(artifact, learner, Retention(last=1, every=4 * BATCH, best=1, snapshots=2 * BATCH))
     for step in range(7):
         learner.step(None, step * BATCH)
-        checkpoints.save((step + 1) * BATCH, {MONITORED: abs(step - 2.0)})
+        checkpoints.save((step + 1) * BATCH, {"figure": abs(step - 2.0)})
     checkpoints.finish()
 
 

@@ -10,12 +10,13 @@ import pyarrow as pa
 
 from rayograph.config import Columns
 from rayograph.errors import DataError, StorageError
+from rayograph.ingest.sources.ahead import refuse_the_web
 from rayograph.ingest.sources.boxes import parse_boxes
 from rayograph.ingest.sources.captions import caption_of, captions_of
 from rayograph.ingest.sources.labels import Labels, labels_of_texts
 from rayograph.ingest.sources.naming import Chosen, clean_key
-from rayograph.ingest.sources.places import Places, refuse_the_web
 from rayograph.ingest.sources.source import Rejected, Row, rejected
+from rayograph.storage.places import Places
 
 __all__ = [
     "Cells",
