@@ -54,13 +54,13 @@ class RowsPlan:
     def place(self, number):
         return divmod(number, self.unit_size)
 
-    def find(self, prompt=None, class_number=None, seed=None, start=0, limit=100):
+    def find(self, wanted, seed=None, start=0, limit=100):
+        def holds(said, value):
+            return value in (said or "") if isinstance(value, str) else said == value
+
         def fits(sample):
-            return (
-                (prompt is None or prompt in sample.get("prompt", ""))
-                and (class_number is None or sample.get("class") == class_number)
-                and (seed is None or sample["seed"] == seed)
-            )
+            said = all(holds(sample.get(column), value) for column, value in wanted.items())
+            return said and (seed is None or sample["seed"] == seed)
 
         numbers = range(start, len(self.samples))
         return [number for number in numbers if fits(self.samples[number])][:limit]

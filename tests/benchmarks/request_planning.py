@@ -87,7 +87,7 @@ def looked_up(target: Artifact) -> dict[str, float]:
     found["unit"] = median(lambda number: plan.draws(plan.unit(number)), units)
     found["image"] = median(plan.place, samples)
     began = time.perf_counter()
-    numbers = plan.find(prompt=f"thing {samples - 1},", limit=1)
+    numbers = plan.find({"prompt": f"thing {samples - 1},"}, limit=1)
     found["prompt"] = time.perf_counter() - began
     assert numbers == [samples - 1], numbers
     return {name: 1e3 * seconds for name, seconds in found.items()}

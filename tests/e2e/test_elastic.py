@@ -60,7 +60,8 @@ def test_nodes_lost_won_and_given_notice_change_the_size_and_nothing_else(traine
         cluster.say("add 2")
         profile.write_text(SCALE.format(address=f'"{cluster.address}"', workers="[1, 4]"))
         with command.running(":train_diffusion", stores["moved"], log, *more, "--on", str(profile)) as process:
-            command.wait_for(lambda: "00002" in sizes(), process, log)
+            # Logs are written before the checkpoint that counts them: to go on from it, it must be there as well.
+            command.wait_for(lambda: "00002" in sizes() and newest_checkpoint(stores["moved"]) > 0, process, log)
             cluster.say("remove")
             command.wait_for(lambda: "00001" in sizes(), process, log)
             cluster.say("add 2")

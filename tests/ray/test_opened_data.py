@@ -7,7 +7,9 @@ import pytest
 import s3_servers
 
 import rayograph
+from rayograph.config import FilterImages, Job, Scale
 from rayograph.errors import DataError
+from rayograph.pipeline.runner import run_job
 from rayograph.storage import open_store
 
 pytestmark = pytest.mark.usefixtures("cluster")
@@ -30,6 +32,21 @@ def test_ray_datas_own_steps_follow_from_a_bucket_too(moto_s3: s3_servers.S3Serv
     batch = next(iter(data.iter_batches(batch_size=1000, batch_format="pyarrow")))
     assert set(batch.column_names) == {"key", "png", "cls", "txt", "mask.png"}
     assert batch["key"].null_count == 0
+
+
+def test_of_a_filtered_set_exactly_what_stays_is_there_both_ways(scale: Scale, tmp_path: Path) -> None:
+    ones = FilterImages(images=opened.committed(open_store(str(tmp_path))), classes=("one",))
+    job = Job(name="filtered", stages={"ones": ones})
+    artifact = rayograph.open(run_job(job, scale.model_copy(update={"store": str(tmp_path)}), None))
+    assert artifact.splits == ["held_out", "train"]
+    for split in artifact.splits:
+        stays = {key: members for key, members in opened.read_as(split).items() if members.get("cls") == b"1"}
+        assert 0 < len(stays) < len(opened.read_as("train"))
+        rows = artifact.ray_data(split).take_all()
+        assert {row["key"]: {"png": row["png"], "cls": row["cls"]} for row in rows} == stays
+        samples = [dict(sample) for sample in artifact.webdataset(split)]
+        assert {sample["__key__"]: {"png": sample["png"], "cls": sample["cls"]} for sample in samples} == stays
+        assert len(rows) == len(samples) == len(stays)
 
 
 def test_a_split_that_is_not_there_is_one_line(tmp_path: Path) -> None:

@@ -64,6 +64,6 @@ def pages(uri, keep=(), spec=SPEC, **options):
         first += len(table)
 
 
-def plan_of(folder, uri, unit_size=4, keep=(), spec=SPEC, seed=5, name="target"):
-    declared = Sample(request=Request(uri=uri, keep=keep), unit_size=unit_size, sampler=SAMPLER)
+def plan_of(folder, uri, unit_size=4, keep=(), spec=SPEC, seed=5, name="target", **request):
+    declared = Sample(request=Request(uri=uri, keep=keep, **request), unit_size=unit_size, sampler=SAMPLER)
     return plan_request(Artifact(open_store(str(folder)), name), declared, seed, spec, None)

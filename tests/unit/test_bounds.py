@@ -154,6 +154,12 @@ def test_a_cosine_ends_at_its_minimum_which_is_none_of_a_constant_and_none_above
     )
 
 
+def test_a_schedule_that_is_a_word_is_refused_by_its_kinds():
+    recipe = {"network": Denoiser(), "total_images": 8, "global_batch_size": 8, "noise_schedule": "cosine"}
+    said = "noise_schedule.kind: expected one of 'diffusion', 'flow', got 'str'"
+    assert refusal(TrainDiffusion, **recipe) == said
+
+
 @pytest.mark.parametrize("value", [math.inf, 1.0, -0.1])
 def test_bounds_that_all_parts_of_a_field_share_are_told_once(value):
     recipe = {"network": Denoiser(), "total_images": 8, "global_batch_size": 8, "betas": (0.9, value)}

@@ -11,7 +11,7 @@ from rayograph.errors import ConfigError, DataError
 from rayograph.ingest import streams
 from rayograph.pipeline import runner
 from rayograph.pipeline.preflight import check
-from rayograph.stages import image_comparison as evaluation
+from rayograph.stages import evaluate as evaluation
 from rayograph.stages import pack as packing
 
 SCALE = Scale(ray=RayCluster(local_cpus=1))

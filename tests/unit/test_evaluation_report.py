@@ -3,14 +3,22 @@ import json
 import math
 import re
 from html.parser import HTMLParser
+from typing import ClassVar, Literal
 
 import numpy as np
 import pytest
+import tiny
 
+from rayograph.config.job.stages import STAGES
+from rayograph.config.stage_base import ArtifactType, Chart, StageBase
 from rayograph.evaluation.measures import Measures
+from rayograph.evaluation.report.ancestry import training_curves
 from rayograph.evaluation.report.figures import denoising_strip, reconstruction_pairs, samples_by_class, tile
 from rayograph.evaluation.report.glossary import ENTRIES, decibels, duration, number, share
 from rayograph.evaluation.report.page import Ancestor, Report, TrainingCurves, circumstances, render, summary
+from rayograph.runs.artifact import METRICS, Artifact
+from rayograph.runs.lineage import LineageNode
+from rayograph.storage import open_store
 
 VOID = {"meta", "img", "br", "hr", "link", "input"}
 REFERENCES = {"src", "href", "srcset", "action", "data", "poster", "xlink:href"}
@@ -235,3 +243,30 @@ def test_samples_without_classes_come_as_one_sheet(bare):
     sheet = tile(np.zeros((4, 8, 8, 3), dtype=np.uint8), columns=2)
     page = Page(render(dataclasses.replace(bare, samples=sheet)))
     assert page.tags.count("img") == 1
+
+
+class Distill(StageBase):
+    """A training from outside."""
+
+    output: ClassVar[ArtifactType] = ArtifactType.DIFFUSION_MODEL
+    charts: ClassVar[tuple[Chart, ...]] = (Chart("Distillation", {"distance": "to the teacher"}), Chart("Empty", {}))
+    kind: Literal["distill"] = "distill"
+
+
+def test_a_stage_from_outside_has_the_charts_that_it_declares(tmp_path, monkeypatch):
+    monkeypatch.setattr(STAGES, "_known", STAGES._known | {"distill": Distill})
+    rows = [{"images_seen": 8, "distance": 0.5}, {"images_seen": 16, "distance": 0.25}]
+    ancestry = []
+    for kind in ("sample", "distill", "train_diffusion", "of_another_version"):
+        artifact = Artifact(open_store(str(tmp_path)), f"j/{kind}/0123456789abcdef")
+        artifact.write(METRICS, "".join(json.dumps(row) + "\n" for row in rows).encode())
+        manifest = tiny.commit(artifact).model_copy(update={"kind": kind, "stage": f"my_{kind}"})
+        ancestry.append(LineageNode(artifact, manifest, ()))
+    curves = training_curves(ancestry)
+    assert [(found.stage, found.title) for found in curves] == [
+        ("my_train_diffusion", "Denoising"),
+        ("my_distill", "Distillation"),
+        ("my_distill", "Empty"),
+    ]
+    assert curves[1].rows == rows
+    assert curves[1].series == {"distance": "to the teacher"}

@@ -13,9 +13,11 @@ from rayograph.config import EfficientNetLite0, Evaluate, NetworkFeatures, Poole
 from rayograph.config.job.features import FEATURES
 from rayograph.errors import CheckpointError, ConfigError, DataError, MissingObjectError
 from rayograph.evaluation.extractors import build_extractor
-from rayograph.evaluation.extractors.efficientnet_lite0 import network_of, normalised, packaged_weights
+from rayograph.evaluation.extractors.efficientnet_lite0 import normalised
 from rayograph.evaluation.extractors.pooled_pixels import pooled_pixels
 from rayograph.evaluation.extractors.resizing import in_range, resized
+from rayograph.models.trunks.efficientnet_lite import network_of
+from rayograph.models.trunks.packaged import packaged_weights
 
 
 def noise(count, side):

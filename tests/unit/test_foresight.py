@@ -12,8 +12,8 @@ from rayograph.pipeline.preflight import check
 from rayograph.pipeline.resolve import resolve
 from rayograph.runs.artifact import MANIFEST, RESOLVED
 from rayograph.runs.stage_result import StageResult, commit
-from rayograph.stages.train_autoencoder import advice, headline
 from rayograph.storage import open_store
+from rayograph.trainer.fidelity import advice, headline
 
 TEN = [str(number) for number in range(10)]
 

@@ -148,7 +148,8 @@ def test_find_gives_what_looking_at_every_sample_gives(
             and sample["number"] >= start
         )
 
-    found = planned(tmp_path, rows).find(prompt, class_number, seed, start, limit)
+    wanted = {name: value for name, value in (("prompt", prompt), ("class", class_number)) if value is not None}
+    found = planned(tmp_path, rows).find(wanted, seed, start, limit)
     assert found == [sample["number"] for sample in expected(rows) if fits(sample)][:limit]
 
 
@@ -157,8 +158,8 @@ def test_a_row_of_a_billion_samples_is_planned_found_and_drawn_without_a_list_of
     tracemalloc.start()
     plan = plan_of(tmp_path, uri, unit_size=128)
     assert plan.total_samples == 2 * 10**9
-    assert plan.find(class_number=1, start=10**9 - 2) == [10**9 - 2, 10**9 - 1]
-    assert plan.find(class_number=2, limit=3) == [10**9, 10**9 + 1, 10**9 + 2]
+    assert plan.find({"class": 1}, start=10**9 - 2) == [10**9 - 2, 10**9 - 1]
+    assert plan.find({"class": 2}, limit=3) == [10**9, 10**9 + 1, 10**9 + 2]
     draws = plan.draws(plan.unit(plan.place(10**9)[0]))
     assert tracemalloc.get_traced_memory()[1] < 20 << 20
     tracemalloc.stop()
@@ -289,9 +290,9 @@ def test_without_a_request_sample_i_has_class_i_mod_n_and_the_jobs_seed(tmp_path
         assert d.group.guided == (classes > 0)
     assert [plan.place(n) for n in range(samples)] == [divmod(n, size) for n in range(samples)]
     wanted = [n for n in range(samples) if classes and n % classes == 2 and n >= 7][:20]
-    assert plan.find(class_number=2, start=7, limit=20) == wanted
-    assert plan.find(seed=2**64 - 1, start=3) == list(range(samples))[3:103]
-    assert plan.find(seed=1) == plan.find(prompt="a") == plan.find(class_number=3) == []
+    assert plan.find({"class": 2}, start=7, limit=20) == wanted
+    assert plan.find({}, seed=2**64 - 1, start=3) == list(range(samples))[3:103]
+    assert plan.find({}, seed=1) == plan.find({"prompt": "a"}) == plan.find({"class": 3}) == []
 
 
 def test_more_steps_than_the_model_was_trained_with_are_refused_before_anything_is_written(tmp_path):

@@ -8,9 +8,10 @@ import torch
 import torch.nn.functional as F
 from safetensors.torch import save_file
 
-from rayograph.config import PerceptualNetwork
+from rayograph.config import Autoencoder, PerceptualNetwork, TrainAutoencoder
 from rayograph.errors import CheckpointError, MissingObjectError
 from rayograph.models.perceptual import VGG16_STAGES, _lpips_weights, build_perceptual, pinned
+from rayograph.models.trunks.efficientnet_lite import MEAN, STD, packaged_network
 
 
 def images(count=3, channels=3, size=32):
@@ -71,6 +72,66 @@ def test_a_plain_torch_file_and_one_with_more_in_it_give_the_same_network(vgg_fi
     from_torch, _ = build_perceptual(PerceptualNetwork(weights_uri=str(tmp_path / "vgg16.pth")), 3)
     from_safetensors, _ = build_perceptual(PerceptualNetwork(weights_uri=str(vgg_file)), 3)
     assert torch.equal(from_torch(a, b), from_safetensors(a, b))
+
+
+@pytest.fixture(scope="module")
+def trained():
+    return build_perceptual(PerceptualNetwork(pretrained="efficientnet_lite0"), 3)
+
+
+def test_a_trained_network_is_compared_at_each_size_of_its_grid(trained):
+    network, note = trained
+    assert "EfficientNet-Lite0, trained on ImageNet" in note
+    whole = packaged_network()
+    pixels = torch.randint(0, 256, (2, 3, 64, 64)).float()
+    taken, seen = (pixels - MEAN) / STD, []
+    hidden = whole._bn0(whole._conv_stem(taken)).clamp(0, 6)
+    for block in whole._blocks:
+        if block.halves:
+            seen.append(hidden)
+        hidden = block(hidden)
+    seen.append(hidden)
+    assert [tuple(found.shape[1:]) for found in seen] == [
+        (16, 32, 32),
+        (24, 16, 16),
+        (40, 8, 8),
+        (112, 4, 4),
+        (320, 2, 2),
+    ]
+    expected = sum(((F.normalize(f[0], dim=0) - F.normalize(f[1], dim=0)) ** 2).sum(dim=0).mean() for f in seen) / 5
+    images = pixels / 127.5 - 1
+    torch.testing.assert_close(network(images[:1], images[1:])[0], expected, rtol=1e-4, atol=1e-5)
+
+
+def test_to_a_trained_network_another_colour_is_far_and_noise_of_the_same_size_less_so(trained):
+    network, _ = trained
+    flat = torch.zeros(1, 3, 64, 64)
+    flat[:, :, 16:48, 16:48] = torch.tensor([0.6, -0.2, -0.6])[:, None, None]
+    tinted = flat.clone()
+    tinted[:, :, 16:48, 16:48] = torch.tensor([-0.6, -0.2, 0.6])[:, None, None]
+    softened = F.avg_pool2d(F.pad(flat, (1, 1, 1, 1), mode="replicate"), 3, 1)
+    assert network(flat, tinted) > 2 * network(flat, softened)
+    assert torch.equal(network(flat, flat), torch.zeros(1))
+
+
+def test_a_trained_network_has_finite_gradients_at_every_size(trained):
+    for size in (32, 40, 64):
+        images = torch.rand(1, 3, size, size, requires_grad=True)
+        trained[0](images, torch.rand(1, 3, size, size)).sum().backward()
+        assert images.grad.isfinite().all()
+        assert images.grad.abs().max() > 0
+
+
+def test_a_trained_network_is_of_three_channels_and_the_only_one():
+    with pytest.raises(ValueError, match="pretrained: expected none beside weights_uri"):
+        PerceptualNetwork(pretrained="efficientnet_lite0", weights_uri="a.pt")
+    with pytest.raises(ValueError, match=r"perceptual\.pretrained: expected images of 3 channels beside it, got 1"):
+        TrainAutoencoder(
+            network=Autoencoder(image_channels=1),
+            perceptual=PerceptualNetwork(pretrained="efficientnet_lite0"),
+            total_images=64,
+            global_batch_size=64,
+        )
 
 
 def test_without_a_file_it_says_that_it_is_random_and_is_fixed_by_its_seed():

@@ -25,10 +25,8 @@ def autoencoder(seed=0):
     return build_autoencoder(AUTOENCODER).eval()
 
 
-def denoiser(num_classes=3, seed=0):
-    """With its embedding of classes within, as models once were."""
-    torch.manual_seed(seed)
-    declared = Denoiser(
+def declared(num_classes=0):
+    return Denoiser(
         num_classes=num_classes,
         block_out_channels=(8, 16),
         layers_per_block=1,
@@ -36,7 +34,12 @@ def denoiser(num_classes=3, seed=0):
         attention_levels=(1,),
         attention_head_dim=8,
     )
-    return build_denoiser(declared, AUTOENCODER.latent_channels, LATENT_SIZE).eval()
+
+
+def denoiser(num_classes=3, seed=0):
+    """With its embedding of classes within, as models once were."""
+    torch.manual_seed(seed)
+    return build_denoiser(declared(num_classes), AUTOENCODER.latent_channels, LATENT_SIZE).eval()
 
 
 def conditioner(denoiser, num_classes=3, facts=None) -> TrainedConditioner:

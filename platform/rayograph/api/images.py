@@ -3,7 +3,7 @@
 import io
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from operator import attrgetter
@@ -39,14 +39,9 @@ class Plan(Protocol):
         """Unit and row of a sample."""
 
     def find(
-        self,
-        prompt: str | None = None,
-        class_number: int | None = None,
-        seed: int | None = None,
-        start: int = 0,
-        limit: int = 100,
+        self, wanted: Mapping[str, str | int], seed: int | None = None, start: int = 0, limit: int = 100
     ) -> list[int]:
-        """Numbers of matching samples from `start` on, ascending."""
+        """Numbers of matching samples from `start` on, ascending: by column, text within it or a number."""
 
 
 OpenPlan = Callable[[Artifact], Plan | None]
@@ -104,8 +99,7 @@ class Images:
         artifact: Artifact,
         dead: Sequence[str],
         *,
-        prompt: str | None,
-        class_number: int | None,
+        wanted: Mapping[str, str | int],
         seed: int | None,
         start: int,
         limit: int,
@@ -115,10 +109,10 @@ class Images:
             plan = self._plan(artifact)
         except _NotYet:
             return Page(images=[], next=None, total=0)
-        if prompt is None and class_number is None and seed is None:
+        if not wanted and seed is None:
             numbers = list(range(start, min(start + limit, plan.total_samples)))
         else:
-            numbers = plan.find(prompt=prompt, class_number=class_number, seed=seed, start=start, limit=limit)
+            numbers = plan.find(wanted, seed=seed, start=start, limit=limit)
         units = [plan.place(number)[0] for number in numbers]
         with ThreadPoolExecutor(8) as pool:
             states = dict(pool.map(lambda unit: (unit, self._state(artifact, unit, dead)), set(units)))

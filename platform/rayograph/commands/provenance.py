@@ -28,7 +28,7 @@ ROUNDING, LOSSY_ROUNDING = 1, 8
 of a pixel into several."""
 
 _PNG = b"\x89PNG"
-_FIRST = ("artifact", "number", "seed", "counter", "class", "prompt")
+_FIRST = ("artifact", "number", "seed", "counter", "class", "prompt", "negative_prompt")
 _LAST = ("model", "data", "request")
 
 

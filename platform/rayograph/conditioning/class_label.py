@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from rayograph.conditioning.class_names import class_number, class_text
+from rayograph.conditioning.form import FormField
 from rayograph.conditioning.member_columns import nulls, refuse, to_array, whole
 from rayograph.conditioning.network import ConditionerNetwork
 from rayograph.conditioning.protocol import Arrays, Conditioner
@@ -66,6 +67,9 @@ class ClassLabelConditioner(Conditioner):
     @property
     def distinct_examples(self) -> int:
         return self.num_classes
+
+    def form(self) -> tuple[FormField, ...]:
+        return (FormField(CLASS, "class", names=self.class_names or (), count=self.num_classes),)
 
     def decode(self, sample: Sample) -> Arrays:
         if MEMBER not in sample.members:

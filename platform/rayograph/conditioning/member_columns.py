@@ -3,6 +3,7 @@
 Shapes: n rows.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -52,3 +53,28 @@ def to_array(values: pa.Array | pa.ChunkedArray) -> np.ndarray:
     if pa.types.is_fixed_size_list(values.type):
         return np.array(values.flatten()).reshape(len(values), values.type.list_size)
     return np.array(values)  # a copy, which may be written to
+
+
+def check_files(
+    column: str, what: str, values: pa.Array | pa.ChunkedArray, read: Callable[[bytes, str], object]
+) -> None:
+    """Read every different file of a column once, as `read(data, name)`.
+
+    Raises WrongRow for the first row without one, and for the first whose file `read` raises DataError for.
+    """
+    values = whole(values)
+    if not pa.types.is_dictionary(values.type):
+        values = values.dictionary_encode()
+    places = np.array(values.indices.fill_null(-1))
+    expected = f"the bytes of {what}"
+    refuse(column, places < 0, expected, values)
+    _, rows = np.unique(places, return_index=True)
+    for row in sorted(rows.tolist()):
+        data = values.dictionary[int(places[row])].as_py()
+        if not isinstance(data, bytes):
+            raise WrongRow(row, column, expected, shown(data))
+        try:
+            read(data, "it")
+        except DataError as error:
+            told, _, got = str(error).removeprefix("it: expected ").rpartition(", got ")
+            raise WrongRow(row, column, told or what, got or str(error)) from error

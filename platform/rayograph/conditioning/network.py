@@ -21,3 +21,7 @@ class ConditionerNetwork(nn.Module, ABC):
     @abstractmethod
     def null(self, count: int) -> Conditioning:
         """Return the null condition, `count` times: of samples that nothing is said of."""
+
+    def unconditional(self, columns: Mapping[str, Tensor], count: int) -> Conditioning:
+        """Return what guidance compares with."""
+        return self.null(count)

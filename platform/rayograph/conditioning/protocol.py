@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 import numpy as np
 import pyarrow as pa
 
+from rayograph.conditioning.form import FormField, form_of
 from rayograph.conditioning.member_columns import to_array
 from rayograph.config.job.conditioners import ConditionerKind
 from rayograph.errors import DataError
@@ -40,12 +41,26 @@ class Conditioner(Protocol):
     members: tuple[str, ...]
     """Extensions of what is read of a sample."""
     request_columns: Mapping[str, pa.DataType]
-    """What is read of a request's row, each a column that it must have; none of an unconditional model."""
+    """What is read of a request's row, each a column that it must have; none of an unconditional model.
+
+    A `pa.binary()` column holds the bytes of files, in a dictionary, as rows may share them.
+    """
+    optional_columns: Mapping[str, pa.DataType] = {}
+    """What a row may say too, and need not: what is left out is null, and where no row says it there is no column."""
 
     @property
     def facts(self) -> dict[str, Any]:
         """What a model's manifest keeps, to make the same conditioner of."""
         return {}
+
+    @property
+    def columns(self) -> dict[str, pa.DataType]:
+        """All that is read of a request's row."""
+        return {**self.request_columns, **self.optional_columns}
+
+    def form(self) -> tuple[FormField, ...]:
+        """Return what people are asked for, a field a column."""
+        return form_of(self.request_columns, self.optional_columns)
 
     @property
     def distinct_examples(self) -> int:
@@ -78,7 +93,10 @@ class Conditioner(Protocol):
         return {}
 
     def validate(self, rows: pa.Table) -> pa.Table:
-        """Check a request's columns, whole, and return them as they are kept. Raises WrongRow for the first bad row."""
+        """Check a request's columns, whole, and return them as they are kept. Raises WrongRow for the first bad row.
+
+        Of `optional_columns` those are there that a row may say.
+        """
         ...
 
     def arrays(self, rows: pa.Table) -> Arrays:

@@ -1,7 +1,8 @@
-"""What every stage's declaration has: typed inputs, one typed output, a seed."""
+"""What every stage's declaration has: typed inputs, one typed output, charts of its metrics, a seed."""
 
+from collections.abc import Mapping
 from enum import StrEnum
-from typing import Annotated, ClassVar
+from typing import Annotated, ClassVar, NamedTuple
 
 from rayograph.config.declaration import NOT_IN_KEY, Seed, Share
 from rayograph.config.kinds import Kind
@@ -24,11 +25,21 @@ Mixture = ArtifactRef | dict[ArtifactRef, Share]
 """One data set, or several by weight: the share of each among the samples seen."""
 
 
+class Chart(NamedTuple):
+    """A chart of a stage's metrics over the images seen: which of them it draws, under which names."""
+
+    title: str
+    series: Mapping[str, str]
+    logarithmic: bool = False
+
+
 class StageBase(Kind):
     """A stage as a job declares it. `inputs` maps each input field to the type of artifact that it takes."""
 
     inputs: ClassVar[dict[str, ArtifactType]] = {}
     output: ClassVar[ArtifactType]
+    charts: ClassVar[tuple[Chart, ...]] = ()
+    """What a report shows of its `metrics.jsonl`."""
     seed: Annotated[Seed | None, NOT_IN_KEY] = None
     """None takes the job's seed; in a key it counts as what it comes to."""
 

@@ -74,6 +74,23 @@ def nearest_distances(
     return nearest
 
 
+def ranks_of(
+    queries: Float64[np.ndarray, "n d"],
+    references: Float64[np.ndarray, "m d"],
+    wanted: Int[np.ndarray, " n"],
+    block_bytes: int = BLOCK_BYTES,
+) -> Int[np.ndarray, " n"]:
+    """How many references lie nearer to each query than the one that it wants, by its row: 0 where none does.
+
+    References at the same distance share a place: which of two equal ones was wanted, nobody could tell.
+    """
+    ranks = np.empty(len(queries), np.int64)
+    for rows, distances in _distance_blocks(queries, references, block_bytes):
+        own = np.take_along_axis(distances, wanted[rows, None], axis=1)
+        ranks[rows] = (distances < own).sum(axis=1)
+    return ranks
+
+
 def within_class_variance(features: Float64[np.ndarray, "n d"], labels: Int[np.ndarray, " n"]) -> float:
     """Variance about the mean of its own class, summed over the features: the mean over all classes, each unbiased.
 

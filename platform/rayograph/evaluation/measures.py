@@ -20,6 +20,7 @@ from rayograph.evaluation.distances import (
     precision_recall,
     within_class_variance,
 )
+from rayograph.evaluation.retrieval import retrieval
 from rayograph.evaluation.summaries import Summary
 
 
@@ -52,6 +53,14 @@ class Measures:
     nearest_train_distance_real: float | None = None
     nearest_train_distance_first_percentile: float | None = None
     nearest_train_distance_first_percentile_real: float | None = None
+    asked_for: Mapping[str, int] | None = None
+    """Samples that name the real image that was asked for, by the set that it is of; "unknown" is none of them."""
+    retrieval_at_1_held_out: float | None = None
+    retrieval_at_5_held_out: float | None = None
+    retrieval_at_1_train: float | None = None
+    retrieval_at_5_train: float | None = None
+    retrieval_at_1_chance: float | None = None
+    retrieval_at_5_chance: float | None = None
 
 
 def measure(train: Summary | None, held_out: Summary | None, samples: Summary, neighbours: int) -> Measures:
@@ -80,6 +89,7 @@ def measure(train: Summary | None, held_out: Summary | None, samples: Summary, n
     if held_out is not None and (faithful := held_out.fidelity.means):
         measures = replace(measures, reconstruction_psnr=faithful.psnr, reconstruction_ssim=faithful.ssim)
     measures = _with_variances(measures, train or reference, samples)
+    measures = _with_retrieval(measures, train, held_out, samples)
     _require_finite(measures)
     return measures
 
@@ -110,6 +120,24 @@ def _with_nearest(measures: Measures, train: Summary, samples: Summary, held_out
         measures,
         nearest_train_distance_real=float(np.median(nearest)),
         nearest_train_distance_first_percentile_real=float(np.percentile(nearest, 1)),
+    )
+
+
+def _with_retrieval(measures: Measures, train: Summary | None, held_out: Summary | None, samples: Summary) -> Measures:
+    """Where samples name the images that they were asked after."""
+    real = {name: summary for name, summary in (("train", train), ("held_out", held_out)) if summary is not None}
+    found = retrieval(real, samples)
+    if found is None:
+        return measures
+    return replace(
+        measures,
+        asked_for=found.asked,
+        retrieval_at_1_held_out=found.at_1.get("held_out"),
+        retrieval_at_5_held_out=found.at_5.get("held_out"),
+        retrieval_at_1_train=found.at_1.get("train"),
+        retrieval_at_5_train=found.at_5.get("train"),
+        retrieval_at_1_chance=found.chance_at_1,
+        retrieval_at_5_chance=found.chance_at_5,
     )
 
 

@@ -33,6 +33,8 @@ class Compared(NamedTuple):
     features: Float[np.ndarray, "m d"]
     labels: Int64[np.ndarray, " m"]
     thumbnails: Float64[np.ndarray, "m t"]
+    keys: np.ndarray = np.empty(0, np.str_)
+    """Of real images their own, of samples the key of the image asked for; none where nobody asks for them."""
 
 
 class Shown(NamedTuple):
@@ -137,8 +139,12 @@ class Summariser:
         labels: Int64[np.ndarray, " n"] | None,
         names: Sequence[str],
         rejected: Sequence[str],
+        keys: Sequence[str] = (),
     ) -> Summary:
-        """Sum up the images at `rows` of the shard that the selection is of; `names` are theirs, for errors."""
+        """Sum up the images at `rows` of the shard that the selection is of; `names` are theirs, for errors.
+
+        `keys`, one an image or none at all, are kept of those that are compared.
+        """
         if not len(rows):
             return Summary.of_nothing(self.extractor.name, rejected)
         features = self.extractor(torch.from_numpy(pixels)).cpu().numpy()
@@ -154,7 +160,12 @@ class Summariser:
             space=self.extractor.name,
             labelled=labels is not None,
             moments=Moments.of(features),
-            compared=Compared(features[compared], classes[compared], small[compared]),
+            compared=Compared(
+                features[compared],
+                classes[compared],
+                small[compared],
+                np.array(keys, np.str_)[compared] if len(keys) else np.empty(0, np.str_),
+            ),
             stand_in_moments=Moments.of(features[np.isin(rows, selection.stand_ins)]),
             stand_ins=features[np.isin(rows, selection.compared_stand_ins)],
             fidelity=fidelity,

@@ -1,7 +1,8 @@
 """Perceptual distance: how far two images are apart in a network's features (Zhang et al. 2018, LPIPS, eq. 1).
 
-Two networks: VGG-16 with LPIPS' learned channel weights, its trunk's weights read from a file; or, without a file, a
-small convolutional network with random weights, whose features still see edges and texture.
+Three networks: VGG-16 with LPIPS' learned channel weights, its trunk's weights read from a file; EfficientNet-Lite0 as
+it was trained on ImageNet, its weights from a package; or, without either, a small convolutional network with random
+weights, whose features still see edges and texture.
 
 Shapes: b batch, c image channels, h w pixels.
 """
@@ -16,6 +17,7 @@ from torch import Tensor, nn
 
 from rayograph.config import PerceptualNetwork
 from rayograph.errors import CheckpointError
+from rayograph.models.trunks.efficientnet_lite import MEAN, STD, packaged_network
 from rayograph.runs.digests import sha256
 from rayograph.shapes import Images
 from rayograph.storage import open_store
@@ -55,6 +57,9 @@ class PerceptualDistance(nn.Module):
 
 def build_perceptual(declared: PerceptualNetwork, image_channels: int) -> tuple[PerceptualDistance, str]:
     """The network and a sentence on which it is. Raises CheckpointError for a weights file that does not fit."""
+    if declared.pretrained == "efficientnet_lite0":
+        network = _efficientnet()
+        return network, f"perceptual network: {len(network.stages)} stages of EfficientNet-Lite0, trained on ImageNet"
     if declared.weights_uri is None:
         network = _random_network(declared.channels, image_channels, declared.seed)
         return network, f"perceptual network: {len(declared.channels)} random stages (no weights file given)"
@@ -92,6 +97,15 @@ def _random_network(channels: Sequence[int], image_channels: int, seed: int) -> 
         before = width
     weights = [torch.full((width,), 1.0) for width in channels]
     return PerceptualDistance(stages, weights, [0.0] * image_channels, [1.0] * image_channels)
+
+
+def _efficientnet() -> PerceptualDistance:
+    """Every stage counts alike, and every channel of a stage: nobody learned weights for this network's."""
+    stages, widths = zip(*packaged_network().stages(), strict=True)
+    weights = [torch.full((width,), 1.0 / len(stages)) for width in widths]
+    # Pixels p of 0 … 255 are taken as (p - 127) / 128, and an image is p / 127.5 - 1.
+    mean, std = MEAN / 127.5 - 1.0, STD / 127.5
+    return PerceptualDistance(stages, weights, [mean] * 3, [std] * 3)
 
 
 def _vgg16(data: bytes, uri: str) -> PerceptualDistance:

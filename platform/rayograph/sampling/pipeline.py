@@ -147,12 +147,13 @@ class DiffusionModel:
         """
         solver = build_solver(self.schedule, sampler, self.device)
         network = self.conditioner.network
-        conditioning = network.embed({name: values.to(self.device) for name, values in columns.items()})
+        columns = {name: values.to(self.device) for name, values in columns.items()}
+        conditioning = network.embed(columns)
         scale: float | Tensor | None = None
         rescale = _each(options, sampler, "guidance_rescale")
         if not conditioning.is_empty and ("guidance_scale" in options or sampler.guidance_scale != 1.0):
             scale = _each(options, sampler, "guidance_scale")
-            conditioning = conditioning.beside(network.null(len(noise.counters)))
+            conditioning = conditioning.beside(network.unconditional(columns, len(noise.counters)))
         latents, earlier, kept = noise.first(), None, []
         for step, timestep in enumerate(solver.timesteps):
             if step in keep_steps:

@@ -99,7 +99,7 @@ def keep(
         members = {
             files.image.extension: files.bytes_of(pixels[row], record),
             "json": json.dumps(record, sort_keys=True, ensure_ascii=False).encode(),
-        } | conditioner.members_of(record)
+        } | conditioner.members_of(draws.conditions(row))
         return Sample(f"{record['number']:09d}", members)
 
     return put_shard(target, unit.shard, list(pool.map(sample, range(len(draws)))))

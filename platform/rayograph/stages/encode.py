@@ -6,6 +6,7 @@ from typing import cast
 
 from rayograph.config import Encode
 from rayograph.errors import ConfigError, DataError
+from rayograph.ingest.resources import require_pool
 from rayograph.runs.artifact import Artifact
 from rayograph.runs.manifest import TRAIN
 from rayograph.runs.reporter import Reporter
@@ -14,7 +15,6 @@ from rayograph.runs.stage_result import StageResult
 from rayograph.shards.committed import Shards
 from rayograph.shards.shard_index import ShardIndex
 from rayograph.shards.store import shard_files
-from rayograph.stages.resources import require_pool
 from rayograph.stages.stage import CheckContext, Foreseen, Stage
 
 

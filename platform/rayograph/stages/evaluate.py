@@ -1,12 +1,20 @@
-"""The stage `evaluate`: images beside images, reconstructions beside their originals (stages/image_comparison.py)."""
+"""The stage `evaluate`: images beside images, reconstructions beside their originals (ingest/images/image_sets.py)."""
+
+import json
+from typing import TYPE_CHECKING
 
 from rayograph.config import Evaluate
 from rayograph.errors import ConfigError
+from rayograph.ingest.resources import require_pool
+from rayograph.runs.artifact import REPORT
 from rayograph.runs.stage_context import StageContext
 from rayograph.runs.stage_result import StageResult
-from rayograph.stages.resources import require_pool
 from rayograph.stages.stage import CheckContext, Stage
 
+if TYPE_CHECKING:
+    import numpy as np
+
+FIGURES = "report.json"
 SMALLEST_SSIM_SIDE = 11
 """The side of SSIM's window (Wang et al. 2004)."""
 
@@ -47,9 +55,7 @@ class EvaluateStage(Stage[Evaluate]):
 
     def run(self, declared: Evaluate, context: StageContext) -> StageResult:
         """Sum up, measure, draw the page."""
-        from rayograph.stages.image_comparison import run_evaluate
-
-        return run_evaluate(context, declared)
+        return _evaluated(declared, context)
 
 
 def _image_size(declared: Evaluate, context: CheckContext) -> tuple[str, int | None]:
@@ -58,3 +64,54 @@ def _image_size(declared: Evaluate, context: CheckContext) -> tuple[str, int | N
         return f"{context.name}.image_size", declared.image_size
     seen = context.input("images" if declared.autoencoder is None else "autoencoder")
     return seen.decided_by, seen.image_size
+
+
+def _evaluated(declared: Evaluate, stage: StageContext) -> StageResult:
+    """Sum up, measure, draw the page. Raises DataError once more is left out than `bad_sample_limit`."""
+    from rayograph.evaluation.measures import measure
+    from rayograph.evaluation.report.contents import pictures, report_of
+    from rayograph.evaluation.report.page import circumstances, headlines, render, summary
+    from rayograph.ingest.images.image_sets import image_sets, summaries
+    from rayograph.runs.reporter import Reporter
+
+    require_pool(stage)
+    sets = image_sets(stage)
+    with Reporter(
+        stage, "images", sum(images.images for images in sets), at_once=stage.scale.encode.actors
+    ) as recorder:
+        if not any(images.name == "held_out" for images in sets):
+            recorder.progress.say(
+                "no held-out images: samples are compared with all, and there is nothing to compare that with"
+            )
+        found = summaries(stage, declared, sets, recorder)
+        recorder.progress.doing("now", "draws a few step by step")
+        steps = _steps(stage)
+        recorder.progress.doing("now", "measures")
+        measures = measure(found.get("train"), found.get("held_out"), found["samples"], declared.neighbours)
+        report = report_of(stage, measures, found, steps)
+        figures = summary(report)
+        recorder.wandb.summarise({name: value for name, value in figures.items() if isinstance(value, float)})
+        for name, picture in pictures(report, found["samples"]).items():
+            recorder.wandb.log_image(name, picture)
+        for line in headlines(figures):
+            recorder.progress.say(line)
+    rejected = [reason for part in found.values() for reason in part.rejected]
+    text = json.dumps(figures, allow_nan=False, indent=2).encode()
+    return StageResult(
+        files=[stage.artifact.write(FIGURES, text), stage.artifact.write(REPORT, render(report).encode())],
+        facts=figures | circumstances(report) | {"rejected": rejected},
+    )
+
+
+def _steps(stage: StageContext) -> "np.ndarray | None":
+    """(s, n, h, w, 3): the first samples on their way, and done; None where no model is named that drew them."""
+    import ray
+
+    from rayograph.sampling.denoising import denoising_steps
+
+    _, drawn = stage.input("samples")
+    if "model" not in stage.inputs or drawn.kind != "sample":
+        return None
+    task = ray.remote(num_cpus=stage.scale.encode.cpus_per_actor, num_gpus=stage.scale.gpus)(denoising_steps)
+    steps: np.ndarray = ray.get(task.remote(stage.inputs["model"], drawn, stage.scale.device))
+    return steps

@@ -101,7 +101,7 @@ def engine_of(recipe: Recipe) -> str:
 def models_of(training: StageContext, recipe: Recipe, weights: "Mapping[str, Tensor]") -> Iterator[tuple[str, Any]]:
     """Yield (folder, model) pairs of weights by the engine's names: all that the training's own result holds."""
     from rayograph.models.model_folder import AUTOENCODER
-    from rayograph.stages.training.learned_data import learned_data
+    from rayograph.trainer.learned_data import learned_data
     from rayograph.training.autoencoder_learner import autoencoder_models
     from rayograph.training.diffusion_learner import diffusion_models
 
@@ -129,8 +129,8 @@ def _found(declared: ExportModel, access: Access) -> "AveragedWeights":
 
 def _facts(training: StageContext, recipe: Recipe, context: StageContext) -> dict[str, Any]:
     """What later stages ask of the training's own result."""
-    from rayograph.stages.training.learned_data import learned_data
-    from rayograph.stages.training.seen_images import seen_size
+    from rayograph.trainer.dataset import seen_size
+    from rayograph.trainer.learned_data import learned_data
 
     if isinstance(recipe, TrainAutoencoder):
         return {

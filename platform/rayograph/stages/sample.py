@@ -1,11 +1,9 @@
-"""The stage `sample`: images that a diffusion model draws (stages/drawing.py), as many as are asked for."""
+"""The stage `sample`: images that a diffusion model draws (generation/drawing.py), as many as are asked for."""
 
 from rayograph.config import Sample
 from rayograph.errors import ConfigError
 from rayograph.runs.stage_context import StageContext
 from rayograph.runs.stage_result import StageResult
-from rayograph.sampling.requests.model_spec import ModelSpec
-from rayograph.sampling.requests.plan import Plan
 from rayograph.stages.stage import CheckContext, Foreseen, Stage
 
 
@@ -32,7 +30,7 @@ class SampleStage(Stage[Sample]):
 
     def check_cluster(self, declared: Sample, context: StageContext) -> None:
         """Require room for the fewest replicas."""
-        from rayograph.stages.resources import require
+        from rayograph.ingest.resources import require
 
         scale = context.scale
         sampling, units = scale.sampling, -(-(declared.num_samples or 1) // declared.unit_size)
@@ -42,18 +40,12 @@ class SampleStage(Stage[Sample]):
 
     def prepare(self, declared: Sample, context: StageContext) -> None:
         """Check the request whole, and fix its plan. Raises DataError for the first bad row."""
+        from rayograph.sampling.requests.planner import planned_request
+
         planned_request(context, declared)
 
     def run(self, declared: Sample, context: StageContext) -> StageResult:
         """Draw what is not drawn yet."""
-        from rayograph.stages.drawing import run_sample
+        from rayograph.generation.drawing import run_sample
 
         return run_sample(context, declared)
-
-
-def planned_request(stage: StageContext, declared: Sample) -> Plan:
-    """Return the committed plan, made now where there is none. Raises DataError for a request's first bad row."""
-    from rayograph.sampling.requests.planner import plan_request
-
-    model, trained = stage.input("model")
-    return plan_request(stage.artifact, declared, stage.seed, ModelSpec.of(model, trained), stage.scale.access)

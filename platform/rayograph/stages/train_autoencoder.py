@@ -1,21 +1,14 @@
-"""The stage `train_autoencoder`: images to a first stage (stages/training/autoencoder_training.py)."""
-
-from typing import TYPE_CHECKING
+"""The stage `train_autoencoder`: images to a first stage (trainer/autoencoder_training.py)."""
 
 from rayograph.config import TrainAutoencoder
 from rayograph.config.batches import worker_counts
 from rayograph.errors import ConfigError
+from rayograph.models.trunks.packaged import packaged_weights
 from rayograph.runs.stage_context import StageContext
 from rayograph.runs.stage_result import StageResult
+from rayograph.stages.seen_images import foreseen_size
 from rayograph.stages.stage import CheckContext, Foreseen, Stage
-from rayograph.stages.training.seen_images import foreseen_size
 from rayograph.training.cost import Cost
-
-if TYPE_CHECKING:
-    from rayograph.trainer.fidelity import Fidelity
-
-LOW_PSNR = 20.0
-"""Decibels, below which a reconstruction is no likeness."""
 
 
 class TrainAutoencoderStage(Stage[TrainAutoencoder]):
@@ -24,6 +17,8 @@ class TrainAutoencoderStage(Stage[TrainAutoencoder]):
     def check(self, declared: TrainAutoencoder, context: CheckContext) -> None:
         """Raise ConfigError where no number of workers suits the batch, or the images' size not the networks."""
         worker_counts(declared, context.scale.training)
+        if declared.perceptual.pretrained is not None:
+            packaged_weights()
         seen = foreseen_size(declared.view, context)
         size, where, factor = seen.image_size, seen.decided_by, declared.network.downsampling_factor
         if size is None:
@@ -68,40 +63,6 @@ class TrainAutoencoderStage(Stage[TrainAutoencoder]):
 
     def run(self, declared: TrainAutoencoder, context: StageContext) -> StageResult:
         """Train to the end, from the newest checkpoint if there is one."""
-        from rayograph.stages.training.autoencoder_training import run_train_autoencoder
+        from rayograph.trainer.autoencoder_training import run_train_autoencoder
 
         return run_train_autoencoder(context, declared)
-
-
-def headline(facts: "Fidelity") -> str:
-    """Return what the stage's last line says of it; nothing for a stage without such facts."""
-    images = facts.get("held_out_images")
-    if images is None:
-        return ""
-    if not images:
-        return "no held-out images to measure it by (held_out_fraction)"
-    left_out = (
-        f" ({len(facts['held_out_unreadable'])} unreadable, named in the manifest)"
-        if facts["held_out_unreadable"]
-        else ""
-    )
-    psnr, ssim = facts["held_out_psnr"], facts["held_out_ssim"]
-    similar = f", SSIM {ssim:.3f}" if ssim is not None else ""
-    return (
-        f"PSNR {'beyond measure' if psnr is None else f'{psnr:.1f} dB'}{similar} on {images} held-out images{left_out}"
-    )
-
-
-def advice(declared: TrainAutoencoder, facts: "Fidelity") -> list[str]:
-    """Return what to change where reconstructions are poor: no sample can be better than they are."""
-    psnr = facts.get("held_out_psnr")
-    if psnr is None or psnr >= LOW_PSNR:
-        return []
-    network = declared.network
-    said = (
-        f"{psnr:.1f} dB PSNR is below {LOW_PSNR:g}, and no sample will be better than that: more "
-        f"total_images ({declared.total_images:,}), another learning_rate ({declared.learning_rate:g}), more "
-        f"network.latent_channels ({network.latent_channels}), or a smaller factor "
-        f"(f = {network.downsampling_factor})"
-    )
-    return [said]

@@ -1,4 +1,4 @@
-"""The stage `train_diffusion`: latents to a diffusion model (stages/training/diffusion_training.py)."""
+"""The stage `train_diffusion`: latents to a diffusion model (trainer/diffusion_training.py)."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -13,8 +13,8 @@ from rayograph.models.specs import LatentShape
 from rayograph.runs.stage_context import StageContext
 from rayograph.runs.stage_result import StageResult
 from rayograph.sampling.requests.model_spec import ModelSpec
+from rayograph.stages.seen_images import foreseen_size
 from rayograph.stages.stage import CheckContext, Foreseen, Stage
-from rayograph.stages.training.seen_images import foreseen_size
 from rayograph.training.cost import Cost
 
 
@@ -83,7 +83,7 @@ class TrainDiffusionStage(Stage[TrainDiffusion]):
 
     def run(self, declared: TrainDiffusion, context: StageContext) -> StageResult:
         """Train to the end, from the newest checkpoint if there is one."""
-        from rayograph.stages.training.diffusion_training import run_train_diffusion
+        from rayograph.trainer.diffusion_training import run_train_diffusion
 
         return run_train_diffusion(context, declared)
 

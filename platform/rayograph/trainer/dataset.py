@@ -1,7 +1,8 @@
-"""A training's input: the plan over its committed data sets, and the reader that follows it."""
+"""A training's input: the plan over its committed data sets, the reader that follows it, its images' size."""
 
+from rayograph.config import View
 from rayograph.config.job.training import Training
-from rayograph.errors import DataError
+from rayograph.errors import ConfigError, DataError
 from rayograph.ingest.decoders import Content
 from rayograph.ingest.reading import PlannedReader
 from rayograph.runs.manifest import TRAIN
@@ -25,3 +26,14 @@ def planned_reader(stage: StageContext, recipe: Training, field: str, content: C
         read.append(Shards.of(artifact, manifest, shards, stage.scale.access))
     plan = Plan(tuple(sets), stage.seed, recipe.global_batch_size, recipe.lanes)
     return PlannedReader(tuple(read), plan, content)
+
+
+def seen_size(view: View, stage: StageContext) -> int:
+    """Return the size, once the images are there. Raises ConfigError where they have none in common."""
+    if view.image_size is not None:
+        return view.image_size
+    packed: set[int | None] = {manifest.facts.get("image_size") for _, manifest, _ in stage.mixture("images")}
+    size = packed.pop()
+    if packed or size is None:
+        raise ConfigError(f"{stage.name}.view.image_size: expected a size, as the images were not packed at one")
+    return size

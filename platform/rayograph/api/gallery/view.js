@@ -4,7 +4,7 @@ import { ask, byId, count, element, moment, problem, say } from "./dom.js";
 import { drawn, urlOf } from "./images.js";
 
 let shown = null; // job and number
-const FIRST = ["prompt", "class", "seed", "counter", "width", "height"]; // what people ask for; the rest as it comes
+const FIRST = ["prompt", "negative_prompt", "class", "seed", "counter", "width", "height"]; // what people ask for; the rest as it comes
 const DIGESTS = new Set(["model", "request", "data"]);
 
 export async function openImage(job, number) {

@@ -38,10 +38,10 @@ def images(
     limit: Annotated[int, Query(ge=1, le=MOST_IMAGES)] = 100,
 ) -> Page:
     artifact, view = given.jobs.begun(job_id).artifact, given.jobs.one(job_id)
-    number = None if not class_ else _class_number(class_, given.job_service.class_names(artifact))
-    return given.images.page(
-        artifact, view.dead, prompt=prompt or None, class_number=number, seed=seed, start=start, limit=limit
-    )
+    wanted: dict[str, str | int] = {} if not prompt else {"prompt": prompt}
+    if class_:
+        wanted["class"] = _class_number(class_, given.job_service.class_names(artifact))
+    return given.images.page(artifact, view.dead, wanted=wanted, seed=seed, start=start, limit=limit)
 
 
 @router.get("/{number}", response_class=Response, summary="The file, as it was drawn")

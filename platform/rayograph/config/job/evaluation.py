@@ -42,6 +42,10 @@ class Evaluate(StageBase):
     compared_images: PositiveInt = 10_000
     """Of each set so many, drawn by the seed, are compared one by one: for precision and recall, nearest images and the
     classifier. Means, covariances and reconstructions are of all."""
+    asked_key: str | None = Field(None, min_length=1)
+    """Field of a sample's json that names the real image asked for by its key, as `Request.keep` carries it along: how
+    often is that one the nearest to the sample among all real images, how often within the nearest five? They are found
+    among those compared."""
     bad_sample_limit: Annotated[int, NOT_IN_KEY] = Field(0, ge=0)
     """Images that cannot be decoded are left out and named in the manifest; one more than this fails the stage."""
 

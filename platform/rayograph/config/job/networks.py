@@ -134,15 +134,26 @@ class Discriminator(Declaration):
 class PerceptualNetwork(Declaration):
     """The network whose features the perceptual loss compares.
 
-    Without `weights_uri` it is a small convolutional network, initialised from `seed` and never trained: random
-    features still see edges and texture, and need no download. The log says which one is in use.
+    Without `pretrained` or `weights_uri` it is a small convolutional network, initialised from `seed` and never
+    trained: random features still see edges and texture, and need no download. The log says which one is in use.
     """
 
+    pretrained: Literal["efficientnet_lite0"] | None = None
+    """A network that was trained on ImageNet, whose weights come in a package (the extra `evaluation`): of colour
+    images. Its stages are compared in the place of random features."""
     weights_uri: str | None = None
+    """Weights of VGG-16 under torchvision's names (`features.0.weight`, …), .safetensors or .pth: with the channel
+    weights that torchmetrics ships, the distance is LPIPS."""
     weights_sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")] | None = None
     """Of the file, refused where it differs. With None what was found stands in the record alone."""
     channels: Annotated[tuple[Channels, ...], Field(min_length=1)] = (16, 32, 64)
     seed: Seed = 0
+
+    @model_validator(mode="after")
+    def _one_network(self) -> "PerceptualNetwork":
+        if self.pretrained is not None and self.weights_uri is not None:
+            raise ValueError(f"pretrained: expected none beside weights_uri, got {self.pretrained!r}")
+        return self
 
 
 def require_levels(attention_levels: Levels, widths: Sequence[int]) -> None:

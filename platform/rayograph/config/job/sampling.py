@@ -5,6 +5,7 @@ from typing import ClassVar, Literal
 from pydantic import Field, model_validator
 
 from rayograph.config.declaration import Declaration
+from rayograph.config.job.sources import Place
 
 
 class ImageFile(Declaration):
@@ -52,6 +53,11 @@ class Request(Declaration):
 
     uri: str
     keep: tuple[str, ...] = ()
+    files: Literal["uri", "base64"] = "uri"
+    """What text says of an image, map or mask: where its file lies, from the request's folder, or the file itself in
+    base64. A data URL is either, and parquet may hold the bytes themselves."""
+    allow: tuple[Place, ...] = ()
+    """Addresses below which such files may lie too: a request reaches no other place than its own folder."""
     max_side: int = Field(4096, ge=1, le=65_535)
     """Pixels; a row that asks for more is refused."""
     revision: int = 0

@@ -19,7 +19,7 @@ from rayograph.config.job.sources import Source
 from rayograph.config.job.training import Training
 from rayograph.config.job.views import View
 from rayograph.config.kinds import Kinds
-from rayograph.config.stage_base import ArtifactRef, ArtifactType, Mixture, StageBase
+from rayograph.config.stage_base import ArtifactRef, ArtifactType, Chart, Mixture, StageBase
 
 
 def background_colour(name: str) -> tuple[int, int, int]:
@@ -94,6 +94,10 @@ class TrainAutoencoder(Training):
     inputs: ClassVar[dict[str, ArtifactType]] = {"images": ArtifactType.IMAGES, "init_from": ArtifactType.AUTOENCODER}
     output: ClassVar[ArtifactType] = ArtifactType.AUTOENCODER
     implemented_by: ClassVar[str | type] = "rayograph.stages.train_autoencoder:TrainAutoencoderStage"
+    charts: ClassVar[tuple[Chart, ...]] = (
+        Chart("Reconstruction", {"reconstruction": "L1 + perceptual", "perceptual": "perceptual"}, logarithmic=True),
+        Chart("Adversary", {"generator": "generator", "discriminator": "discriminator"}),
+    )
     version: ClassVar[int] = 2  # the averages' warm-up; colours and transparency of shards that others made
 
     kind: Literal["train_autoencoder"] = "train_autoencoder"
@@ -112,6 +116,13 @@ class TrainAutoencoder(Training):
         if isinstance(value, Identity):
             raise ValueError("expected an autoencoder with weights, got identity: pixels need no first stage")
         return value
+
+    @model_validator(mode="after")
+    def _perceptual_network_sees_the_images(self) -> "TrainAutoencoder":
+        channels = self.network.image_channels
+        if self.perceptual.pretrained is not None and channels != 3:
+            raise ValueError(f"perceptual.pretrained: expected images of 3 channels beside it, got {channels}")
+        return self
 
     @model_validator(mode="after")
     def _discriminator_rate_falls_too(self) -> "TrainAutoencoder":

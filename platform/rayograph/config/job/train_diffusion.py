@@ -9,7 +9,7 @@ from rayograph.config.job.denoisers import AnyDenoiser
 from rayograph.config.job.schedules import DiffusionLoss, FlowSchedule, NoiseSchedule, Schedule
 from rayograph.config.job.training import Training
 from rayograph.config.job.views import View
-from rayograph.config.stage_base import ArtifactRef, ArtifactType, Mixture
+from rayograph.config.stage_base import ArtifactRef, ArtifactType, Chart, Mixture
 
 
 class TrainDiffusion(Training):
@@ -26,6 +26,7 @@ class TrainDiffusion(Training):
     }
     output: ClassVar[ArtifactType] = ArtifactType.DIFFUSION_MODEL
     implemented_by: ClassVar[str | type] = "rayograph.stages.train_diffusion:TrainDiffusionStage"
+    charts: ClassVar[tuple[Chart, ...]] = (Chart("Denoising", {"loss": "mean squared error"}, logarithmic=True),)
     version: ClassVar[int] = 2  # the averages' warm-up
 
     kind: Literal["train_diffusion"] = "train_diffusion"

@@ -18,9 +18,9 @@ from torch import Tensor, nn
 
 from rayograph.config.job.features import NetworkFeatures
 from rayograph.errors import CheckpointError, ConfigError
-from rayograph.evaluation.extractors.efficientnet_lite0 import network_of
 from rayograph.evaluation.extractors.resizing import in_batches, in_range, means_over_places, resized
 from rayograph.models.perceptual import VGG16_STAGES
+from rayograph.models.trunks.efficientnet_lite import network_of
 from rayograph.storage import Access, open_store
 
 Network = Callable[[Tensor], Tensor]

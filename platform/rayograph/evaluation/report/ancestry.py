@@ -1,29 +1,14 @@
 """What the page tells of the way from samples back to images: each artifact, and how each training went."""
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
 
+from rayograph.config.job.stages import STAGES
+from rayograph.config.stage_base import Chart, StageBase
+from rayograph.errors import ConfigError
 from rayograph.evaluation.report.page import Ancestor, TrainingCurves
 from rayograph.runs.lineage import LineageNode
 from rayograph.runs.manifest import Manifest
 from rayograph.runs.tracking import read_metrics
-
-
-class Chart(NamedTuple):
-    """A chart of a kind of training: which metrics it draws, under which names."""
-
-    title: str
-    series: Mapping[str, str]
-    logarithmic: bool = False
-
-
-CHARTS: Mapping[str, Sequence[Chart]] = {
-    "train_autoencoder": (
-        Chart("Reconstruction", {"reconstruction": "L1 + perceptual", "perceptual": "perceptual"}, logarithmic=True),
-        Chart("Adversary", {"generator": "generator", "discriminator": "discriminator"}),
-    ),
-    "train_diffusion": (Chart("Denoising", {"loss": "mean squared error"}, logarithmic=True),),
-}
 
 
 def lineage(ancestry: Sequence[LineageNode]) -> list[Ancestor]:
@@ -47,10 +32,19 @@ def training_curves(ancestry: Sequence[LineageNode]) -> list[TrainingCurves]:
     return [
         TrainingCurves(node.manifest.stage, chart.title, rows, chart.series, chart.logarithmic)
         for node in reversed(ancestry)
-        if node.manifest.kind in CHARTS
-        for rows in [read_metrics(node.artifact)]
-        for chart in CHARTS[node.manifest.kind]
+        for charts in [_charts(node.manifest.kind)]
+        for rows in [read_metrics(node.artifact) if charts else []]
+        for chart in charts
     ]
+
+
+def _charts(kind: str) -> tuple[Chart, ...]:
+    """What a kind of stage declares; nothing for one that is not known here."""
+    try:
+        declaration = STAGES.declaration(kind)
+    except (KeyError, ConfigError):
+        return ()
+    return declaration.charts if issubclass(declaration, StageBase) else ()
 
 
 def _counts(manifest: Manifest) -> Mapping[str, int]:

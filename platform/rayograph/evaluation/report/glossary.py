@@ -12,6 +12,11 @@ def share(value: float) -> str:
     return _finite(value) or ("100" if value == 1.0 else f"{100 * value:.1f}") + NO_BREAK + "%"
 
 
+def one_in(value: float) -> str:
+    """0.00025 as 1 in 4,000: a share that is small."""
+    return f"1 in {round(1 / value):,}"
+
+
 def decibels(value: float) -> str:
     return (_finite(value) or f"{value:.1f}") + NO_BREAK + "dB"
 
@@ -45,9 +50,46 @@ class Entry:
     real_name: str | None = None
     beside: str = ""  # how the tile introduces the counterpart
     headline: bool = True
+    chance_name: str | None = None  # what knowing nothing would reach: stands beside in the place of real images
 
 
 ENTRIES = (
+    Entry(
+        "retrieval_at_1_held_out",
+        "Right one nearest, never seen",
+        share,
+        "Of all real images the one that was asked for, and is held out, lies nearest to the sample.",
+        beside="{} by chance",
+        headline=True,
+        chance_name="retrieval_at_1_chance",
+    ),
+    Entry(
+        "retrieval_at_5_held_out",
+        "Right one of the nearest five, never seen",
+        share,
+        "The held-out image that was asked for is among the five real images nearest to the sample.",
+        beside="{} by chance",
+        headline=True,
+        chance_name="retrieval_at_5_chance",
+    ),
+    Entry(
+        "retrieval_at_1_train",
+        "Right one nearest, seen",
+        share,
+        "Of all real images the one that was asked for, and trained on, lies nearest to the sample.",
+        beside="{} by chance",
+        headline=False,
+        chance_name="retrieval_at_1_chance",
+    ),
+    Entry(
+        "retrieval_at_5_train",
+        "Right one of the nearest five, seen",
+        share,
+        "The training image that was asked for is among the five real images nearest to the sample.",
+        beside="{} by chance",
+        headline=False,
+        chance_name="retrieval_at_5_chance",
+    ),
     Entry(
         "class_agreement",
         "Class agreement",

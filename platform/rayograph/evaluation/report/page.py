@@ -15,7 +15,7 @@ from markupsafe import Markup
 from rayograph.evaluation.measures import Measures
 from rayograph.evaluation.report.curves import line_chart
 from rayograph.evaluation.report.figures import ClassRow, data_uri
-from rayograph.evaluation.report.glossary import ENTRIES, duration, share
+from rayograph.evaluation.report.glossary import ENTRIES, duration, one_in, share
 from rayograph.json_types import Json
 from rayograph.runs.origins import Origin
 
@@ -106,6 +106,10 @@ def headlines(figures: Mapping[str, object]) -> list[str]:
     lines = []
     for name, real in (
         ("class_agreement", "classifier_accuracy_real"),
+        ("retrieval_at_1_held_out", "retrieval_at_1_chance"),
+        ("retrieval_at_5_held_out", "retrieval_at_5_chance"),
+        ("retrieval_at_1_train", "retrieval_at_1_chance"),
+        ("retrieval_at_5_train", "retrieval_at_5_chance"),
         ("precision", "precision_real"),
         ("recall", "recall_real"),
         ("within_class_variance", "within_class_variance_real"),
@@ -130,12 +134,17 @@ def _figures(measures: Measures) -> list[dict[str, object]]:
             continue
         real = None if entry.real_name is None else getattr(measures, entry.real_name)
         written_real = None if real is None else entry.write(real)
+        if entry.chance_name is not None:
+            beside = entry.beside.format(one_in(getattr(measures, entry.chance_name)))
+        else:
+            beside = "" if entry.real_name and real is None else entry.beside.format(written_real)
         figures.append(
             {
                 "entry": entry,
                 "value": entry.write(value),
                 "real": written_real,
-                "beside": "" if entry.real_name and real is None else entry.beside.format(written_real),
+                "beside": beside,
+                "meaning": entry.meaning if entry.chance_name is None else f"{entry.meaning} {beside.capitalize()}.",
             }
         )
     return figures

@@ -27,6 +27,10 @@ class SelectedShard:
     name: str
     selection: Selection
     reconstructed: bool
+    keyed: bool = False
+    """Whether the keys of images are kept."""
+    key_field: str | None = None
+    """Of their json, which holds their key; None is the key that they are stored under."""
 
 
 class ShardSummariser:
@@ -46,8 +50,16 @@ class ShardSummariser:
         """Sum up one shard, batch by batch."""
         summarise = self._reconstructing if shard.reconstructed else self._plain
         return joined(
-            summarise(shard.selection, batch.rows, batch.pixels, batch.classes, batch.names, batch.rejected)
-            for batch in image_batches(shard.shards, shard.name, self._size)
+            summarise(
+                shard.selection,
+                batch.rows,
+                batch.pixels,
+                batch.classes,
+                batch.names,
+                batch.rejected,
+                batch.keys if shard.keyed else (),
+            )
+            for batch in image_batches(shard.shards, shard.name, self._size, shard.key_field)
         )
 
 

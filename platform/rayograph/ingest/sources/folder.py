@@ -11,17 +11,18 @@ import pyarrow.compute
 
 from rayograph.config import ImageFolder
 from rayograph.errors import DataError, StorageError
+from rayograph.ingest.sources.ahead import ahead
 from rayograph.ingest.sources.below import Below, told
 from rayograph.ingest.sources.captions import caption_of
 from rayograph.ingest.sources.file_listing import Listing
 from rayograph.ingest.sources.labels import Labels, class_order
-from rayograph.ingest.sources.places import ahead, read_file
 from rayograph.ingest.sources.source import Findings, Rejected, Row, Task, rejected
 from rayograph.ingest.sources.splits import class_folders, held_out_folders
 from rayograph.runs.digests import sha256
 from rayograph.shards.headers import printable
 from rayograph.shards.pixels.decode import IMAGE_EXTENSIONS
 from rayograph.storage import Access
+from rayograph.storage.places import read_file
 
 CAPTION = ".txt"
 

@@ -9,7 +9,7 @@ and the rows themselves lie in the artifact, a page at a time.
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -24,7 +24,7 @@ from rayograph.runs.artifact import Artifact
 from rayograph.runs.digests import sha256
 from rayograph.runs.manifest import DRAWN
 from rayograph.sampling.requests.options import options, per_sample
-from rayograph.sampling.requests.row_group import Page, read_page
+from rayograph.sampling.requests.row_group import Page, fitting, read_page
 from rayograph.sampling.requests.sample_batch import Group, SampleBatch
 from rayograph.shards.store import shard_name
 
@@ -140,41 +140,41 @@ class Plan:
         return int(self._first_units[group]) + units, row
 
     def find(
-        self,
-        prompt: str | None = None,
-        class_number: int | None = None,
-        seed: int | None = None,
-        start: int = 0,
-        limit: int = 100,
+        self, wanted: Mapping[str, str | int], seed: int | None = None, start: int = 0, limit: int = 100
     ) -> list[int]:
-        """Numbers of the samples from `start` on that fit all that is given: text within the prompt, class, seed."""
+        """Numbers of the samples from `start` on that fit all that is wanted: by column, text within it or a number."""
         found: list[int] = []
-        for numbers in self._matching(prompt, class_number, seed, start, limit):
+        for numbers in self._matching(wanted, seed, start, limit):
             found += numbers[: limit - len(found)].tolist()
             if len(found) == limit:
                 break
         return found
 
     def _matching(
-        self, prompt: str | None, class_number: int | None, seed: int | None, start: int, limit: int
+        self, wanted: Mapping[str, str | int], seed: int | None, start: int, limit: int
     ) -> Iterator[np.ndarray]:
         if not self._said["pages"]:
-            if prompt is None and (seed is None or seed == self._said["seed"]):
+            if seed is None or seed == self._said["seed"]:
                 for at in range(start, self.total_samples, 65_536):
                     numbers = np.arange(at, min(at + 65_536, self.total_samples))
-                    classes = self._said["num_classes"]
-                    wanted = class_number is None or (classes > 0 and class_number < classes)
-                    yield (
-                        numbers[numbers % classes == class_number]
-                        if classes and class_number is not None
-                        else (numbers if wanted else numbers[:0])
-                    )
+                    yield numbers[self._examples_fit(numbers, wanted)]
             return
         for entry in self._said["pages"]:
             if entry["first"] + sum(entry["samples"].values()) <= start:
                 continue
             page = read_page(self.artifact, entry["name"], entry["sha256"])
-            yield page.matching(prompt, class_number, seed, self._said["seed"], start, limit)
+            yield page.matching(wanted, seed, self._said["seed"], start, limit)
+
+    def _examples_fit(self, numbers: np.ndarray, wanted: Mapping[str, str | int]) -> np.ndarray:
+        """(n,) bool. Without a conditioner, classes are known all the same: they take turns."""
+        if not wanted:
+            return np.ones(len(numbers), bool)
+        classes = self._said["num_classes"]
+        if self.conditioner is not None:
+            rows = self.conditioner.examples(numbers)
+        else:
+            rows = pa.table({"class": numbers % classes} if classes else {"": numbers})
+        return np.logical_and.reduce([fitting(rows, column, value) for column, value in wanted.items()])
 
     def _counted(self, unit: Unit) -> SampleBatch:
         numbers = np.arange(unit.start, unit.stop)

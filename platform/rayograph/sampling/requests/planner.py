@@ -11,6 +11,7 @@ from rayograph.config import Request, Sample
 from rayograph.errors import ConfigError, DataError, StorageError
 from rayograph.runs.artifact import Artifact
 from rayograph.runs.digests import sha256
+from rayograph.runs.stage_context import StageContext
 from rayograph.sampling.requests.model_spec import ModelSpec
 from rayograph.sampling.requests.options import options
 from rayograph.sampling.requests.plan import PAGE, Plan, commit_plan, open_plan
@@ -165,3 +166,9 @@ class _Grouping:
         """A row with another scheduler than the job's has that one's own spacing, and no eta."""
         width, height = said.pop("width"), said.pop("height")
         return Group.of(self._sampler.replaced(said), width, height, guided, self._spec.flow)
+
+
+def planned_request(stage: StageContext, declared: Sample) -> Plan:
+    """Return the committed plan, made now where there is none. Raises DataError for a request's first bad row."""
+    model, trained = stage.input("model")
+    return plan_request(stage.artifact, declared, stage.seed, ModelSpec.of(model, trained), stage.scale.access)

@@ -6,9 +6,7 @@ Nothing here knows what a row means (validation.py does); a file that cannot be 
 import csv
 import io
 import json
-from bisect import bisect_left
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
 from functools import partial
 from itertools import islice
 from typing import Any
@@ -16,15 +14,15 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet
 
-from rayograph.conditioning.member_columns import shown
 from rayograph.conditioning.protocol import Conditioner
-from rayograph.conditioning.values import is_exact, once, real_number, whole_number
+from rayograph.conditioning.values import once
 from rayograph.config import Request
 from rayograph.config.declaration import is_unicode
 from rayograph.errors import DataError
 from rayograph.runs.artifact import Artifact
 from rayograph.runs.digests import sha256
-from rayograph.sampling.requests.options import options
+from rayograph.sampling.requests.column_files import ColumnFiles
+from rayograph.sampling.requests.typed_columns import TypedColumns, known_columns
 from rayograph.shards.committed import Shards
 from rayograph.storage import Access, ObjectStore, open_store
 from rayograph.storage.range_file import RangeFile
@@ -32,38 +30,48 @@ from rayograph.storage.range_file import RangeFile
 PAGE_ROWS = 65_536
 """Rows that are held at once."""
 
-PLACES = {"count": pa.int64(), "seed": pa.uint64(), "prompt": pa.string(), "width": pa.int64(), "height": pa.int64()}
-"""Columns that mean something whatever the model: what they hold."""
-
-SEEDS = "a whole number from 0 to 2⁶⁴ - 1"
-
 MAX_LINE_BYTES = 16 << 20
 """Of CSV and JSON lines: a file without line ends is no reason to hold all of it."""
+
+FILE_ROWS, FILE_BYTES, BYTES_ROWS = 1024, 16 << 20, 32
+"""Where rows hold files, so many rows are read at once, of lines of so many bytes, or whose columns are bytes."""
 
 _BUFFER_BYTES = 4 << 20
 _ENDS_BYTES = 1 << 20
 _SHARD_ROWS = 1024  # a sample's image comes along
 
 
-def known_columns(conditioner: Conditioner) -> dict[str, pa.DataType]:
-    """The columns that mean something, and what they hold; CSV files have no types of their own."""
-    return PLACES | {option.name: option.kind for option in options()} | dict(conditioner.request_columns)
-
-
 def read_rows(request: Request, conditioner: Conditioner, endpoint_url: Access) -> Iterator[pa.Table]:
-    """Tables of up to `PAGE_ROWS` rows. Raises DataError naming the file and, where it can, the row."""
+    """Tables of up to `PAGE_ROWS` rows. Raises DataError naming the file and, where it can, the row.
+
+    Where the conditioner reads files, their bytes are there, and their names in columns after `FILE`.
+    """
+    files = ColumnFiles.of(request, conditioner, endpoint_url)
+    if files is None:
+        return _tables(request, conditioner, endpoint_url, PAGE_ROWS, None)
+    few = _tables(request, conditioner, endpoint_url, FILE_ROWS, FILE_BYTES)
+    return files.filled(few, PAGE_ROWS)
+
+
+def _tables(
+    request: Request, conditioner: Conditioner, endpoint_url: Access, rows: int, most_bytes: int | None
+) -> Iterator[pa.Table]:
+    """Tables of so many rows, or fewer where their lines are of so many bytes."""
     ending = request.uri.rpartition(".")[2].lower()
-    typed = _Typed(conditioner, known_columns(conditioner))
+    typed = TypedColumns(conditioner, known_columns(conditioner))
     if ending not in ("parquet", "jsonl", "csv"):
         artifact = Artifact(open_store(request.uri, endpoint_url), "")
-        return _shards(artifact, {*typed.known, *request.keep}, typed, endpoint_url)
+        files = {name for name, held in conditioner.columns.items() if pa.types.is_binary(held)}
+        names = {*typed.known, *request.keep} - files  # a record has their digests
+        return _shards(artifact, names, typed, endpoint_url, min(rows, _SHARD_ROWS))
     store, key = _file(request.uri, endpoint_url)
     match ending:
         case "parquet":
-            return _pages(_parquet(store, key))
+            batches = _parquet(store, key, rows)
+            return _pages(batches, rows) if most_bytes is None else (pa.Table.from_batches([part]) for part in batches)
         case "csv":
-            return _csv(store, key, typed)
-    return _json_lines(store, key, typed)
+            return _csv(store, key, typed, rows)
+    return _json_lines(store, key, typed, rows, most_bytes)
 
 
 def fingerprint(request: Request, endpoint_url: Access) -> dict[str, Any]:
@@ -84,23 +92,25 @@ def _file(uri: str, endpoint_url: Access) -> tuple[ObjectStore, str]:
     return store, key
 
 
-def _pages(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.Table]:
+def _pages(batches: Iterable[pa.RecordBatch], rows: int) -> Iterator[pa.Table]:
     """Row groups and blocks come in any size; together they are pages of one."""
     waiting: list[pa.RecordBatch] = []
     for batch in batches:
         waiting.append(batch)
-        while sum(len(part) for part in waiting) >= PAGE_ROWS:
+        while sum(len(part) for part in waiting) >= rows:
             table = pa.Table.from_batches(waiting)
-            yield table.slice(0, PAGE_ROWS).combine_chunks()
-            waiting = table.slice(PAGE_ROWS).to_batches()
+            yield table.slice(0, rows).combine_chunks()
+            waiting = table.slice(rows).to_batches()
     if waiting:
         yield pa.Table.from_batches(waiting).combine_chunks()
 
 
-def _parquet(store: ObjectStore, key: str) -> Iterator[pa.RecordBatch]:
+def _parquet(store: ObjectStore, key: str, rows: int) -> Iterator[pa.RecordBatch]:
     try:
         with pa.parquet.ParquetFile(RangeFile(store, key), pre_buffer=False, buffer_size=_BUFFER_BYTES) as file:
-            yield from file.iter_batches(PAGE_ROWS, use_threads=False)
+            if rows < PAGE_ROWS and any(pa.types.is_binary(kind) for kind in file.schema_arrow.types):
+                rows = BYTES_ROWS
+            yield from file.iter_batches(rows, use_threads=False)
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise DataError(f"{store.uri_of(key)}: expected a parquet file: {' '.join(str(error).split())}") from error
 
@@ -115,14 +125,14 @@ def _lines(store: ObjectStore, key: str) -> Iterator[bytes]:
             yield line
 
 
-def _csv(store: ObjectStore, key: str, typed: "_Typed") -> Iterator[pa.Table]:
+def _csv(store: ObjectStore, key: str, typed: TypedColumns, rows: int) -> Iterator[pa.Table]:
     """By Python's own reader: Arrow's reads ahead in a thread, which may hold up the interpreter's end for ever."""
     where = store.uri_of(key)
     lines = _decoded(_lines(store, key), where)
     reader = (row for row in _parsed(csv.reader(lines, strict=True), where) if row)
     names = [name.strip() for name in next(reader, [])]  # blanks around a header are nothing
     number = 0
-    while page := list(islice(reader, PAGE_ROWS)):
+    while page := list(islice(reader, rows)):
         for at, row in enumerate(page, number):
             if len(row) != len(names):
                 raise DataError(f"{where} row {at}: expected {len(names)} values, got {len(row)}")
@@ -151,14 +161,28 @@ def _parsed(reader: Any, where: str) -> Iterator[list[str]]:
         yield row
 
 
-def _json_lines(store: ObjectStore, key: str, typed: "_Typed") -> Iterator[pa.Table]:
+def _json_lines(
+    store: ObjectStore, key: str, typed: TypedColumns, rows: int, most_bytes: int | None
+) -> Iterator[pa.Table]:
     where, seen = store.uri_of(key), dict[str, None]()
     number = 0
     lines = (line for line in _lines(store, key) if line.strip())
-    while page := list(islice(lines, PAGE_ROWS)):
-        rows = [_object(line, f"{where} row {at}") for at, line in enumerate(page, number)]
-        yield _table(rows, where, number, seen, typed)
-        number += len(rows)
+    while page := _some(lines, rows, most_bytes):
+        said = [_object(line, f"{where} row {at}") for at, line in enumerate(page, number)]
+        yield _table(said, where, number, seen, typed)
+        number += len(said)
+
+
+def _some(lines: Iterator[bytes], rows: int, most_bytes: int | None) -> list[bytes]:
+    """The next lines, of which only the last may be more than so many bytes together."""
+    if most_bytes is None:
+        return list(islice(lines, rows))
+    found: list[bytes] = []
+    left = most_bytes
+    while len(found) < rows and left > 0 and (line := next(lines, None)) is not None:
+        found.append(line)
+        left -= len(line)
+    return found
 
 
 def _object(line: bytes, where: str) -> dict[str, Any]:
@@ -171,7 +195,7 @@ def _object(line: bytes, where: str) -> dict[str, Any]:
     return row
 
 
-def _table(rows: list[dict[str, Any]], where: str, first: int, seen: dict[str, None], typed: "_Typed") -> pa.Table:
+def _table(rows: list[dict[str, Any]], where: str, first: int, seen: dict[str, None], typed: TypedColumns) -> pa.Table:
     """Columns that were `seen` in earlier parts and are not in this one are empty here."""
     for at, row in enumerate(rows, first):
         for name in row.keys() - seen.keys():
@@ -182,86 +206,9 @@ def _table(rows: list[dict[str, Any]], where: str, first: int, seen: dict[str, N
     return pa.table(columns) if columns else pa.Table.from_pylist([{"count": None}] * len(rows))
 
 
-@dataclass(frozen=True)
-class _Typed:
-    """Columns of what files hold that have no types, or looser ones."""
-
-    conditioner: Conditioner
-    known: Mapping[str, pa.DataType]
-
-    def of_texts(self, name: str, values: Iterable[str], where: str, first: int) -> pa.Array:
-        """An empty value is none; lists are written as JSON."""
-        texts = [value or None for value in values]
-        kind = self.known.get(name, pa.string())
-        if pa.types.is_string(kind):
-            return pa.array(texts, kind)
-        if pa.types.is_nested(kind):
-            return _array(
-                name, [_list(value, f"{where} row {at}: {name}") for at, value in enumerate(texts, first)], where, first
-            )
-        real = pa.types.is_floating(kind)
-        numbers: list[float | None] = []
-        for at, value in enumerate(texts, first):
-            number = None if value is None else real_number(value) if real else whole_number(value.strip())
-            if value is not None and number is None:
-                what = "a number" if real else "a whole number"
-                raise DataError(f"{where} row {at}: {name}: expected {what}, got {shown(value)}")
-            numbers.append(number)
-        return _array(name, numbers, where, first)
-
-    def of_values(self, name: str, values: list[Any], where: str, first: int) -> pa.Array:
-        """A whole number may be written as a float."""
-        if name in self.conditioner.request_columns:
-            values = [self._conditions(name, value, f"{where} row {at}") for at, value in enumerate(values, first)]
-        elif name in self.known and pa.types.is_integer(self.known[name]):
-            values = [int(value) if type(value) is float and is_exact(value) else value for value in values]
-        return _array(name, values, where, first)
-
-    def _conditions(self, name: str, value: Any, where: str) -> Any:
-        try:
-            return self.conditioner.request_value(name, value)
-        except ValueError as error:
-            raise DataError(f"{where}: {name}: expected {error}, got {shown(value)}") from None
-
-
-def _list(text: str | None, where: str) -> list[Any] | None:
-    if text is None:
-        return None
-    try:
-        found = json.loads(text)
-    except (ValueError, RecursionError):
-        found = None
-    if not isinstance(found, list):
-        raise DataError(f"{where}: expected a list in JSON, got {shown(text)}")
-    return found
-
-
-def _array(name: str, values: list[Any], where: str, first: int) -> pa.Array:
-    """Raises DataError for the first value that does not go with those before it."""
-    seeds = name == "seed" and all(value is None or type(value) is int for value in values)
-    kind = PLACES["seed"] if seeds else None  # Arrow itself takes integers to be below 2⁶³
-    try:
-        return pa.array(values, kind)
-    except (pa.ArrowException, OverflowError, UnicodeEncodeError):
-        at = bisect_left(range(len(values)), True, key=lambda last: not _goes(values[: last + 1], kind))
-    kinds = " or ".join(sorted({type(value).__name__ for value in values[:at] if value is not None})) or "a value"
-    expected = kinds if type(values[at]).__name__ != kinds else f"{kinds} of at most 64 bits"
-    if seeds:
-        expected = SEEDS
-    elif isinstance(values[at], str) and not is_unicode(values[at]):
-        expected = "text in UTF-8"
-    raise DataError(f"{where} row {first + at}: {name}: expected {expected}, got {shown(values[at])}")
-
-
-def _goes(values: list[Any], kind: pa.DataType | None) -> bool:
-    try:
-        pa.array(values, kind)
-    except (pa.ArrowException, OverflowError, UnicodeEncodeError):
-        return False
-    return True
-
-
-def _shards(artifact: Artifact, names: set[str], typed: _Typed, access: Access) -> Iterator[pa.Table]:
+def _shards(
+    artifact: Artifact, names: set[str], typed: TypedColumns, access: Access, most_rows: int
+) -> Iterator[pa.Table]:
     """A row a sample: what its json says in columns of these names, its caption (txt), and what it is conditioned on.
 
     A generated sample's seed is left out: it counts with its number there, which here would be another.
@@ -273,8 +220,8 @@ def _shards(artifact: Artifact, names: set[str], typed: _Typed, access: Access) 
     shards = Shards.of(artifact, manifest, manifest.shards, access).as_written()
     for name in shards.names:
         index = shards.index(name)
-        for start in range(0, len(index), _SHARD_ROWS):
-            samples = shards.rows(name, index, range(start, min(start + _SHARD_ROWS, len(index)))).samples()
+        for start in range(0, len(index), most_rows):
+            samples = shards.rows(name, index, range(start, min(start + most_rows, len(index)))).samples()
             rows: list[dict[str, Any]] = []
             for sample in samples:
                 row = {}

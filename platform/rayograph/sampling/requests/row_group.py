@@ -4,6 +4,7 @@ Shapes: n rows.
 """
 
 import io
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -19,6 +20,7 @@ from rayograph.runs.digests import sha256
 from rayograph.sampling.requests.sample_batch import KEEP
 
 _PAGES_KEPT = 4
+_LARGEST_DICTIONARY = 1 << 30
 
 
 @dataclass(frozen=True)
@@ -35,20 +37,12 @@ class Page:
     rows: pa.RecordBatch
 
     def matching(
-        self, prompt: str | None, class_number: int | None, seed: int | None, job_seed: int, start: int, limit: int
+        self, wanted: Mapping[str, str | int], seed: int | None, job_seed: int, start: int, limit: int
     ) -> np.ndarray:
         """Numbers of the first samples from `start` on, of the rows that fit: `limit`, or all there are."""
         fits = self.first + self.count > start
-        there = self.rows.schema.names
-        if prompt is not None:
-            name = f"{KEEP}prompt"
-            fits &= (
-                to_array(pc.match_substring(self.rows[name], prompt, ignore_case=True).fill_null(False))
-                if name in there
-                else False
-            )
-        if class_number is not None:
-            fits &= to_array(self.rows["class"]) == class_number if "class" in there else False
+        for column, value in wanted.items():
+            fits &= fitting(self.rows, column, value)
         if seed is not None:
             fits &= to_array(self.seed.fill_null(pa.scalar(job_seed, pa.uint64()))) == np.uint64(seed)
         first = np.maximum(self.first[fits], start)
@@ -59,10 +53,27 @@ class Page:
         return (np.repeat(first, count) + within)[:limit]
 
 
+def fitting(rows: pa.RecordBatch | pa.Table, column: str, value: str | int) -> np.ndarray:
+    """(n,) bool: rows whose column, or what is kept so, is the number or holds the text, in any case of letters.
+
+    Rows without such a column do not fit, nor do files.
+    """
+    name = next((name for name in (column, f"{KEEP}{column}") if name in rows.schema.names), None)
+    held = None if name is None else rows.schema.field(name).type
+    text = held is not None and (pa.types.is_string(held) or pa.types.is_large_string(held))
+    if text and isinstance(value, str):
+        return to_array(pc.match_substring(rows[name], value, ignore_case=True).fill_null(False))
+    if held is not None and pa.types.is_integer(held) and isinstance(value, int):
+        return to_array(pc.equal(rows[name], value).fill_null(False))
+    return np.zeros(rows.num_rows, bool)
+
+
 def page_bytes(table: pa.Table) -> bytes:
-    """The same bytes for the same rows."""
+    """The same bytes for the same rows; files that rows share lie there once."""
     buffer = io.BytesIO()
-    pq.write_table(table, buffer, compression="zstd")
+    files = any(pa.types.is_dictionary(kind) and pa.types.is_binary(kind.value_type) for kind in table.schema.types)
+    # A dictionary that grows beyond the limit is given up, and every row has its own copy then.
+    pq.write_table(table, buffer, compression="zstd", dictionary_pagesize_limit=_LARGEST_DICTIONARY if files else None)
     return buffer.getvalue()
 
 

@@ -10,9 +10,11 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
-from rayograph.conditioning.member_columns import to_array
+from rayograph.conditioning.member_columns import to_array, whole
 from rayograph.config import Sampler
+from rayograph.runs.digests import sha256
 from rayograph.sampling.requests.options import per_sample
 
 KEEP = "keep."
@@ -112,15 +114,36 @@ class SampleBatch:
         return Sampler.model_validate({"spacing": "trailing"} | said)
 
     @cached_property
+    def _files(self) -> dict[str, tuple[pa.Array, list[str | None]]]:
+        """Columns of files: each row's place among the different ones, and their digests."""
+        found = {}
+        for name in self.rows.column_names:
+            values = whole(self.rows[name])
+            if pa.types.is_binary(values.type):
+                values = values.dictionary_encode()
+            if pa.types.is_dictionary(values.type) and pa.types.is_binary(values.type.value_type):
+                used = pc.unique(values.indices.drop_null()).to_pylist()
+                digests = {place: f"sha256:{sha256(values.dictionary[place].as_py())}" for place in used}
+                found[name] = values, [digests.get(place) for place in values.indices.to_pylist()]
+        return found
+
+    @cached_property
     def _records(self) -> list[dict[str, Any]]:
         common = {"width": self.group.width, "height": self.group.height} | dict(self.group.options)
         common = {name: value for name, value in common.items() if value is not None}
+        rows = self.rows.drop_columns(list(self._files))
+        for name, (_, digests) in self._files.items():
+            rows = rows.append_column(name, pa.array(digests, pa.string()))
         found = []
-        for row in self.rows.to_pylist():
-            kept = {name.removeprefix(KEEP): row.pop(name) for name in list(row) if name.startswith(KEEP)}
-            found.append(common | row | {name: value for name, value in kept.items() if value is not None})
+        for row in rows.to_pylist():
+            said = {name.removeprefix(KEEP): value for name, value in row.items() if value is not None}
+            found.append(common | said)
         return found
 
     def record(self, row: int) -> dict[str, Any]:
-        """What drew this sample, for people and for drawing it again."""
+        """What drew this sample, for people and for drawing it again; of a file its digest."""
         return dict(self._records[row])
+
+    def conditions(self, row: int) -> dict[str, Any]:
+        """The record with files as their bytes."""
+        return self.record(row) | {name: values[row].as_py() for name, (values, _) in self._files.items()}

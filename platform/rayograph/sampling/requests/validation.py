@@ -14,15 +14,25 @@ from rayograph.conditioning.member_columns import WrongRow, nulls, refuse, shown
 from rayograph.config import Request, Sampler
 from rayograph.config.reading.explain import suggestion
 from rayograph.errors import DataError
+from rayograph.sampling.requests.column_files import FILE
 from rayograph.sampling.requests.model_spec import ModelSpec
 from rayograph.sampling.requests.options import Option, options
-from rayograph.sampling.requests.readers import SEEDS, known_columns
 from rayograph.sampling.requests.sample_batch import ALWAYS_PER_SAMPLE, KEEP
+from rayograph.sampling.requests.typed_columns import SEEDS, known_columns
+from rayograph.shards.headers import printable
 
 MAX_TEXT_BYTES = 10_000
 """Of a prompt, or of any column that is carried along: it travels in every image's record."""
 
-CONDITIONS = {"class": "class", "prompt": "text", "boxes": "boxes", "map": "map", "image": "image", "mask": "mask"}
+CONDITIONS = {
+    "class": "class",
+    "prompt": "text",
+    "negative_prompt": "negative text",
+    "boxes": "boxes",
+    "map": "map",
+    "image": "image",
+    "mask": "mask",
+}
 """Columns that a model may be conditioned on, and what they hold: those that this model does not take are refused."""
 
 MAX_COUNT = 10**9
@@ -42,6 +52,8 @@ class Checker:
 
         Raises DataError naming file, row and column, what was expected and what came.
         """
+        files = {name.removeprefix(FILE): table[name] for name in table.column_names if name.startswith(FILE)}
+        table = table.drop_columns([f"{FILE}{name}" for name in files])
         self._columns(table.column_names)
         rows, side, conditioner = len(table), self.spec.side, self.spec.conditioner
         read = _Reader(self.request.uri, first_row, rows, {})
@@ -66,12 +78,17 @@ class Checker:
                     or default != option.default
                 ):
                     page[option.name] = self._option(read, option, default)
-            given = {name: read.columns[name] for name in conditioner.request_columns}
+            for field in conditioner.form():
+                if field.kind == "text" and field.column in read.columns:
+                    read.texts(field.column)
+            given = {name: read.columns[name] for name in conditioner.columns if name in read.columns}
             conditions = conditioner.validate(pa.table(given))
             page |= {name: conditions[name] for name in conditions.column_names}
             page |= {f"{KEEP}{name}": read.texts(name) for name in self.request.keep}
         except WrongRow as error:
             where = f"{self.request.uri} row {first_row + error.row}: {error.column}"
+            file = files[error.column][error.row].as_py() if error.column in files else None
+            where += "" if file is None else f" ({printable(file)})"
             raise DataError(f"{where}: expected {error.expected}, got {error.got}") from None
         return pa.table(page)
 
@@ -92,7 +109,7 @@ class Checker:
             if name not in known and name not in CONDITIONS and name not in kept:
                 raise DataError(f"{uri}: column {name!r}: not known{suggestion(name, known)}; `keep` carries it along")
         for name, what in CONDITIONS.items():
-            if name in names and name not in kept and name not in conditioner.request_columns:
+            if name in names and name not in kept and name not in conditioner.columns:
                 takes = conditioner.takes
                 raise DataError(f"{uri}: column {name!r}: the model takes {takes}, no {what}; `keep` carries it along")
         missing = [name for name in (*conditioner.request_columns, *kept) if name not in names]
@@ -110,8 +127,11 @@ class _Reader:
     columns: dict[str, pa.Array]
 
     def plain(self, name: str, values: pa.ChunkedArray) -> pa.Array:
-        """One array of few types: text is string or large_string and all UTF-8, numbers are (u)int64 or float64."""
-        if pa.types.is_dictionary(values.type):
+        """One array of few types: text is string or large_string and all UTF-8, numbers are (u)int64 or float64.
+
+        Files stay in a dictionary.
+        """
+        if pa.types.is_dictionary(values.type) and not pa.types.is_binary(values.type.value_type):
             values = values.cast(values.type.value_type)
         kind = values.type
         if pa.types.is_string_view(kind):

@@ -13,11 +13,11 @@ import pyarrow.parquet
 
 from rayograph.config import ParquetTable
 from rayograph.errors import DataError
+from rayograph.ingest.sources.ahead import ahead
 from rayograph.ingest.sources.below import files_below
 from rayograph.ingest.sources.file_listing import unique_names
 from rayograph.ingest.sources.labels import Labels, labels_of_texts
 from rayograph.ingest.sources.naming import choose, require_different
-from rayograph.ingest.sources.places import Places, ahead
 from rayograph.ingest.sources.source import Findings, Rejected, Row, Task
 from rayograph.ingest.sources.splits import file_split, files_are_splits
 from rayograph.ingest.sources.tables.hive import hive_columns
@@ -36,6 +36,7 @@ from rayograph.ingest.sources.tables.texts import distinct
 from rayograph.runs.digests import sha256
 from rayograph.runs.manifest import HELD_OUT, TRAIN
 from rayograph.storage import Access
+from rayograph.storage.places import Places
 from rayograph.storage.range_file import RangeFile
 
 _BUFFER_BYTES = 4 << 20

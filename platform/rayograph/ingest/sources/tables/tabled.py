@@ -16,10 +16,10 @@ import pyarrow.parquet
 
 from rayograph.config import Columns, ImageFolder
 from rayograph.errors import DataError
+from rayograph.ingest.sources.ahead import ahead
 from rayograph.ingest.sources.file_listing import Listing
 from rayograph.ingest.sources.labels import Labels, class_order
 from rayograph.ingest.sources.naming import KNOWN, Chosen, choose, require_different
-from rayograph.ingest.sources.places import Places, ahead
 from rayograph.ingest.sources.source import Findings, Rejected, Row, Task, rejected
 from rayograph.ingest.sources.splits import class_folders, held_out_folders
 from rayograph.ingest.sources.tables.csv_tables import read_csv
@@ -36,6 +36,7 @@ from rayograph.ingest.sources.tables.table_rows import (
 from rayograph.ingest.sources.tables.texts import Faults, distinct, readable, typed
 from rayograph.ingest.sources.tables.unnamed import unnamed_files
 from rayograph.storage import Access, ObjectStore, open_store
+from rayograph.storage.places import Places
 from rayograph.storage.range_file import RangeFile
 
 _CHUNK = 8192

@@ -7,10 +7,10 @@ import pyarrow.compute
 
 from rayograph.errors import StorageError
 from rayograph.ingest.sources.below import Below, kind_of
-from rayograph.ingest.sources.places import Places
 from rayograph.ingest.sources.source import Findings
 from rayograph.shards.headers import printable
 from rayograph.shards.pixels.decode import IMAGE_EXTENSIONS
+from rayograph.storage.places import Places
 
 _LISTED_AT_LEAST, _LISTED_A_ROW = 100_000, 4
 _CHUNK = 65_536

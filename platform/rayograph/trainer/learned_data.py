@@ -15,7 +15,7 @@ from rayograph.models.model_folder import downsampling_factor, load_autoencoder
 from rayograph.models.normalisation import LatentNormalisation
 from rayograph.models.specs import LatentShape
 from rayograph.runs.stage_context import StageContext
-from rayograph.stages.training.seen_images import seen_size
+from rayograph.trainer.dataset import seen_size
 
 
 @dataclass(frozen=True)

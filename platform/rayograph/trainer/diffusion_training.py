@@ -10,9 +10,9 @@ from rayograph.models.specs import LatentShape
 from rayograph.runs.artifact import Artifact
 from rayograph.runs.stage_context import StageContext
 from rayograph.runs.stage_result import StageResult
-from rayograph.stages.training.learned_data import LearnedData, learned_data
 from rayograph.trainer.dataset import planned_reader
 from rayograph.trainer.driver import run_training
+from rayograph.trainer.learned_data import LearnedData, learned_data
 from rayograph.trainer.previews import samples
 from rayograph.trainer.worker_config import WorkerConfig
 from rayograph.training.cost import Cost

@@ -10,11 +10,9 @@ from rayograph.ingest.images.held_out import held_out
 from rayograph.runs.artifact import Artifact
 from rayograph.runs.stage_context import StageContext
 from rayograph.runs.stage_result import StageResult
-from rayograph.stages.train_autoencoder import advice, headline
-from rayograph.stages.training.seen_images import seen_size
-from rayograph.trainer.dataset import planned_reader
+from rayograph.trainer.dataset import planned_reader, seen_size
 from rayograph.trainer.driver import run_training
-from rayograph.trainer.fidelity import Fidelity, measured
+from rayograph.trainer.fidelity import Fidelity, advice, headline, measured
 from rayograph.trainer.previews import reconstructions
 from rayograph.trainer.worker_config import WorkerConfig
 from rayograph.training.cost import Cost

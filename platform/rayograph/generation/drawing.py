@@ -20,6 +20,7 @@ from rayograph.generation.job_driver import drive
 from rayograph.generation.monitor import Monitor
 from rayograph.generation.replica import MAX_ONGOING, ReplicaConfig
 from rayograph.generation.tally import Tally
+from rayograph.ingest.resources import require
 from rayograph.json_types import Json
 from rayograph.ray_compat import inside_submitted_job
 from rayograph.runs.artifact import Artifact
@@ -30,10 +31,9 @@ from rayograph.runs.stage_result import StageResult
 from rayograph.sampling.job_state import DEAD, wanted
 from rayograph.sampling.reproduce import keep_origin
 from rayograph.sampling.requests.plan import Plan
+from rayograph.sampling.requests.planner import planned_request
 from rayograph.sampling.work_unit import CompletedUnit, Origin
 from rayograph.shards.shard_index import SUFFIX
-from rayograph.stages.resources import require
-from rayograph.stages.sample import planned_request
 
 READERS = 16
 

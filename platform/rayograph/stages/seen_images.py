@@ -1,8 +1,7 @@
-"""At which size a training sees its images: said by its view, or by what they were packed at."""
+"""At which size a training will see its images: said by its view, or by what they are packed at."""
 
 from rayograph.config import View
 from rayograph.errors import ConfigError
-from rayograph.runs.stage_context import StageContext
 from rayograph.stages.stage import CheckContext, Foreseen
 
 
@@ -21,14 +20,3 @@ def foreseen_size(view: View, context: CheckContext) -> Foreseen:
             "leaves images at their own"
         )
     return Foreseen() if len({known.image_size for known in sets}) > 1 else sets[0]
-
-
-def seen_size(view: View, stage: StageContext) -> int:
-    """Return the size, once the images are there. Raises ConfigError where they have none in common."""
-    if view.image_size is not None:
-        return view.image_size
-    packed: set[int | None] = {manifest.facts.get("image_size") for _, manifest, _ in stage.mixture("images")}
-    size = packed.pop()
-    if packed or size is None:
-        raise ConfigError(f"{stage.name}.view.image_size: expected a size, as the images were not packed at one")
-    return size

@@ -1,22 +1,12 @@
-"""Reading the files that a source points at, side by side, and only where its table may point."""
+"""Files that a table or a request names, read only where it may point: below its folder, or below what is allowed."""
 
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
 from posixpath import normpath
-from typing import TypeVar
 from urllib.parse import unquote
 
 from rayograph.errors import DataError, MissingObjectError, StorageError
 from rayograph.storage import Access, ObjectStore, open_store
-
-S = TypeVar("S")
-T = TypeVar("T")
-
-READS_AT_ONCE = 16
-"""An object store answers late, but to many at once."""
 
 
 @dataclass(frozen=True)
@@ -30,13 +20,17 @@ class Places:
     folder: str
     endpoint_url: Access
     allow: tuple[str, ...] = ()
+    owner: str = "source"
+    """Whose declaration has `allow`, for messages."""
 
     def uri(self, name: str) -> str:
         """Where that is, for messages."""
         return name if _is_absolute(name) else f"{self.root.rstrip('/')}/{name}"
 
-    def read(self, name: str) -> bytes:
-        """Raises DataError for a file that is not there, out of reach or no name of one; StorageError as stores do."""
+    def read(self, name: str, most_bytes: int | None = None) -> bytes:
+        """Raises DataError for a file that is not there, too large, out of reach or no name of one; StorageError as
+        stores do.
+        """
         if not name or "\0" in name:
             raise DataError(f"{self.root}: expected a file's name or URI, got {name!r}")
         address = _address(name if _is_absolute(name) else _joined(self.root, name))
@@ -44,16 +38,17 @@ class Places:
             raise DataError(f"{self.uri(name)}: expected a file's name or URI below {self.root}")
         if _is_below(address, self.root):
             key = address[len(self.store.uri.rstrip("/")) + 1 :]
-            return read_file(self.store, key, self.uri(name))
+            return read_file(self.store, key, self.uri(name), most_bytes=most_bytes)
         if not any(_is_below(address, _address(root)) for root in self.allow):
             raise DataError(
-                f"{self.uri(name)}: expected a file's name or URI below {self.root}: allow=(…) of the source names "
-                "other places"
+                f"{self.uri(name)}: expected a file's name or URI below {self.root}: allow=(…) of the {self.owner} "
+                "names other places"
             )
         scheme, mark, rest = address.partition("://")
         bucket, _, key = rest.partition("/")
         root = f"{scheme}://{bucket}" if mark else "/"
-        return read_file(_store(root, self.endpoint_url), key if mark else address.lstrip("/"), self.uri(name))
+        key = key if mark else address.lstrip("/")
+        return read_file(_store(root, self.endpoint_url), key, self.uri(name), most_bytes=most_bytes)
 
     def key_below(self, name: str) -> str | None:
         """The key, from the table's folder on, that a name means; None for one that leads elsewhere."""
@@ -66,9 +61,12 @@ class Places:
         return self.store.uri_of(self.folder) if self.folder else self.store.uri
 
 
-def read_file(store: ObjectStore, key: str, where: str, what: str = "an image") -> bytes:
+def read_file(store: ObjectStore, key: str, where: str, what: str = "an image", most_bytes: int | None = None) -> bytes:
     """A file that may well not be there. Raises DataError where that is its own fault, and not the store's."""
     try:
+        size = 0 if most_bytes is None else store.size(key)
+        if most_bytes is not None and size > most_bytes:
+            raise DataError(f"{where}: expected at most {most_bytes:,} bytes, got {size:,}")
         return store.read(key)
     except MissingObjectError as error:
         raise DataError(f"{where}: expected {what}, found no such file") from error
@@ -77,31 +75,6 @@ def read_file(store: ObjectStore, key: str, where: str, what: str = "an image") 
         if error.__cause__ is None or isinstance(error.__cause__, PermissionError | ValueError):
             raise DataError(f"{where}: expected a file that can be read: {error}") from error
         raise
-
-
-def refuse_the_web(name: str, where: str) -> None:
-    """Raises DataError for an image that would have to be fetched from the web."""
-    if name.lower().startswith(("http://", "https://")):
-        raise DataError(
-            f"{where}: expected images or URIs of a store, got {name[:200]}: the web is not crawled: download with "
-            "img2dataset first, and pack the shards it writes"
-        )
-
-
-def ahead(work: Callable[[S], T], items: Iterable[S]) -> Iterator[T]:
-    """work(item) for every item, in order, some at once and none far ahead of the reader."""
-    with ThreadPoolExecutor(READS_AT_ONCE, thread_name_prefix="rows") as pool:
-        waiting: deque[Future[T]] = deque()
-        try:
-            for item in items:
-                waiting.append(pool.submit(work, item))
-                if len(waiting) >= 2 * READS_AT_ONCE:
-                    yield waiting.popleft().result()
-            while waiting:
-                yield waiting.popleft().result()
-        finally:
-            for future in waiting:  # the reader had enough
-                future.cancel()
 
 
 def _is_absolute(name: str) -> bool:

@@ -1,0 +1,1 @@
+"""Networks that were trained to see, whose features distances are taken in."""
