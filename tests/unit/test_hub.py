@@ -21,7 +21,9 @@ from rayograph.storage.hub import repository_of
 def server(monkeypatch):
     with hub.serving() as found:
         monkeypatch.setattr(constants, "ENDPOINT", found.url)
-        monkeypatch.setattr(huggingface_hub.hf_api.constants, "ENDPOINT", found.url)
+        template = found.url + "/{repo_id}/resolve/{revision}/{filename}"
+        monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
+        monkeypatch.setattr(constants, "HF_URL_HOSTS", constants.HF_URL_HOSTS | {"127.0.0.1"})
         monkeypatch.setattr(huggingface_hub._commit_api, "is_xet_available", lambda: False)
         monkeypatch.setenv("HF_TOKEN", "hf_secret")
         HfFileSystem.clear_instance_cache()
