@@ -2,10 +2,10 @@
 
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 import yaml
+from command import DIGITS, ROOT
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
@@ -27,9 +27,6 @@ from rayograph.config.reading.explain import suggestion
 from rayograph.config.reading.files import load_job, load_scale
 from rayograph.config.reading.overrides import apply_overrides
 from rayograph.errors import ConfigError
-
-ROOT = Path(__file__).parents[2]
-DIGITS = str(ROOT / "jobs" / "digits.py")
 
 
 @pytest.fixture(scope="module")

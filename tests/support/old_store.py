@@ -6,7 +6,7 @@ It lay in /tmp/store1/store, which is nowhere now. Of the second generation of i
 import tarfile
 from pathlib import Path
 
-KEPT = Path(__file__).parent / "fixtures" / "store-1"
+KEPT = Path(__file__).parents[1] / "fixtures" / "store-1"
 JOB = str(KEPT / "job.py")
 
 STAGES = {

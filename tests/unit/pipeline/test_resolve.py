@@ -1,8 +1,8 @@
 """Where results go: a changed field moves its stage and what is made from it, and nothing else."""
 
 import pytest
+from command import DIGITS
 from pydantic import ValidationError
-from test_config import DIGITS
 
 from rayograph.config import Evaluate, Job, Request, Sample, SamplingScale, Scale
 from rayograph.config.reading.files import load_job

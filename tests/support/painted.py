@@ -23,7 +23,7 @@ from rayograph.storage import ObjectStore, open_store
 
 CLASSES = ["zero", "one", "two", "three"]
 PLAN = "request/rows.json"
-DIGITS = str(Path(__file__).parents[1] / "jobs" / "digits.py")
+DIGITS = str(Path(__file__).parents[2] / "jobs" / "digits.py")
 
 
 def new_store(folder: Path) -> ObjectStore:

@@ -1,6 +1,6 @@
 """Models on the Hugging Face Hub: one goes there, and comes in again from there."""
 
-import hub
+import fake_hub
 import huggingface_hub
 import published_checkpoint as written
 import pytest
@@ -16,10 +16,12 @@ from rayograph.sampling.pipeline import DiffusionModel
 from rayograph.storage import open_store
 from rayograph.storage.hub import repository_of
 
+pytestmark = pytest.mark.timeout(120)
+
 
 @pytest.fixture
 def server(monkeypatch):
-    with hub.serving() as found:
+    with fake_hub.serving() as found:
         monkeypatch.setattr(constants, "ENDPOINT", found.url)
         template = found.url + "/{repo_id}/resolve/{revision}/{filename}"
         monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
@@ -42,7 +44,7 @@ def test_a_model_is_pushed_and_imported_again(tmp_path, server, capsys):
     uri, _ = import_folder(str(tmp_path / "ldm"), scale)
     assert main(["push", uri, "hf://somebody/ldm"]) == 0
     said = capsys.readouterr()
-    assert said.out.splitlines()[-1] == f"{server.url}/somebody/ldm/commit/{hub.SHA}"
+    assert said.out.splitlines()[-1] == f"{server.url}/somebody/ldm/commit/{fake_hub.SHA}"
     files = set(server.files["somebody/ldm"])
     assert {"model_index.json", "pipeline.py", "README.md", "unet/config.json", "vae/config.json"} <= files
     assert "hf_secret" not in said.out + said.err

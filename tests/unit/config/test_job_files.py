@@ -6,8 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from command import ROOT
-from test_config import DIGITS
+from command import DIGITS, ROOT
 
 from rayograph.config import Scale, TrainingScale
 from rayograph.config.reading.files import load_job

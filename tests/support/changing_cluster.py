@@ -1,4 +1,4 @@
-"""A cluster on this machine whose nodes come and go (tests/nodes.py), held by the hand of a test."""
+"""A cluster on this machine whose nodes come and go (tests/support/nodes.py), held by the hand of a test."""
 
 import subprocess
 import sys
@@ -10,7 +10,7 @@ import command
 
 
 class Nodes:
-    """tests/nodes.py under way."""
+    """tests/support/nodes.py under way."""
 
     def __init__(self, process: subprocess.Popen[str]) -> None:
         self._process = process

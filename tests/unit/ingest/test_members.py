@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
+from png_files import png_header
 from sources import declare, encoded, picture, pixels
-from test_images import png_header
 
 from rayograph.config import SklearnDigits
 from rayograph.errors import DataError

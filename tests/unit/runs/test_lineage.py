@@ -3,8 +3,8 @@
 import shutil
 
 import pytest
-import test_listing
-from test_config import DIGITS
+from command import DIGITS
+from filled import done
 
 from rayograph.commands.artifact_listing import list_artifacts
 from rayograph.commands.verification import verify
@@ -179,7 +179,7 @@ def test_a_job_that_names_an_artifact_of_a_store_that_was_moved_finds_it_by_its_
 
 def test_deep_verifying_reads_indices_against_their_tars(store):
     stage = resolve(load_job(DIGITS), Scale(), store)["pack"]
-    manifest = test_listing.done(stage)
+    manifest = done(stage)
     assert len(list(verify(store, deep=True))) == 1
     name = "shards/train-000001.index"
     other = stage.artifact.read("shards/train-000000.index")

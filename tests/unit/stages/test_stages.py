@@ -4,8 +4,8 @@ import subprocess
 import sys
 
 import pytest
+from command import DIGITS
 from pydantic import ValidationError
-from test_config import DIGITS
 
 from rayograph.config import Encode, Job, Scale, TrainAutoencoder
 from rayograph.config.job.stages import STAGES

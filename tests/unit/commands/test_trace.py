@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
+from command import DIGITS
 from cryptography.hazmat.primitives.asymmetric import ec
 from marked import KINDS, RECORD, issued, marked, picture
-from test_config import DIGITS
 
 from rayograph.cli import main
 from rayograph.config import Scale

@@ -9,8 +9,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from command import ROOT, environment
-from test_config import DIGITS
+from command import DIGITS, ROOT, environment
 
 from rayograph import __version__
 from rayograph.cli import COMMANDS, main

@@ -30,7 +30,7 @@ NAMES = ["cat", "dog"]
 def vector(monkeypatch):
     """The conditioner of tests/extensions/vectors.py, for a vector of two numbers."""
     monkeypatch.setattr(CONDITIONERS, "_known", dict(CONDITIONERS._known))
-    monkeypatch.syspath_prepend(str(Path(__file__).parents[1] / "extensions"))
+    monkeypatch.syspath_prepend(str(Path(__file__).parents[2] / "extensions"))
     monkeypatch.delitem(sys.modules, "vectors", raising=False)
     import vectors
 

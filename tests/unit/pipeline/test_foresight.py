@@ -1,7 +1,7 @@
 """Known before long work: classes of packed data, how often previews are made, artifacts that are damaged."""
 
 import pytest
-from test_config import DIGITS
+from command import DIGITS
 
 from rayograph.commands.artifact_listing import list_artifacts
 from rayograph.config import Scale

@@ -372,7 +372,7 @@ def test_a_split_without_an_image_is_refused_in_the_end_too(folder, tmp_path):
     ],
 )
 def test_what_later_stages_need_of_a_pack_is_asked_before_any_work(assignments, expected):
-    job = load_job(str(Path(__file__).parents[2] / "jobs" / "digits.py"))
+    job = load_job(str(Path(__file__).parents[3] / "jobs" / "digits.py"))
     stages = {name: stage.model_dump() for name, stage in job.stages.items()}
     for assignment in assignments:
         field, _, value = assignment.removeprefix("pack.").partition("=")

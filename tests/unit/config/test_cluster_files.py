@@ -24,7 +24,7 @@ from rayograph.config.reading.files import load_job, load_scale
 from rayograph.errors import StorageError
 from rayograph.storage import open_store
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 AWS = ROOT / "cluster" / "aws"
 Config = dict[str, Any]
 

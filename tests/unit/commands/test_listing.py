@@ -1,8 +1,8 @@
 """`ls` and `verify`: what a store holds, how far it is, whether it is whole."""
 
 import pytest
-import yaml
-from test_config import DIGITS
+from command import DIGITS
+from filled import begin, done, fill
 
 from rayograph.commands.artifact_listing import list_artifacts
 from rayograph.commands.verification import verify
@@ -11,9 +11,6 @@ from rayograph.config.reading.files import load_job
 from rayograph.errors import DataError
 from rayograph.pipeline.resolve import resolve
 from rayograph.runs.artifact import RESOLVED
-from rayograph.runs.stage_result import StageResult, commit
-from rayograph.shards.sample import Sample
-from rayograph.shards.store import put_shard, shard_files, shard_name
 from rayograph.storage import open_store
 
 
@@ -25,26 +22,6 @@ def store(tmp_path):
 @pytest.fixture
 def stages(store):
     return resolve(load_job(DIGITS), Scale(), store)
-
-
-def begin(stage):
-    """What a stage writes before any work."""
-    told = {"stage": stage.name, "job": stage.job.model_dump(mode="json"), "scale": stage.scale.model_dump(mode="json")}
-    stage.artifact.write(RESOLVED, yaml.safe_dump(told, sort_keys=False).encode())
-
-
-def fill(stage, shards=2):
-    outcome = StageResult()
-    begin(stage)
-    for number in range(shards):
-        name = shard_name("train", number)
-        index = put_shard(stage.artifact, name, [Sample(f"s{row}", {"png": b"x" * 700}) for row in range(3)])
-        outcome.add_shard(*shard_files(stage.artifact, name, "train", index))
-    return outcome
-
-
-def done(stage):
-    return commit(stage, fill(stage), 0.0)
 
 
 def test_a_committed_artifact_is_listed_with_samples_bytes_and_parents(store, stages):

@@ -1,8 +1,6 @@
 """Bytes to pixels: whatever a file holds comes out upright, RGB, eight bits; or is refused by its name."""
 
 import io
-import struct
-import zlib
 from functools import partial
 
 import numpy as np
@@ -10,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
+from png_files import png_header
 
 from rayograph.errors import DataError
 from rayograph.shards.pixels import pictures
@@ -29,16 +28,6 @@ def encoded(image, kind, **options):
 
 def picture():
     return Image.fromarray(SCENE)
-
-
-def png_header(width, height):
-    """A PNG that promises an image of this size and holds none of it."""
-
-    def chunk(kind, data):
-        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-
-    header = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0))
-    return b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", zlib.compress(b"")) + chunk(b"IEND", b"")
 
 
 def test_pixels_come_back_from_our_png():

@@ -1,6 +1,6 @@
 """Keys: an upgrade keeps every artifact, and a changed meaning takes no old one for its own.
 
-`python tests/unit/test_keys.py` writes defaults.json anew, once a version says why a default changed.
+`python tests/unit/pipeline/test_keys.py` writes defaults.json anew, once a version says why a default changed.
 """
 
 import json
@@ -19,7 +19,7 @@ from rayograph.config.reading.files import load_job
 from rayograph.pipeline.resolve import resolve
 from rayograph.storage import open_store
 
-DIGITS = str(Path(__file__).parents[2] / "jobs" / "digits.py")
+DIGITS = str(Path(__file__).parents[3] / "jobs" / "digits.py")
 DEFAULTS = Path(__file__).parent / "defaults.json"
 WHERE_IT_RUNS = {"ActorScale", "IngestScale", "RayCluster", "SamplingScale", "Scale", "TrainingScale"}
 
@@ -101,8 +101,10 @@ def test_a_field_that_every_declaration_gets_later_moves_no_key():
 @pytest.mark.parametrize("kind", all_declarations(), ids=lambda kind: kind.__name__)
 def test_no_default_changes_unless_the_version_of_its_declaration_does(kind):
     pinned, now = json.loads(DEFAULTS.read_text()).get(kind.__name__), described(kind)
-    assert pinned is not None, "a new declaration: python tests/unit/test_keys.py pins its defaults"
-    assert pinned == now, "raise `version` where a default changed; then python tests/unit/test_keys.py pins them"
+    assert pinned is not None, "a new declaration: python tests/unit/pipeline/test_keys.py pins its defaults"
+    assert pinned == now, (
+        "raise `version` where a default changed; then python tests/unit/pipeline/test_keys.py pins them"
+    )
 
 
 def test_a_field_at_its_default_counts_the_same_said_or_not():

@@ -1,6 +1,6 @@
 """A real S3 server for the tests: Ceph's gateway over one monitor and one in-memory OSD, ready in a few seconds.
 
-What it needs is among the programs of tests/needs.py.
+What it needs is among the programs of tests/support/needs.py.
 """
 
 import subprocess

@@ -9,7 +9,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
+DIGITS = str(ROOT / "jobs" / "digits.py")
 
 TINY = [
     *("--set", "train_autoencoder.total_images=1280"),
