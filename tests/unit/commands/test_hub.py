@@ -1,7 +1,7 @@
 """Models on the Hugging Face Hub: one goes there, and comes in again from there."""
 
 import fake_hub
-import huggingface_hub
+import huggingface_hub._commit_api
 import published_checkpoint as written
 import pytest
 import torch
