@@ -54,6 +54,8 @@ class _Handler(BaseHTTPRequestHandler):
             name = f"{said['organization']}/{said['name']}"
             self.server.files.setdefault(name, {})
             return self._answer({"url": f"{self.server.url}/{name}", "id": name})
+        if parts[-1] == "validate-yaml":  # of a card's head
+            return self._answer({"errors": [], "warnings": []})
         if parts[-1] == "batch":
             objects = [
                 {"oid": each["oid"], "size": each["size"],
