@@ -1,9 +1,11 @@
 """A store with a committed model, and a painter in the coordinator's place: jobs run in a thread, without networks."""
 
+import hashlib
 import io
 import json
 import threading
 import time
+from base64 import b64decode
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -11,12 +13,15 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from rayograph.conditioning.class_label import ClassLabelConditioner
+from rayograph.conditioning.form import FormField
 from rayograph.config import Job, Scale
 from rayograph.config.reading.files import load_job
 from rayograph.pipeline.resolve import resolve
 from rayograph.runs.artifact import RESOLVED, Artifact
 from rayograph.runs.stage_result import StageResult, commit
 from rayograph.sampling.job_state import JobState, wanted, write_state
+from rayograph.sampling.requests.model_spec import ModelSpec
 from rayograph.shards.sample import Sample
 from rayograph.shards.store import put_shard, shard_files, shard_name
 from rayograph.storage import ObjectStore, open_store
@@ -54,6 +59,10 @@ class RowsPlan:
     def place(self, number):
         return divmod(number, self.unit_size)
 
+    def condition(self, number, column):
+        said = self.samples[number].get(column)
+        return b64decode(said.partition(",")[2]) if isinstance(said, str) and said.startswith("data:") else said
+
     def find(self, wanted, seed=None, start=0, limit=100):
         def holds(said, value):
             return value in (said or "") if isinstance(value, str) else said == value
@@ -64,6 +73,25 @@ class RowsPlan:
 
         numbers = range(start, len(self.samples))
         return [number for number in numbers if fits(self.samples[number])][:limit]
+
+
+class Painting(ClassLabelConditioner):
+    """Classes, and whatever else a form can ask for; what is painted depends on the class alone."""
+
+    def __init__(self, *more: FormField) -> None:
+        super().__init__(len(CLASSES), tuple(CLASSES))
+        self.more = more
+
+    def form(self):
+        return (*super().form(), *self.more)
+
+
+WORDS = FormField("prompt", "text", required=False, most=4096)
+
+
+def read_spec(*more: FormField):
+    """The seam's side of a model, which has no folder to be read from."""
+    return lambda model, manifest: ModelSpec(Painting(*more), side=48, multiple=4, num_train_timesteps=1000)
 
 
 def open_plan(artifact):
@@ -155,9 +183,15 @@ class Painter:
 
     def record(self, artifact: Artifact, number: int, drawn: dict) -> dict:
         common = {"width": self.side, "height": self.side, "scheduler": "ddim", "num_inference_steps": 4}
+        digests = {
+            name: f"sha256:{hashlib.sha256(value.encode()).hexdigest()}"
+            for name, value in drawn.items()
+            if isinstance(value, str) and value.startswith("data:")
+        }
         return {
             "number": number,
             **drawn,
+            **digests,
             **common,
             "guidance_scale": 1.5,
             "artifact": artifact.path,

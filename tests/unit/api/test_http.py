@@ -702,6 +702,7 @@ def test_every_endpoint_is_described(idle):
         *("/v1/session", "/v1/models", "/v1/jobs", "/v1/jobs/{job_id}", "/v1/jobs/{job_id}/classes"),
         *(f"/v1/jobs/{{job_id}}/{verb}" for verb in ("pause", "resume", "cancel", "images")),
         *(f"/v1/jobs/{{job_id}}/images/{{number}}{what}" for what in ("", "/thumbnail", "/lineage", "/again")),
+        *("/v1/models/{name}", "/v1/jobs/{job_id}/takes", "/v1/jobs/{job_id}/images/{number}/given/{column}"),
     }
     assert all(verb["summary"] for path in described["paths"].values() for verb in path.values())
     for path in ("/docs", "/redoc"):  # their scripts would come from elsewhere

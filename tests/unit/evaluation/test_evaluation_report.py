@@ -15,9 +15,18 @@ from rayograph.evaluation.measures import Measures
 from rayograph.evaluation.report.ancestry import training_curves
 from rayograph.evaluation.report.figures import denoising_strip, reconstruction_pairs, samples_by_class, tile
 from rayograph.evaluation.report.glossary import ENTRIES, decibels, duration, number, share
-from rayograph.evaluation.report.page import Ancestor, Report, TrainingCurves, circumstances, render, summary
+from rayograph.evaluation.report.page import (
+    Ancestor,
+    AskedSample,
+    Report,
+    TrainingCurves,
+    circumstances,
+    render,
+    summary,
+)
 from rayograph.runs.artifact import METRICS, Artifact
 from rayograph.runs.lineage import LineageNode
+from rayograph.shards.pixels.decode import to_png
 from rayograph.storage import open_store
 
 VOID = {"meta", "img", "br", "hr", "link", "input"}
@@ -251,6 +260,16 @@ class Distill(StageBase):
     output: ClassVar[ArtifactType] = ArtifactType.DIFFUSION_MODEL
     charts: ClassVar[tuple[Chart, ...]] = (Chart("Distillation", {"distance": "to the teacher"}), Chart("Empty", {}))
     kind: Literal["distill"] = "distill"
+
+
+def test_samples_stand_beside_what_they_were_asked_for(bare):
+    picture = to_png(np.zeros((2, 2, 3), np.uint8))
+    one = AskedSample((("negative_prompt", "a <b>cat</b>"),), (("mask", picture),), picture, picture)
+    html = render(dataclasses.replace(bare, asked=[one, dataclasses.replace(one, given=(), real=None)]))
+    assert html.count("data:image/png") == 3 + 1
+    assert html.count("A real image of the same caption") == 1
+    assert html.count("<dt>negative prompt</dt><dd>a &lt;b&gt;cat&lt;/b&gt;</dd>") == 2
+    assert "Asked for and drawn" not in render(bare)
 
 
 def test_a_stage_from_outside_has_the_charts_that_it_declares(tmp_path, monkeypatch):

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from PIL import Image
-from worded import Worded, WordedConditioner
+from worded import IMAGE, Worded, WordedConditioner
 
 from rayograph.config import Request
 from rayograph.errors import DataError
@@ -139,6 +139,29 @@ def test_pages_are_cut_by_the_bytes_of_their_files_and_give_the_same_images(tmp_
     assert len(json.loads(cut.text)["pages"]) >= 13
     assert records(cut) == records(whole)
     assert [plan.draws(plan.unit(2)).conditions(6)["image"] for plan in (whole, cut)] == [pictures[20]] * 2
+
+
+def test_a_conditioner_is_shown_bytes_and_never_more_of_them_than_a_page(tmp_path, monkeypatch):
+    seen = []
+
+    class Watching(WordedConditioner):
+        def validate(self, rows):
+            assert rows[IMAGE].type == pa.binary()
+            seen.append(sum(len(image.as_py()) for image in rows[IMAGE]))
+            return super().validate(rows)
+
+    pictures = [png(shade, 16) for shade in (1, 2)] * 20
+    monkeypatch.setattr(column_files, "PAGE_BYTES", 3 * max(map(len, pictures)))
+    lines = [{"prompt": "x", "image": f"data:;base64,{b64encode(one).decode()}"} for one in pictures]
+    spec = ModelSpec(Watching(Worded(), None), 8, 4, 1000)
+    (page,) = asked.pages(asked.as_json_lines(tmp_path / "r.jsonl", lines), spec=spec)
+    assert page["image"].to_pylist() == pictures
+    assert len(page["image"].dictionary) == 2
+    assert len(seen) >= 13
+    assert max(seen) <= column_files.PAGE_BYTES
+    lines[33]["image"] = "data:;base64,AAAA"
+    with pytest.raises(DataError, match="row 33: image: expected an image, got "):
+        list(asked.pages(asked.as_json_lines(tmp_path / "r.jsonl", lines), spec=spec))
 
 
 def test_the_last_wrong_row_of_a_hundred_thousand_is_found_before_anything_is_written(tmp_path):
