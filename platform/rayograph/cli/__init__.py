@@ -55,7 +55,6 @@ COMMANDS: Mapping[str, Command] = {
     "show": show,
     "doctor": doctor,
     "export": export,
-    "push": export,  # its name where the model goes to the Hub
     "import": import_folder,
     "index": index,
     "serve": serve,

@@ -1,4 +1,4 @@
-"""`rayograph export`: a model out of a training's checkpoints; `rayograph push` where it goes to the Hub."""
+"""`rayograph export`: a model out of a training's checkpoints."""
 
 import argparse
 
@@ -13,10 +13,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "uri", help="the training's artifact, as `rayograph ls` shows it below its store; or an imported model's"
     )
-    place = parser.add_mutually_exclusive_group(required=True)
-    place.add_argument("target", nargs="?", metavar="URI", help="hf://owner/name, or as --to")
-    place.add_argument("--to", metavar="URI", help="the folder, or hf://owner/name, that gets vae, unet and scheduler")
-    parser.add_argument("--private", action="store_true", help="of a repository that is not there yet")
+    parser.add_argument("--to", metavar="URI", required=True, help="the folder that gets vae, unet and scheduler")
     add_endpoint_url(parser)
     parser.add_argument("--at", metavar="IMAGES", type=count, help="which checkpoint; by default the newest whole one")
     which = parser.add_mutually_exclusive_group()
@@ -32,13 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> None:
     """Write the model's folders, and print what they were made of."""
     from rayograph.commands.model_export import Wanted, export
-    from rayograph.commands.model_push import push
-    from rayograph.storage.hub import is_hub
 
-    wanted, target = Wanted(options.at, options.average, options.length), options.to or options.target
-    if is_hub(target):
-        lines = push(options.uri, target, options.endpoint_url, wanted, options.private)
-    else:
-        lines = export(options.uri, target, options.endpoint_url, wanted)
-    for line in lines:
+    wanted = Wanted(options.at, options.average, options.length)
+    for line in export(options.uri, options.to, options.endpoint_url, wanted):
         put(line)
