@@ -8,7 +8,6 @@ import tempfile
 from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -76,7 +75,7 @@ def study_encoder(declared: FrozenText, sets: Sequence[Shards], access: Access) 
 
 def width_of(config: str) -> int:
     """Return how wide an encoder's states are. Raises DataError for a configuration that does not say it."""
-    said: dict[str, Any] = json.loads(config)
+    said = json.loads(config)
     said = said.get("text_config") or said
     width = said.get("hidden_size", said.get("d_model"))
     if not isinstance(width, int):
@@ -86,7 +85,7 @@ def width_of(config: str) -> int:
 
 def require_room(config: str, vocabulary: int, max_length: int) -> None:
     """Raise DataError where an encoder has not as many tokens as its tokenizer, or not as many places as captions."""
-    said: dict[str, Any] = json.loads(config)
+    said = json.loads(config)
     said = said.get("text_config") or said
     tokens, places = said.get("vocab_size"), said.get("max_position_embeddings")
     if isinstance(tokens, int) and tokens < vocabulary:

@@ -6,7 +6,6 @@ Shapes: b batch, l tokens, d channels of a state.
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -30,14 +29,14 @@ ENCODER = "text_encoder"
 class FrozenTextConditioner(PromptConditioner):
     """Settled by what a training finds in its captions and in the encoder's folder."""
 
-    def __init__(self, declared: FrozenText, facts: Mapping[str, Any] | None) -> None:
+    def __init__(self, declared: FrozenText, facts: Mapping[str, object] | None) -> None:
         if declared.known is None and facts is not None and KNOWN in facts:
             declared = declared.model_copy(update={"known": KnownEncoder.model_validate(facts[KNOWN])})
         self.declared: FrozenText = declared
         self.known = declared.known
 
     @property
-    def facts(self) -> dict[str, Any]:
+    def facts(self) -> dict[str, object]:
         known = self.declared.known
         return {} if known is None else super().facts | {"text_encoder_sha256": known.sha256}
 
@@ -52,6 +51,9 @@ class FrozenTextConditioner(PromptConditioner):
 
 class FrozenTextNetwork(ConditionerNetwork):
     """Only projections are trained; the encoder is none of its parts, so neither optimised, averaged nor kept twice."""
+
+    _place: Tensor
+    """Of no values: where the network is, and in which precision, though it may have no weights."""
 
     def __init__(self, declared: FrozenText, width: int, attended: int, vector_width: int | None) -> None:
         super().__init__()

@@ -121,3 +121,17 @@ def test_what_was_exported_as_a_pipeline_comes_in_again(tmp_path, scale):
     assert (one == other).all()
     with pytest.raises(DataError, match="expected a training"):
         list(export(uri, str(tmp_path / "more"), None, Wanted(average="ema-0.9")))
+
+
+def test_classes_that_are_attended_to_go_out_and_draw_the_same(tmp_path, scale):
+    trained = disturb(UNet(attn=(0, 1), heads=1, context=12))
+    table = {"embedding.weight": torch.randn(4, 12)}
+    written.save(tmp_path / "model.ckpt", written.of_latent_model(disturb(FirstStage(codes=32)), trained, table))
+    (tmp_path / "config.yaml").write_text(written.configuration(
+        {"image_size": 8, "num_heads": 1}, {"embed_dim": 3, "ddconfig": {"resolution": 16, "ch_mult": [1, 2]}}
+    ))  # fmt: skip
+    uri, _ = import_folder(str(tmp_path / "model.ckpt"), scale)
+    list(export(uri, str(tmp_path / "out"), None, Wanted()))
+    latents, pixels = ours(Artifact(open_store(uri), ""), 3, {"class": torch.tensor([0, 1, 2])})
+    drawn = opened(tmp_path / "out")([0, 1, "2"], num_inference_steps=STEPS, guidance_scale=2.0, latents=latents)
+    assert same(drawn.images, pixels)

@@ -239,3 +239,35 @@ def test_the_command_takes_a_checkpoint(tmp_path, scale, capsys):
     written.save_unconditional(tmp_path / "ldm")
     assert main(["import", str(tmp_path / "ldm" / "model.ckpt"), "--store", scale.store, "--name", "celeba"]) == 0
     assert capsys.readouterr().out.splitlines()[1].startswith('model="')
+
+
+def test_classes_that_are_attended_to_come_in_with_their_embedding(tmp_path, scale, capsys):
+    first_stage = disturb(FirstStage(codes=32))
+    trained = disturb(UNet(attn=(0, 1), heads=1, context=12))
+    table = random(4, 12, seed=3)
+    written.save(
+        tmp_path / "model.ckpt", written.of_latent_model(first_stage, trained, {"embedding.weight": table})
+    )  # fmt: skip
+    (tmp_path / "config.yaml").write_text(written.configuration(
+        {"image_size": 8, "num_heads": 1}, {"embed_dim": 3, "ddconfig": {"resolution": 16, "ch_mult": [1, 2]}},
+        {"target": "ldm.modules.encoders.modules.ClassEmbedder", "params": {"n_classes": 4, "embed_dim": 12}},
+    ))  # fmt: skip
+    artifact = imported(scale, tmp_path / "model.ckpt", makes="diffusion_model", class_names=("a", "b", "c"))
+    assert "the last of the U-Net's class embeddings is taken for the one of no class" in capsys.readouterr().err
+    model = DiffusionModel.load(artifact, "cpu")
+    noisy, timesteps = random(2, 3, 8, 8), torch.tensor([7, 700])
+    with torch.inference_mode():
+        told = model.conditioner.network.embed({"class": torch.tensor([0, 2])})
+        predicted = model.denoiser(noisy, timesteps, told)
+        assert (predicted - trained(noisy, timesteps, table[[0, 2]][:, None])).abs().max() <= CLOSE
+        nothing = model.denoiser(noisy, timesteps, model.conditioner.network.null(2))
+        assert (nothing - trained(noisy, timesteps, table[[3, 3]][:, None])).abs().max() <= CLOSE
+
+
+def test_a_conditioner_that_is_not_known_is_named(tmp_path, scale):
+    written.save_unconditional(tmp_path / "ldm")
+    weights = {name: value.clone() for name, value in read_weights(tmp_path / "ldm" / "model.ckpt", "").items()}
+    weights["cond_stage_model.transformer.token_emb.weight"] = torch.zeros(3, 3)
+    written.save(tmp_path / "ldm" / "model.ckpt", weights)
+    with pytest.raises(DataError, match=r"got weights of a conditioner: transformer\.token_emb\.weight"):
+        imported(scale, tmp_path / "ldm", makes="diffusion_model")
