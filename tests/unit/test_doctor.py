@@ -106,7 +106,7 @@ def test_what_only_the_data_can_tell_is_said(capsys, monkeypatch):
     monkeypatch.setenv("WANDB_MODE", "onlien")
     assert main(["doctor", "jobs/digits.py", "--set", "train_diffusion.network.num_classes=auto"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert "  num_classes auto: counted without classes; the data tells how many, once it is packed" in lines
+    assert "  num_classes auto: counted with one class; the data tells how many, once it is packed" in lines
     assert lines[-1] == "  WANDB_MODE: expected online, offline or disabled, got 'onlien': offline"
 
 

@@ -13,6 +13,7 @@ from published_first_stage import FirstStage
 from published_layout import UNet, disturb
 
 from rayograph.conditioning.settled import settled
+from rayograph.conditioning.trained import conditioner_of
 from rayograph.config import Autoencoder, ConditionDenoiser, Denoiser, Job, TrainDiffusion
 from rayograph.config.reading.files import load_job
 from rayograph.models.autoencoder import build_autoencoder
@@ -50,6 +51,34 @@ DENOISERS = {
 }
 """By the recipes: the denoiser, and what it is conditioned by. ImageNet's f8 model has a class more here, of none."""
 
+TOKENS = Ways(cross_attention=True)
+DECLARED = {
+    "text2image256": (ConditionDenoiser(), 4, TOKENS, 872_300_484),
+    "text2image256_f4": (
+        ConditionDenoiser(
+            block_out_channels=(192, 384, 576, 960), attention_levels=(1, 2, 3), attention_head_dim=32,
+            cross_attention_dim=640,
+        ), 3, TOKENS, 403_623_939,
+    ),
+    "layout": (
+        ConditionDenoiser(
+            block_out_channels=(128, 256, 384, 512), attention_levels=(1, 2, 3), attention_head_dim=32,
+            cross_attention_dim=512, transformer_layers_per_block=3,
+        ), 3, TOKENS, 246_277_379,
+    ),
+    "semantic": (Denoiser(block_out_channels=(128, 512, 1024), num_attention_heads=8), 3, Ways(concat=3), 215_229_315),
+    "inpainting": (
+        Denoiser(
+            block_out_channels=(256, 512, 768, 1024), attention_levels=(1, 2, 3), num_attention_heads=8,
+            resample_type="resnet",
+        ), 3, Ways(concat=4), 387_245_827,
+    ),
+    "superresolution": (
+        Denoiser(block_out_channels=(160, 320, 320, 640), attention_levels=(3,)), 3, Ways(concat=3), 113_622_563,
+    ),
+}  # fmt: skip
+"""Denoisers of other conditions: as declared, the latents' channels, what they are told, and their parameters."""
+
 
 @cache
 def recipe(name: str) -> Job:
@@ -79,6 +108,8 @@ def counts() -> Iterator[tuple[str, tuple[int, ...], tuple[int, ...]]]:
         for name, expected in DENOISERS.items():
             denoiser, trained = build_networks(*training(name))
             yield name, (count(denoiser), count(trained.network)), expected
+        for name, (declared, channels, gives, published) in DECLARED.items():
+            yield name, (count(build_denoiser(declared, channels, 32, gives)),), (published,)
 
 
 def test_every_published_model_has_as_many_parameters_to_the_last():
@@ -130,6 +161,14 @@ def test_a_narrower_first_stage_gives_what_one_in_the_published_layout_gives(nam
     assert encoded.std() > 0.05
 
 
+def declaration(name: str) -> tuple[Denoiser | ConditionDenoiser, int, Ways]:
+    """Of a denoiser, the latents' channels, and what it is told."""
+    if name in DECLARED:
+        return DECLARED[name][:3]
+    declared, latents = training(name)
+    return declared.network, latents.channels, conditioner_of(declared.conditioning, None).gives(latents)
+
+
 def narrower(full: Denoiser | ConditionDenoiser) -> Denoiser | ConditionDenoiser:
     said = {"block_out_channels": narrow(full.block_out_channels), "num_classes": 0}
     if isinstance(full, ConditionDenoiser):
@@ -138,12 +177,10 @@ def narrower(full: Denoiser | ConditionDenoiser) -> Denoiser | ConditionDenoiser
 
 
 @torch.inference_mode()
-@pytest.mark.parametrize("name", DENOISERS)
+@pytest.mark.parametrize("name", [*DENOISERS, *DECLARED])
 def test_a_narrower_denoiser_predicts_what_one_in_the_published_layout_predicts(name):
-    full, latents = training(name)
-    with torch.device("meta"):
-        spec = build_networks(full, latents)[0].spec
-    declared, beside = narrower(full.network), spec.accepts.concat
+    full, channels, gives = declaration(name)
+    declared, beside = narrower(full), gives.concat
     attends = isinstance(declared, ConditionDenoiser)
     by_number = not (attends and declared.attention_head_dim) and declared.num_attention_heads
     heads = Heads(number=by_number) if by_number else Heads(channels=declared.attention_head_dim)
@@ -151,18 +188,17 @@ def test_a_narrower_denoiser_predicts_what_one_in_the_published_layout_predicts(
         UNet(
             channels=32, mult=tuple(width // 32 for width in declared.block_out_channels),
             blocks=declared.layers_per_block, attn=declared.attention_levels, heads=heads.number,
-            head_channels=heads.channels, inputs=spec.in_channels + beside, outputs=spec.in_channels,
+            head_channels=heads.channels, inputs=channels + beside, outputs=channels,
             context=declared.cross_attention_dim if attends else None,
             depth=declared.transformer_layers_per_block if attends else 1,
             scale_shift=declared.resnet_time_scale_shift == "scale_shift",
             resblock_updown=not attends and declared.resample_type == "resnet",
         )
     )  # fmt: skip
-    gives = Ways(cross_attention=attends, concat=beside)
-    ours = build_denoiser(declared, spec.in_channels, 16, gives).eval()
+    ours = build_denoiser(declared, channels, 16, gives).eval()
     weights = published.state_dict()
     ours.load_state_dict(unet_weights(weights, UNetLayout.of(weights, name), heads, name))
-    noisy, timesteps = random(2, spec.in_channels, 16, 16), torch.tensor([3, 801])
+    noisy, timesteps = random(2, channels, 16, 16), torch.tensor([3, 801])
     told = random(2, beside, 16, 16, seed=1) if beside else None
     tokens = random(2, 5, declared.cross_attention_dim, seed=2) if attends else None
     expected = published(noisy if told is None else torch.cat([noisy, told], 1), timesteps, tokens)

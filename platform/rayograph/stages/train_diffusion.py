@@ -80,8 +80,8 @@ class TrainDiffusionStage(Stage[TrainDiffusion]):
 
         if not declared.conditioning.needs_data:
             return diffusion_cost(declared, latents)
-        counted, _ = settled(context.name, declared, [{"class_names": ()}])
-        note = "num_classes auto: counted without classes; the data tells how many, once it is packed"
+        counted, _ = settled(context.name, declared, [{"class_names": ("one",)}])
+        note = "num_classes auto: counted with one class; the data tells how many, once it is packed"
         return replace(diffusion_cost(counted, latents), notes=(note,))
 
     def check_cluster(self, declared: TrainDiffusion, context: StageContext) -> None:
