@@ -26,7 +26,7 @@ from rayograph.training.checkpoints.averaged_weights import (
 )
 from rayograph.training.checkpoints.checkpoint import folder_of, positions
 
-MODEL = "model/"
+MODEL, EXPORT = "model/", "export.json"
 _UNTRAINED = ("import_model", "export_model")
 """Stages whose models are complete as they are committed."""
 
@@ -70,7 +70,7 @@ def export(uri: str, target: str, endpoint_url: str | None, wanted: Wanted) -> I
         "length": wanted.length,
         "shares": found.shares,
     }
-    place.write("export.json", json.dumps(facts, indent=1).encode())
+    place.write(EXPORT, json.dumps(facts, indent=1).encode())
     mixed = ", ".join(f"{share:+.3f} {of}" for of, share in found.shares.items())
     yield f"{place.uri}  of {found.images_seen:,} images: {mixed}"
     lineage = lineage_of(artifact, tuple(training.inputs.values()), scale.access)
@@ -84,7 +84,7 @@ def _copied(artifact: Artifact, manifest: Manifest, place: Artifact, access: Acc
     with tempfile.TemporaryDirectory(prefix="rayograph-") as folder:
         for name in artifact.copy(manifest, MODEL.rstrip("/"), Path(folder)):
             place.write(name, (Path(folder) / name).read_bytes())
-    place.write("export.json", json.dumps({"artifact": artifact.uri, "digest": manifest.digest}, indent=1).encode())
+    place.write(EXPORT, json.dumps({"artifact": artifact.uri, "digest": manifest.digest}, indent=1).encode())
     yield f"{place.uri}  as {manifest.stage} has it, sha256 {manifest.digest}"
     lineage = lineage_of(artifact, (), access)
     yield write_pipeline(place, f"{manifest.job}, {manifest.stage}", manifest.facts, lineage, artifact.uri)

@@ -4,7 +4,6 @@ Shapes: b batch, h w pixels, d features, e width of the time embedding.
 """
 
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -34,7 +33,7 @@ class ImageEmbeddingConditioner(Conditioner):
     request_columns: Mapping[str, pa.DataType] = {IMAGE: pa.binary()}
     depends_on_view = needs_examples = True
 
-    def __init__(self, declared: ImageEmbedding, facts: Mapping[str, Any] | None) -> None:
+    def __init__(self, declared: ImageEmbedding, facts: Mapping[str, object] | None) -> None:
         """Nothing has to be known of the data."""
         self.declared: ImageEmbedding = declared
 

@@ -44,7 +44,7 @@ class Conditioner(Protocol):
     request_columns: Mapping[str, pa.DataType]
     """What is read of a request's row, each a column that it must have; none of an unconditional model.
 
-    A `pa.binary()` column holds the bytes of files, in a dictionary, as rows may share them.
+    A `pa.binary()` column holds the bytes of files: of `arrays` in a dictionary, as rows may share them.
     """
     optional_columns: Mapping[str, pa.DataType] = {}
     """What a row may say too, and need not: what is left out is null, and where no row says it there is no column."""

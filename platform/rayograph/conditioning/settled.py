@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from rayograph.conditioning.protocol import Conditioner
 from rayograph.conditioning.trained import conditioner_of
@@ -18,7 +17,7 @@ FOUND = "condition_facts.json"
 
 
 def settled(
-    where: str, declared: TrainDiffusion, facts: Sequence[Mapping[str, Any]]
+    where: str, declared: TrainDiffusion, facts: Sequence[Mapping[str, object]]
 ) -> tuple[TrainDiffusion, Conditioner]:
     """Return a training with its conditions filled in by the facts of its data sets, and its conditioner.
 
@@ -42,7 +41,7 @@ def settled(
     return declared.model_copy(update={"network": network}), found
 
 
-def condition_facts(stage: StageContext, declared: TrainDiffusion, field: str) -> dict[str, Any]:
+def condition_facts(stage: StageContext, declared: TrainDiffusion, field: str) -> dict[str, object]:
     """Return the facts that conditions are settled by, beside those of the manifests of input `field`.
 
     Whoever goes on with the training finds them. Raises DataError where the samples do not have what is read of them.
@@ -58,7 +57,7 @@ def condition_facts(stage: StageContext, declared: TrainDiffusion, field: str) -
             Shards.of(artifact, manifest, manifest.split(TRAIN), stage.scale.access)
             for artifact, manifest, _ in stage.mixture(field)
         ]
-        found: dict[str, Any] = {}
+        found: dict[str, object] = {}
         try:
             for condition in conditions:
                 found |= imported(condition.studied_by)(condition, sets, stage.scale.access)
@@ -66,5 +65,5 @@ def condition_facts(stage: StageContext, declared: TrainDiffusion, field: str) -
             raise DataError(f"{stage.name}.{field}: {error}") from error
         stage.artifact.store.put_if_absent(key, json.dumps(found, sort_keys=True).encode())
         kept = stage.artifact.store.read(key)
-    facts: dict[str, Any] = json.loads(kept)
+    facts: dict[str, object] = json.loads(kept)
     return facts

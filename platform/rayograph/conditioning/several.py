@@ -3,7 +3,7 @@
 Shapes: n rows, b batch, c conditions.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -179,9 +179,9 @@ class SeveralNetwork(ConditionerNetwork):
         return list(self.parts)  # type: ignore[arg-type]  # torch's stubs know them as modules
 
 
-def _together(parts: Any) -> Arrays:
+def _together(parts: Iterable[Arrays]) -> Arrays:
     return {name: values for part in parts for name, values in part.items()}
 
 
-def _side_by_side(tables: Any) -> pa.Table:
+def _side_by_side(tables: Iterable[pa.Table]) -> pa.Table:
     return pa.table({name: table[name] for table in tables for name in table.column_names})

@@ -4,7 +4,6 @@ Shapes: n rows, b batch, y x latent grid.
 """
 
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -39,7 +38,7 @@ class LowResolutionConditioner(Conditioner):
     request_columns: Mapping[str, pa.DataType] = {IMAGE: pa.binary()}
     depends_on_view = needs_examples = True
 
-    def __init__(self, declared: LowResolution, facts: Mapping[str, Any] | None) -> None:
+    def __init__(self, declared: LowResolution, facts: Mapping[str, object] | None) -> None:
         """Nothing has to be known of the data."""
         self.declared: LowResolution = declared
 

@@ -4,7 +4,6 @@ Shapes: n rows, b batch, h w pixels, z latent channels, y x latent grid.
 """
 
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -42,7 +41,7 @@ class MaskedImageConditioner(Conditioner):
     request_columns: Mapping[str, pa.DataType] = {IMAGE: pa.binary(), MASK: pa.binary()}
     depends_on_view = needs_examples = True
 
-    def __init__(self, declared: MaskedImage, facts: Mapping[str, Any] | None) -> None:
+    def __init__(self, declared: MaskedImage, facts: Mapping[str, object] | None) -> None:
         """Nothing has to be known of the data."""
         self.declared: MaskedImage = declared
         self.members = () if declared.member is None else (declared.member,)

@@ -4,7 +4,6 @@ Shapes: b batch, h w pixels of the map, k channels, y x latent grid.
 """
 
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -35,7 +34,7 @@ class SemanticMapConditioner(Conditioner):
     request_columns: Mapping[str, pa.DataType] = {MAP: pa.binary()}
     depends_on_view = needs_examples = True
 
-    def __init__(self, declared: SemanticMap, facts: Mapping[str, Any] | None) -> None:
+    def __init__(self, declared: SemanticMap, facts: Mapping[str, object] | None) -> None:
         """Nothing has to be known of the data."""
         self.declared: SemanticMap = declared
         self.members = (declared.member,)
@@ -71,7 +70,7 @@ class SemanticMapConditioner(Conditioner):
         maps = [png_of(np.full((1, 1), number % count, np.uint8 if count <= 256 else np.uint16)) for number in numbers]
         return pa.table({MAP: pa.array(maps, pa.binary())})
 
-    def members_of(self, row: Mapping[str, Any]) -> dict[str, bytes]:
+    def members_of(self, row: Mapping[str, object]) -> dict[str, bytes]:
         given = row.get(MAP)
         return {self.declared.member: given} if isinstance(given, bytes) else {}
 

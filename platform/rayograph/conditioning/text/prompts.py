@@ -4,7 +4,6 @@ Shapes: n rows, b batch, l tokens.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -38,7 +37,7 @@ class PromptConditioner(Conditioner):
     declared: TextKind
 
     @property
-    def facts(self) -> dict[str, Any]:
+    def facts(self) -> dict[str, object]:
         if self.known is None:
             return {}
         return {"captions": self.known.counts | {"vocabulary": self.known.vocabulary}}
@@ -77,12 +76,12 @@ class PromptConditioner(Conditioner):
                 texts[place] = found[0]
         return self._told(texts)
 
-    def request_value(self, column: str, value: Any) -> Any:
+    def request_value(self, column: str, value: object) -> object:
         if value is not None and not isinstance(value, str):
             raise ValueError("a text")
         return value
 
-    def requested_by(self, sample: Sample, row: dict[str, Any], facts: Mapping[str, Any]) -> dict[str, Any]:
+    def requested_by(self, sample: Sample, row: dict[str, object], facts: Mapping[str, object]) -> dict[str, object]:
         """The first caption beside a sample of an artifact, where its JSON says no prompt."""
         if PROMPT in row or TEXT not in sample.members:
             return {}
@@ -105,7 +104,7 @@ class PromptConditioner(Conditioner):
         said = self.known.examples if self.known is not None and self.known.examples else ("",)
         return pa.table({PROMPT: pa.array([said[number % len(said)] for number in numbers.tolist()], pa.string())})
 
-    def members_of(self, row: Mapping[str, Any]) -> dict[str, bytes]:
+    def members_of(self, row: Mapping[str, object]) -> dict[str, bytes]:
         return {TEXT: " ".join(str(row[PROMPT]).split()).encode()}
 
     def gives(self, latents: LatentShape) -> Ways:

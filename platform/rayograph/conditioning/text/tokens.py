@@ -8,7 +8,6 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
 
 import numpy as np
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors, trainers
@@ -75,7 +74,7 @@ class Vocabulary:
 @lru_cache(maxsize=8)
 def vocabulary_of(text: str) -> Vocabulary:
     """Open a tokenizer's JSON. Raises DataError for one that does not say what fills up."""
-    said: dict[str, Any] = json.loads(text)
+    said = json.loads(text)
     tokenizer: Tokenizer = Tokenizer.from_str(json.dumps(said | {"padding": None, "truncation": None}))
     found = (said.get("padding") or {}).get("pad_id")
     known = [tokenizer.token_to_id(name) for name in PADDING_NAMES]
@@ -162,7 +161,7 @@ def _with_ends(tokenizer: Tokenizer) -> str:
     """Between tokens of beginning and end. What a text spells like one of these is text."""
     ends = [(name, tokenizer.token_to_id(name)) for name in (BEGIN, END)]
     tokenizer.post_processor = processors.TemplateProcessing(single=f"{BEGIN} $A {END}", special_tokens=ends)
-    said: dict[str, Any] = json.loads(tokenizer.to_str())
+    said = json.loads(tokenizer.to_str())
     return json.dumps(said | {"added_tokens": []}, ensure_ascii=False)
 
 

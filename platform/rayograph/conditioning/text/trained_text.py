@@ -4,16 +4,15 @@ Shapes: b batch, l tokens, d channels of a token, e width of the time embedding.
 """
 
 from collections.abc import Mapping
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from rayograph.conditioning.network import ConditionerNetwork
+from rayograph.conditioning.spatial.token_transformer import TokenTransformer, TransformerSize
 from rayograph.conditioning.text.prompts import NEGATIVE, PROMPT, PromptConditioner
 from rayograph.conditioning.text.study import KNOWN
 from rayograph.conditioning.text.tokens import NO_TOKEN, vocabulary_of
-from rayograph.conditioning.token_transformer import TokenTransformer, TransformerSize
 from rayograph.config.job.conditions.text import KnownTokens, Text, TokenizerFile
 from rayograph.errors import ConfigError
 from rayograph.models.conditioning import Conditioning
@@ -26,7 +25,7 @@ BERT_VOCABULARY = 30_522
 class TextConditioner(PromptConditioner):
     """Settled by what a training finds in its captions."""
 
-    def __init__(self, declared: Text, facts: Mapping[str, Any] | None) -> None:
+    def __init__(self, declared: Text, facts: Mapping[str, object] | None) -> None:
         if declared.known is None and facts is not None and KNOWN in facts:
             declared = declared.model_copy(update={"known": KnownTokens.model_validate(facts[KNOWN])})
         self.declared: Text = declared
