@@ -4,8 +4,8 @@ import pytest
 import torch
 from published_layout import disturb
 from published_transformer import Embedder
-from rayograph.conditioning.spatial.token_transformer import TokenTransformer, TransformerSize
 
+from rayograph.conditioning.spatial.token_transformer import TokenTransformer, TransformerSize
 from rayograph.errors import DataError
 from rayograph.models.published.token_transformer import token_transformer_weights
 
