@@ -31,7 +31,8 @@ from rayograph.ingest.decoders import Columns, Images
 from rayograph.models.autoencoder import build_autoencoder, to_images
 from rayograph.models.normalisation import LatentNormalisation
 from rayograph.models.specs import LatentShape
-from rayograph.runs.philox import RngStream, normal
+from rayograph.runs.philox import normal
+from rayograph.runs.rng_streams import RngStream
 from rayograph.shards.batch import Batch
 from rayograph.shards.sample import Sample
 

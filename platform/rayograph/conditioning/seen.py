@@ -10,7 +10,7 @@ from functools import cached_property
 import numpy as np
 
 from rayograph.errors import DataError
-from rayograph.runs.philox import RngStream
+from rayograph.runs.rng_streams import RngStream
 from rayograph.shards.pixels.frames import Frame, middle_square
 
 _MASK = (1 << 64) - 1

@@ -18,7 +18,8 @@ from rayograph.conditioning.seen import ChosenFrame, Seen
 from rayograph.config import View
 from rayograph.errors import DataError
 from rayograph.ingest.columns import from_npy, image_of, npy_header
-from rayograph.runs.philox import RngStream, uniform
+from rayograph.runs.philox import uniform
+from rayograph.runs.rng_streams import RngStream
 from rayograph.shards.pixels.decode import render
 from rayograph.shards.pixels.frames import Frame, middle_square, random_square
 from rayograph.shards.rows import Rows

@@ -22,7 +22,8 @@ from rayograph.models.autoencoder import posterior_sample, to_images
 from rayograph.models.model_folder import load_autoencoder
 from rayograph.models.normalisation import LatentNormalisation
 from rayograph.runs.artifact import Artifact
-from rayograph.runs.philox import RngStream, normal
+from rayograph.runs.philox import normal
+from rayograph.runs.rng_streams import RngStream
 from rayograph.shards.committed import Shards
 from rayograph.shards.pixels.decode import EXTENSIONS
 from rayograph.shards.pixels.frames import Frame, middle_square

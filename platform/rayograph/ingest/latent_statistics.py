@@ -56,7 +56,8 @@ def _summing(
 
     from rayograph.models.autoencoder import posterior_sample, to_images
     from rayograph.models.model_folder import load_autoencoder
-    from rayograph.runs.philox import RngStream, normal
+    from rayograph.runs.philox import normal
+    from rayograph.runs.rng_streams import RngStream
 
     torch.set_num_threads(threads)
     where = torch.device(device)

@@ -24,7 +24,8 @@ from rayograph.models.finite import require_finite
 from rayograph.models.model_folder import load_autoencoder, load_denoiser, load_schedule
 from rayograph.models.normalisation import LatentNormalisation
 from rayograph.runs.artifact import Artifact
-from rayograph.runs.philox import RngStream, normal
+from rayograph.runs.philox import normal
+from rayograph.runs.rng_streams import RngStream
 from rayograph.sampling.requests.sample_batch import SampleBatch
 from rayograph.sampling.solvers import build_solver
 from rayograph.shapes import Latents, Noise, Positions

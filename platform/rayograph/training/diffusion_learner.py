@@ -21,7 +21,8 @@ from rayograph.models.model_folder import DENOISER, SCHEDULE
 from rayograph.models.normalisation import LatentNormalisation
 from rayograph.models.schedule import build_schedule, noise_levels, prediction_type, timesteps_at
 from rayograph.models.specs import LatentShape
-from rayograph.runs.philox import RngStream, integers, normal, uniform
+from rayograph.runs.philox import integers, normal, uniform
+from rayograph.runs.rng_streams import RngStream
 from rayograph.shapes import Latents, Noise, Positions, Timesteps
 from rayograph.shards.batch import Batch
 from rayograph.training.checkpoints.initial_weights import start_from

@@ -158,7 +158,8 @@ def test_its_model_draws_with_another_seed_what_the_earlier_version_drew(kept, t
 
 def test_a_model_is_exported_from_its_checkpoint(place, tmp_path):
     trained = place.artifact("train_diffusion")
-    (line,) = export(trained.uri, str(tmp_path / "model"), place.endpoint_url, Wanted())
+    line, opens = export(trained.uri, str(tmp_path / "model"), place.endpoint_url, Wanted())
+    assert "DiffusionPipeline.from_pretrained" in opens
     assert "of 64 images" in line
     there = load(trained.read("model/unet/diffusion_pytorch_model.safetensors"))
     exported: dict[str, np.ndarray] = {}

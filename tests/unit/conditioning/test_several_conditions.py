@@ -19,7 +19,8 @@ from rayograph.errors import ConfigError
 from rayograph.models.conditioning import Conditioning, together
 from rayograph.models.denoiser import build_denoiser
 from rayograph.models.specs import LatentShape, Ways
-from rayograph.runs.philox import RngStream, uniform
+from rayograph.runs.philox import uniform
+from rayograph.runs.rng_streams import RngStream
 from rayograph.shards.sample import Sample
 from rayograph.training.diffusion_learner import kept_conditions
 

@@ -13,7 +13,8 @@ from rayograph.ingest.latent_encoder import ShardEncoder, first_position, normal
 from rayograph.models.autoencoder import posterior_sample, to_images
 from rayograph.models.model_folder import AUTOENCODER, save_model
 from rayograph.runs.artifact import Artifact
-from rayograph.runs.philox import RngStream, normal
+from rayograph.runs.philox import normal
+from rayograph.runs.rng_streams import RngStream
 from rayograph.shards.committed import Shards
 from rayograph.shards.pixels.decode import to_png
 from rayograph.shards.sample import Sample

@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from rayograph.runs import philox as rng
-from rayograph.runs.philox import RngStream, integers, normal, uniform
+from rayograph.runs.philox import integers, normal, uniform
+from rayograph.runs.rng_streams import RngStream
 
 MASK = 2**32 - 1
 MANY = torch.arange(20_000)

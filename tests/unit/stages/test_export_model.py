@@ -21,6 +21,7 @@ from rayograph.config import (
 )
 from rayograph.errors import CheckpointError, ConfigError, DataError
 from rayograph.models.model_folder import AUTOENCODER, save_model
+from rayograph.models.specs import LatentShape
 from rayograph.pipeline.preflight import check
 from rayograph.pipeline.resolve import resolve
 from rayograph.pipeline.runner import run_stage
@@ -96,7 +97,7 @@ def job(**stages):
 def networks():
     """What the second training trains, settled as its data settles it."""
     settled = TRAINING.model_copy(update={"network": TRAINING.network.model_copy(update={"num_classes": len(CLASSES)})})
-    denoiser, trained = build_networks(settled, 2, 4)
+    denoiser, trained = build_networks(settled, LatentShape(2, 4))
     return nn.ModuleDict({"denoiser": denoiser, "conditioner": trained.network})
 
 

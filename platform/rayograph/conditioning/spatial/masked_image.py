@@ -23,7 +23,7 @@ from rayograph.errors import ConfigError, DataError
 from rayograph.models.autoencoder import to_images
 from rayograph.models.conditioning import Conditioning
 from rayograph.models.specs import DenoiserSpec, LatentShape, Ways
-from rayograph.runs.philox import RngStream
+from rayograph.runs.rng_streams import RngStream
 from rayograph.shards.pixels.decode import render
 from rayograph.shards.pixels.frames import Frame
 from rayograph.shards.pixels.labels import read_labels, shown_labels

@@ -8,7 +8,7 @@ from rayograph.conditioning.protocol import members_of
 from rayograph.conditioning.seen import Seen
 from rayograph.config.job.conditions.text import CaptionSource
 from rayograph.errors import DataError
-from rayograph.runs.philox import RngStream
+from rayograph.runs.rng_streams import RngStream
 from rayograph.shards.committed import Shards
 from rayograph.shards.sample import Sample
 
