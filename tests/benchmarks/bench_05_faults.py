@@ -16,7 +16,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).parent.parent))  # the tests' S3 server and proxy
+sys.path.insert(0, str(Path(__file__).parents[1] / "support"))  # the tests' S3 server and proxy
 
 import data
 import numpy as np

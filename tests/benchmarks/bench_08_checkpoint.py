@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).parent.parent))  # the tests' worker processes
+sys.path.insert(0, str(Path(__file__).parents[1] / "support"))  # the tests' worker processes
 
 import torch
 from harness import ROUNDS, record, row

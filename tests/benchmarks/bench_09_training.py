@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).parent.parent))  # the tests' worker processes
+sys.path.insert(0, str(Path(__file__).parents[1] / "support"))  # the tests' worker processes
 
 import numpy as np
 import torch

@@ -26,7 +26,8 @@ from rayograph.losses.reconstruction_loss import kl_loss, reconstruction_loss
 from rayograph.models.autoencoder import build_autoencoder, posterior_sample, to_images
 from rayograph.models.discriminator import PatchDiscriminator
 from rayograph.models.perceptual import build_perceptual
-from rayograph.runs.philox import RngStream, normal
+from rayograph.runs.philox import normal
+from rayograph.runs.rng_streams import RngStream
 from rayograph.shards.batch import Batch
 from rayograph.training.setup import averages_of
 

@@ -21,7 +21,8 @@ from rayograph.models.normalisation import LatentNormalisation
 from rayograph.models.schedule import build_schedule
 from rayograph.models.specs import LatentShape
 from rayograph.runs.artifact import Artifact
-from rayograph.runs.philox import RngStream, integers, normal, uniform
+from rayograph.runs.philox import integers, normal, uniform
+from rayograph.runs.rng_streams import RngStream
 from rayograph.shards.batch import Batch
 from rayograph.storage import open_store
 from rayograph.training.checkpoints.checkpoint import COMMIT, Checkpoints, commit_of, folder_of

@@ -4,6 +4,7 @@ import io
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -82,11 +83,17 @@ def test_the_stage_of_the_page_works_from_beside_its_job_file(folder, tmp_path):
     assert "inverted/invert/" in rayograph("ls", store, cwd=tmp_path).stdout
 
 
-def test_a_joined_cluster_gets_the_module_from_the_command(folder, tmp_path):
-    store = tmp_path / "store"
+@pytest.fixture(scope="module")
+def head():
+    """A cluster whose nodes know neither the package nor the page's files."""
     with ray_head(cpus=2) as head:
-        variables = {name: value for name, value in head.client.items() if name.startswith(("RAY_", "HOME"))}
-        rayograph("run", "inverted.py", "--store", store, cwd=folder, RAY_ADDRESS=head.address, **variables)
+        yield head
+
+
+def test_a_joined_cluster_gets_the_module_from_the_command(folder, tmp_path, head):
+    store = tmp_path / "store"
+    variables = {name: value for name, value in head.client.items() if name.startswith(("RAY_", "HOME"))}
+    rayograph("run", "inverted.py", "--store", store, cwd=folder, RAY_ADDRESS=head.address, **variables)
     assert_inverted(store)
 
 
@@ -104,9 +111,18 @@ def test_an_installed_package_brings_its_kinds_by_entry_point(folder, tmp_path):
     assert_inverted(tmp_path / "store")
 
 
-def test_the_conditioner_and_the_networks_of_the_page_train_and_draw(folder, tmp_path):
+def test_the_conditioner_and_the_networks_of_the_page_train_and_draw_in_a_submitted_job(folder, tmp_path, head):
+    """Its driver, training workers and Serve replicas find the modules beside the job file."""
     store = tmp_path / "store"
-    rayograph("run", "odd.py", "--on", SCALE, "--store", store, cwd=folder)
+    shutil.copy(SCALE, folder)
+    package = {"py_modules": [str(command.ROOT / "platform" / "rayograph")]}
+    done = head.submit(
+        *["python", "-m", "rayograph", "run", "odd.py", "--on", SCALE.name, "--store", str(store)],
+        working_dir=folder,
+        options=["--runtime-env-json", json.dumps(package)],
+        timeout=600,
+    )
+    assert done.exit_code == 0, done.shown[-6000:]
     (model,), (drawn,) = (list((store / "odd" / stage).iterdir()) for stage in ("train_diffusion", "sample"))
     kinds = [
         json.loads((model / "model" / part / "config.json").read_text()) for part in ("vae", "unet", "conditioner")

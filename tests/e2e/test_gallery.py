@@ -1,17 +1,25 @@
 """The gallery in a real browser: submitted, watched, opened, traced, drawn again; by mouse and by keys."""
 
+import io
+import json
 import os
+import time
+from base64 import b64decode
 from pathlib import Path
 
+import numpy as np
 import painted
 import pytest
 from browser import asked_hosts, chromium, complaints, digest, look, served, until
+from PIL import Image
+from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 
 from rayograph.api.app import build_app
 from rayograph.api.job_service import StoreJobService
 from rayograph.api.submission import Submission
+from rayograph.conditioning.form import FormField
 from rayograph.config import Scale
 from rayograph.runs.artifact import Artifact
 
@@ -29,11 +37,13 @@ def browser(tmp_path_factory):
 class Gallery:
     """The page in a browser."""
 
-    def __init__(self, browser, folder, token=None, **options):
+    def __init__(self, browser, folder, token=None, takes=(painted.WORDS,), **options):
         self.browser = browser
         self.store = painted.new_store(folder)
         self.painter = painted.Painter(self.store, **options)
-        self.job_service = StoreJobService(self.store, Scale(), self.painter.start, self.painter.draw_again)
+        self.job_service = StoreJobService(
+            self.store, Scale(), self.painter.start, self.painter.draw_again, read_spec=painted.read_spec(*takes)
+        )
         self.app = build_app(self.store, self.job_service, painted.open_plan, None if token is None else digest(token))
 
     def submit(self, wait=True, **more):
@@ -145,6 +155,66 @@ def test_a_job_is_submitted_watched_opened_traced_and_drawn_again(gallery, brows
     page.one("#again").click()
     until(lambda: "pixels differ" in page.text("#verdict"))
     assert complaints(browser) == []
+
+
+def test_the_page_asks_for_what_the_model_takes_and_shows_what_was_given(gallery, browser, tmp_path):
+    takes = (
+        painted.WORDS,
+        FormField("negative_prompt", "text", required=False),
+        FormField("boxes", "boxes", names=("cat", "dog"), count=2, most=3),
+        FormField("image", "image"),
+        FormField("mask", "mask"),
+    )
+    page = gallery(takes=takes)
+    picture = tmp_path / "given.png"
+    picture.write_bytes(painted.paint({"seed": 1, "counter": 1}, 24))
+    page.open(page.url)
+    page.one("#new-job").click()
+    assert until(lambda: [one.text for one in page.all("[name=row-class] option")]) == painted.CLASSES
+    page.one("[name=row-class]").send_keys("two")
+    page.one("[name=row-prompt]").send_keys("a round thing")
+    page.one("[name=row-negative_prompt]").send_keys("square")
+    canvas, *_ = page.all(".drawing")
+    press = ActionChains(browser).move_to_element_with_offset(canvas, -40, -40).click_and_hold()
+    press.move_by_offset(50, 40).release().perform()
+    until(lambda: len(page.all(".boxes li")) == 1)
+    page.all(".condition button")[0].send_keys(Keys.ENTER)  # a second box, by keys
+    until(lambda: len(page.all(".boxes li")) == 2)
+    page.one("[name=row-image]").send_keys(str(picture))
+    until(lambda: page.all(".given"))
+    mask = page.all(".drawing")[1]
+    browser.execute_script("arguments[0].focus()", mask)
+    page.press(Keys.ARROW_LEFT, Keys.SPACE)
+    page.picture("conditions")
+    time.sleep(0.3)
+    page.one("#submit button[type=submit]").click()
+    until(lambda: page.loaded() == 4)
+    (rows,) = [page.store.read(info.key) for info in page.store.list("requests/")]
+    said = json.loads(rows)
+    assert (said["class"], said["prompt"], said["negative_prompt"]) == ("two", "a round thing", "square")
+    assert [one["label"] for one in said["boxes"]] == ["cat", "cat"]
+    left, top, right, bottom = said["boxes"][0]["box"]
+    assert 0 < left < right < 1
+    assert 0 < top < bottom < 1
+    assert said["boxes"][1]["box"] == [0.25, 0.25, 0.75, 0.75]
+    assert b64decode(said["image"].partition(",")[2]) == picture.read_bytes()
+    hole = np.asarray(Image.open(io.BytesIO(b64decode(said["mask"].partition(",")[2]))))
+    assert hole.shape == (48, 48)
+    assert sorted(np.unique(hole)) == [0, 255]
+
+    page.one("#images button").click()
+    until(lambda: page.loaded("#given img") == 2)
+    assert "square" in page.text("#record")
+    assert overflows(browser) == [0, 0]
+    page.press(Keys.ESCAPE)
+    page.one("#filter [name=negative_prompt]").send_keys("squ", Keys.ENTER)
+    until(lambda: page.text("#range").startswith("4 found"))
+    assert complaints(browser) == []
+
+
+def overflows(browser):
+    boxes = "[document.documentElement, document.querySelector('dialog[open]')]"
+    return browser.execute_script(f"return {boxes}.map(box => box ? box.scrollWidth - box.clientWidth : 0)")
 
 
 def test_a_running_job_is_paused_resumed_and_cancelled_by_buttons(gallery, browser):

@@ -7,6 +7,7 @@ from typing import Any
 
 from fastapi import HTTPException, Request, Response
 from fastapi.routing import APIRoute
+from pydantic import JsonValue
 
 from rayograph.conditioning.values import once
 from rayograph.errors import DataError
@@ -15,10 +16,11 @@ from rayograph.errors import DataError
 class _Body(Request):
     """Python's JSON reader takes the last of a key's values without a word."""
 
-    async def json(self) -> Any:
+    async def json(self) -> JsonValue:
         """Raises HTTPException for a key that stands twice."""
         try:
-            return json.loads(await self.body(), object_pairs_hook=partial(once, where="body", what="field"))
+            said: JsonValue = json.loads(await self.body(), object_pairs_hook=partial(once, where="body", what="field"))
+            return said
         except DataError as error:
             raise HTTPException(422, str(error)) from error
 

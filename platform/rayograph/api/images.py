@@ -14,13 +14,23 @@ from cachetools import LRUCache, TTLCache, cachedmethod
 from PIL import Image
 
 from rayograph.api.schemas import Answer, Record
-from rayograph.errors import MissingObjectError, ResourceError
+from rayograph.errors import DataError, MissingObjectError, ResourceError
 from rayograph.runs.artifact import Artifact
+from rayograph.shards.pixels.signatures import kind_of
 from rayograph.shards.shard_index import ShardIndex
 from rayograph.shards.store import fetch_rows, read_index, shard_name
 
 SPLIT = "samples"  # sampling.units says so too; importing it costs this process torch
 MEDIA_TYPES = {"png": "image/png", "jpg": "image/jpeg", "webp": "image/webp"}
+GIVEN_TYPES = {
+    "PNG": "image/png",
+    "JPEG": "image/jpeg",
+    "WebP": "image/webp",
+    "GIF": "image/gif",
+    "BMP": "image/bmp",
+    "TIFF": "image/tiff",
+    "AVIF": "image/avif",
+}
 THUMBNAIL_SIDE = 192
 MISSED_SECONDS = 1.0
 """For how long a shard that was not there is not asked for again."""
@@ -37,6 +47,9 @@ class Plan(Protocol):
 
     def place(self, number: int) -> tuple[int, int]:
         """Unit and row of a sample."""
+
+    def condition(self, number: int, column: str) -> object:
+        """What a sample is conditioned on, a file as its bytes."""
 
     def find(
         self, wanted: Mapping[str, str | int], seed: int | None = None, start: int = 0, limit: int = 100
@@ -138,6 +151,16 @@ class Images:
             raise MissingObjectError(f"image {number}: its shard holds no {extension} and record of it")
         tag = f"{int(index.members[extension].checksums[row]):016x}"
         return StoredImage(image, extension, tag, json.loads(record))
+
+    def given(self, artifact: Artifact, number: int, column: str) -> tuple[bytes, str]:
+        """Return a file that an image was conditioned on, and its media type. Raises MissingObjectError for none."""
+        try:
+            found = self._plan(artifact).condition(number, column)
+        except (_NotYet, DataError):
+            found = None
+        if not isinstance(found, bytes):
+            raise MissingObjectError(f"image {number}: no file was given as {column[:80]!r}")
+        return found, GIVEN_TYPES.get(kind_of(found) or "", "application/octet-stream")
 
     @cachedmethod(attrgetter("_thumbnails"), key=lambda _, artifact, number: (artifact.path, number), lock=_LOCK)
     def thumbnail(self, artifact: Artifact, number: int) -> tuple[bytes, str]:

@@ -13,8 +13,10 @@ from pydantic import ValidationError
 
 from rayograph.api.artifact_index import ArtifactIndex
 from rayograph.api.jobs import SUBMITTED
-from rayograph.api.schemas import Ancestor, Model, Parentage, Record
+from rayograph.api.model_forms import ModelForms, ReadSpec
+from rayograph.api.schemas import Ancestor, Model, ModelForm, Parentage, Record
 from rayograph.api.submission import Row, Submission
+from rayograph.conditioning.form import FormField
 from rayograph.config import Job, Request, Sample, Scale
 from rayograph.config.reading.explain import explain, suggestion
 from rayograph.config.stage_base import ArtifactType
@@ -27,6 +29,7 @@ from rayograph.runs.lineage import LineageNode, ancestors
 from rayograph.runs.manifest import Manifest
 from rayograph.runs.stage_context import StageContext
 from rayograph.sampling.job_state import ask, read_state, wanted
+from rayograph.sampling.requests.model_spec import ModelSpec
 from rayograph.storage import ObjectStore, open_store
 
 log = logging.getLogger(__name__)
@@ -50,11 +53,12 @@ class StoreJobService:
         draw_again: DrawAgain,
         allowed: Sequence[str] = (),
         prepare: Prepare = lambda _: None,
+        read_spec: ReadSpec = ModelSpec.of,
     ) -> None:
         self._store, self._scale = store, scale.model_copy(update={"store": store.uri})
         self._start, self._draw_again, self._prepare = start, draw_again, prepare
         self._allowed = [store.uri, *(open_store(uri, scale.access).uri for uri in allowed)]
-        self._index = ArtifactIndex(store)
+        self._index, self._forms = ArtifactIndex(store), ModelForms(read_spec)
         self._lock = Lock()
         self._lineages: LRUCache[str, list[Ancestor]] = LRUCache(256)
         self._class_names: LRUCache[str, list[str]] = LRUCache(1024)
@@ -128,6 +132,15 @@ class StoreJobService:
         """Of its model, by number."""
         return _class_names(self._model_of(artifact).committed())
 
+    def form(self, model: str) -> ModelForm:
+        return self._forms.of(self._opened(model))
+
+    def fields(self, artifact: Artifact) -> tuple[FormField, ...]:
+        return self._forms.fields(self._model_of(artifact))
+
+    def file_columns(self, model: str) -> frozenset[str]:
+        return frozenset(field.column for field in self._forms.fields(self._opened(model)) if field.is_file)
+
     def lineage(self, artifact: Artifact) -> list[Ancestor]:
         """Itself first; it need not be committed yet."""
         if self._index.manifest(artifact) is not None:
@@ -146,7 +159,9 @@ class StoreJobService:
 
     def _resolved(self, submission: Submission) -> StageContext:
         if submission.rows is not None:
-            request = Request(uri=self._put_rows(submission.rows))
+            # Their text is never where a file lies: clients reach no files of others.
+            files = "base64" if self.file_columns(submission.model) else "uri"
+            request = Request(uri=self._put_rows(submission.rows), files=files)
         elif submission.request_uri is not None:
             request = Request(uri=self._permitted("request_uri", submission.request_uri))
         else:
@@ -174,6 +189,9 @@ class StoreJobService:
         if "://" not in given and not given.startswith("/"):
             raise ConfigError(f"model: no such committed model: {given[:120]!r}{suggestion(given, models)}")
         return self._permitted("model", given)
+
+    def _opened(self, model: str) -> Artifact:
+        return Artifact(open_store(self._model(model), self._scale.access), "")
 
     def _permitted(self, field: str, given: str) -> str:
         try:

@@ -4,6 +4,8 @@ from collections.abc import Mapping
 
 from pydantic import BaseModel, ConfigDict, JsonValue
 
+from rayograph.conditioning.form import FieldKind
+
 Record = Mapping[str, JsonValue]
 """What an image says of itself."""
 
@@ -23,6 +25,28 @@ class Model(Answer):
     created: str
     class_names: list[str]
     """By number; empty for a model without classes."""
+
+
+class ModelField(Answer):
+    """A column that rows of a request may have, or must: what people are asked for, whatever the model."""
+
+    column: str
+    kind: FieldKind
+    """class (of `names`, or a number below `count`), text, boxes (with labels), map (of labels), image, mask, json."""
+    required: bool
+    names: list[str]
+    """Of classes or labels, by number; empty where they have none."""
+    count: int | None
+    most: int | None
+    """Characters of a text, or boxes of an image, at most."""
+
+
+class ModelForm(Answer):
+    """What a model can be asked for. It was trained at `side` pixels; sides are multiples of `multiple`."""
+
+    side: int
+    multiple: int
+    takes: list[ModelField]
 
 
 class Parentage(Answer):

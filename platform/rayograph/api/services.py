@@ -10,8 +10,9 @@ from fastapi import Depends, FastAPI, Request
 from rayograph.api.guards.rate_limits import Limits
 from rayograph.api.images import Images
 from rayograph.api.jobs import Jobs
-from rayograph.api.schemas import Ancestor, Model, Record
+from rayograph.api.schemas import Ancestor, Model, ModelForm, Record
 from rayograph.api.submission import Submission
+from rayograph.conditioning.form import FormField
 from rayograph.runs.artifact import Artifact
 
 
@@ -30,6 +31,15 @@ class JobService(Protocol):
 
     def class_names(self, artifact: Artifact) -> Sequence[str]:
         """List the names of its model's classes, by number."""
+
+    def form(self, model: str) -> ModelForm:
+        """Say what a model can be asked for, by its name or URI."""
+
+    def fields(self, artifact: Artifact) -> Sequence[FormField]:
+        """List what its model takes."""
+
+    def file_columns(self, model: str) -> frozenset[str]:
+        """Name the columns of a model's rows that hold files."""
 
     def lineage(self, artifact: Artifact) -> Sequence[Ancestor]:
         """List the artifact and all that it was made from, itself first."""

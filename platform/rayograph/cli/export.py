@@ -5,12 +5,14 @@ import argparse
 from rayograph.cli.arguments import add_endpoint_url, count, positive
 from rayograph.runs.terminal.console import put
 
-HELP = "a model out of a training's checkpoints, under way or done"
+HELP = "a model out of a training's checkpoints, or one that came in, as diffusers opens it"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the training, the target, and which weights."""
-    parser.add_argument("uri", help="the training's artifact, as `rayograph ls` shows it below its store")
+    parser.add_argument(
+        "uri", help="the training's artifact, as `rayograph ls` shows it below its store; or an imported model's"
+    )
     parser.add_argument("--to", metavar="URI", required=True, help="the folder that gets vae, unet and scheduler")
     add_endpoint_url(parser)
     parser.add_argument("--at", metavar="IMAGES", type=count, help="which checkpoint; by default the newest whole one")

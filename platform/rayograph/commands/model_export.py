@@ -1,19 +1,23 @@
 """`rayograph export`: a model out of a training's checkpoints, at any time, any average or one between."""
 
 import json
+import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from torch import Tensor
 
+from rayograph.commands.pipeline_folder import facts_of, lineage_of, write_pipeline
 from rayograph.errors import CheckpointError, ConfigError, RayographError
 from rayograph.models.model_folder import save_model
 from rayograph.pipeline.resolve import needed, resolve
 from rayograph.runs.artifact import Artifact
 from rayograph.runs.job_record import JobRecord
+from rayograph.runs.manifest import Manifest
 from rayograph.runs.stage_context import StageContext, begun
 from rayograph.stages.export_model import Recipe, engine_of, models_of, training_at
-from rayograph.storage import open_store
+from rayograph.storage import Access, open_store
 from rayograph.training.checkpoints.averaged_weights import (
     AveragedWeights,
     average_key,
@@ -22,7 +26,9 @@ from rayograph.training.checkpoints.averaged_weights import (
 )
 from rayograph.training.checkpoints.checkpoint import folder_of, positions
 
-MODEL = "model/"
+MODEL, EXPORT = "model/", "export.json"
+_UNTRAINED = ("import_model", "export_model")
+"""Stages whose models are complete as they are committed."""
 
 
 @dataclass(frozen=True)
@@ -39,10 +45,15 @@ def export(uri: str, target: str, endpoint_url: str | None, wanted: Wanted) -> I
 
     Raises ConfigError for an average that the training does not keep, CheckpointError where nothing is whole.
     """
-    artifact, record, recipe = training_at(uri, endpoint_url)
+    committed = Artifact(open_store(uri, endpoint_url), "")
     place = Artifact(open_store(target, endpoint_url), "")
-    if place.store.uri == artifact.store.uri:
+    if place.store.uri == committed.store.uri:
         raise ConfigError(f"--to: expected another folder than the training's own, got {target}")
+    manifest = committed.manifest()
+    if manifest is not None and manifest.kind in _UNTRAINED and wanted == Wanted():
+        yield from _copied(committed, manifest, place, endpoint_url)
+        return
+    artifact, record, recipe = training_at(uri, endpoint_url)
     try:
         found, weights = _read(artifact, recipe, wanted)
     except ConfigError as error:
@@ -59,9 +70,24 @@ def export(uri: str, target: str, endpoint_url: str | None, wanted: Wanted) -> I
         "length": wanted.length,
         "shares": found.shares,
     }
-    place.write("export.json", json.dumps(facts, indent=1).encode())
-    told = ", ".join(f"{share:+.3f} {of}" for of, share in found.shares.items())
-    yield f"{place.uri}  of {found.images_seen:,} images: {told}"
+    place.write(EXPORT, json.dumps(facts, indent=1).encode())
+    mixed = ", ".join(f"{share:+.3f} {of}" for of, share in found.shares.items())
+    yield f"{place.uri}  of {found.images_seen:,} images: {mixed}"
+    lineage = lineage_of(artifact, tuple(training.inputs.values()), scale.access)
+    measured = artifact.uri if wanted == Wanted() else None
+    yield write_pipeline(place, f"{record.job.name}, {record.stage}", facts_of(manifest, lineage), lineage, measured)
+
+
+def _copied(artifact: Artifact, manifest: Manifest, place: Artifact, access: Access) -> Iterator[str]:
+    """Write a committed model that no training of ours made, as it is."""
+    place.store.check_access()
+    with tempfile.TemporaryDirectory(prefix="rayograph-") as folder:
+        for name in artifact.copy(manifest, MODEL.rstrip("/"), Path(folder)):
+            place.write(name, (Path(folder) / name).read_bytes())
+    place.write(EXPORT, json.dumps({"artifact": artifact.uri, "digest": manifest.digest}, indent=1).encode())
+    yield f"{place.uri}  as {manifest.stage} has it, sha256 {manifest.digest}"
+    lineage = lineage_of(artifact, (), access)
+    yield write_pipeline(place, f"{manifest.job}, {manifest.stage}", manifest.facts, lineage, artifact.uri)
 
 
 def _read(artifact: Artifact, recipe: Recipe, wanted: Wanted) -> tuple[AveragedWeights, dict[str, Tensor]]:

@@ -31,10 +31,14 @@ class FormField:
         return self.kind in ("map", "image", "mask")
 
 
+_BY_NAME: dict[str, FieldKind] = {"boxes": "boxes", "map": "map", "mask": "mask"}
+
+
 def form_of(required: Mapping[str, pa.DataType], optional: Mapping[str, pa.DataType]) -> tuple[FormField, ...]:
-    """Return a field a column, by what the columns hold: text is text, and bytes are an image."""
+    """Return a field a column, by its name or else by what it holds: text is text, and bytes are an image."""
     return tuple(
-        FormField(name, _kind_of(held), name in required) for name, held in (*required.items(), *optional.items())
+        FormField(name, _BY_NAME.get(name) or _kind_of(held), name in required)
+        for name, held in (*required.items(), *optional.items())
     )
 
 

@@ -12,6 +12,7 @@ import pyarrow as pa
 
 from rayograph.conditioning.form import FormField, form_of
 from rayograph.conditioning.member_columns import to_array
+from rayograph.conditioning.seen import Canvas, Seen
 from rayograph.config.job.conditioners import ConditionerKind
 from rayograph.errors import DataError
 from rayograph.models.specs import DenoiserSpec, LatentShape, Ways
@@ -43,15 +44,24 @@ class Conditioner(Protocol):
     request_columns: Mapping[str, pa.DataType]
     """What is read of a request's row, each a column that it must have; none of an unconditional model.
 
-    A `pa.binary()` column holds the bytes of files, in a dictionary, as rows may share them.
+    A `pa.binary()` column holds the bytes of files: of `arrays` in a dictionary, as rows may share them.
     """
     optional_columns: Mapping[str, pa.DataType] = {}
     """What a row may say too, and need not: what is left out is null, and where no row says it there is no column."""
+    depends_on_view: bool = False
+    """Whether what is read depends on how the image is seen: samples are then decoded one by one, by `decode_seen`."""
+    needs_examples: bool = False
+    """Whether a preview shows little without the conditions of real samples."""
 
     @property
     def facts(self) -> dict[str, Any]:
         """What a model's manifest keeps, to make the same conditioner of."""
         return {}
+
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """What of the data is not told as it is, a line each, for whoever starts a training."""
+        return ()
 
     @property
     def columns(self) -> dict[str, pa.DataType]:
@@ -70,6 +80,10 @@ class Conditioner(Protocol):
     def decode(self, sample: Sample) -> Arrays:
         """Return what a sample's members say, without the first axis. Raises DataError naming a bad sample."""
         ...
+
+    def decode_seen(self, sample: Sample, seen: Seen) -> Arrays:
+        """Decode a sample whose image is seen so."""
+        return self.decode(sample)
 
     def decode_rows(self, groups: Sequence[tuple[Rows, np.ndarray]]) -> Arrays | None:
         """Decode many samples at once, each group's to its places; None where they must be taken one by one."""
@@ -99,9 +113,17 @@ class Conditioner(Protocol):
         """
         ...
 
+    def validate_sizes(self, rows: pa.Table, heights: np.ndarray, widths: np.ndarray) -> None:
+        """Hold validated rows against the pixels (n,) that each asks for. Raises WrongRow for the first bad row."""
+        return
+
     def arrays(self, rows: pa.Table) -> Arrays:
         """Return what validated rows say."""
         return {name: to_array(rows[name]) for name in self.request_columns}
+
+    def arrays_on(self, rows: pa.Table, canvas: Canvas) -> Arrays:
+        """Return what validated rows say of images of one size."""
+        return self.arrays(rows)
 
     def examples(self, numbers: np.ndarray) -> pa.Table:
         """Return validated rows for samples by their numbers (n,), where no request says what they are of."""

@@ -33,10 +33,13 @@ class TrainedConditioner:
     def save_pretrained(self, folder: str) -> None:
         """Write declaration and weights, as `save_model` has every part of a model do."""
         config = self.conditioner.declared.model_dump(mode="json")
+        if config["drop_probability"] is None:  # so that models of before it was said stay the same bytes
+            del config["drop_probability"]
         (Path(folder) / CONFIG).write_text(json.dumps(config))
         state = {name: value.contiguous() for name, value in self.network.state_dict().items()}
         if state:
             save_file(state, Path(folder) / WEIGHTS)
+        self.network.save_parts(Path(folder))
 
 
 def conditioner_of(declared: ConditionerKind, facts: Mapping[str, Any] | None) -> Conditioner:
@@ -91,5 +94,6 @@ def load_conditioner(artifact: Artifact, denoiser: DenoiserNetwork) -> TrainedCo
             except (SafetensorError, RuntimeError) as error:
                 reason = " ".join(str(error).split())[:200]
                 raise CheckpointError(f"{artifact.uri}/{CONDITIONER}: expected whole weights: {reason}") from error
+            found.network.load_parts(Path(folder))
     found.network.eval()
     return found

@@ -1,6 +1,18 @@
 """Declarations: everything that a job file or a scale profile may say."""
 
 from rayograph.config.job.conditioners import ClassLabel
+from rayograph.config.job.conditions.embedding import ImageEmbedding
+from rayograph.config.job.conditions.layout import Layout
+from rayograph.config.job.conditions.several import Several
+from rayograph.config.job.conditions.spatial import LowResolution, MaskedImage, SemanticMap
+from rayograph.config.job.conditions.text import (
+    BytePairTokenizer,
+    CaptionSource,
+    FrozenText,
+    Text,
+    TokenizerFile,
+    WordTokenizer,
+)
 from rayograph.config.job.denoisers import ConditionDenoiser, Denoiser, DiT
 from rayograph.config.job.evaluation import Evaluate
 from rayograph.config.job.features import EfficientNetLite0, Features, NetworkFeatures, PooledPixels
@@ -37,6 +49,8 @@ __all__ = [
     "ActorScale",
     "Autoencoder",
     "AutoencoderLoss",
+    "BytePairTokenizer",
+    "CaptionSource",
     "ClassLabel",
     "Columns",
     "ConditionDenoiser",
@@ -51,13 +65,18 @@ __all__ = [
     "Features",
     "FilterImages",
     "FlowSchedule",
+    "FrozenText",
     "Identity",
+    "ImageEmbedding",
     "ImageFile",
     "ImageFolder",
     "ImportModel",
     "IngestScale",
     "Job",
+    "Layout",
+    "LowResolution",
     "Marking",
+    "MaskedImage",
     "NetworkFeatures",
     "NoiseSchedule",
     "OpenMoji",
@@ -74,11 +93,16 @@ __all__ = [
     "Scale",
     "Scenes",
     "Score",
+    "SemanticMap",
+    "Several",
     "SklearnDigits",
+    "Text",
     "Tiles",
+    "TokenizerFile",
     "TrainAutoencoder",
     "TrainDiffusion",
     "TrainingScale",
     "View",
     "WebDatasetShards",
+    "WordTokenizer",
 ]

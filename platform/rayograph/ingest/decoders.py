@@ -14,10 +14,12 @@ import torch
 
 from rayograph.conditioning.class_label import class_of
 from rayograph.conditioning.protocol import Conditioner
+from rayograph.conditioning.seen import ChosenFrame, Seen
 from rayograph.config import View
 from rayograph.errors import DataError
 from rayograph.ingest.columns import from_npy, image_of, npy_header
-from rayograph.runs.philox import RngStream, uniform
+from rayograph.runs.philox import uniform
+from rayograph.runs.rng_streams import RngStream
 from rayograph.shards.pixels.decode import render
 from rayograph.shards.pixels.frames import Frame, middle_square, random_square
 from rayograph.shards.rows import Rows
@@ -64,6 +66,8 @@ class Images:
     view: View = field(default_factory=View)
     seed: int = 0
     conditioner: Conditioner | None = None
+    factor: int = 1
+    """Pixels a side of one latent cell, where images are encoded as they are learned."""
 
     @property
     def row_bytes(self) -> int:
@@ -77,15 +81,20 @@ class Images:
         draws = None
         if self.view.is_random:
             draws = uniform(self.seed, RngStream.VIEW, torch.from_numpy(positions), 4).numpy()
-        return partial(self._decode, draws)
+        return partial(self._decode, draws, positions)
 
     def columns(self, groups: list[tuple[Rows, np.ndarray]]) -> Columns | None:
         return None
 
-    def _decode(self, draws: np.ndarray | None, row: int, sample: Sample) -> Columns:
-        choose = partial(self._frame, None if draws is None else draws[row])
-        told = _class(sample) if self.conditioner is None else self.conditioner.decode(sample)
-        return {"pixels": render(*image_of(sample), choose)} | told
+    def _decode(self, draws: np.ndarray | None, positions: np.ndarray, row: int, sample: Sample) -> Columns:
+        choose = ChosenFrame(partial(self._frame, None if draws is None else draws[row]))
+        if self.conditioner is None:
+            told = _class(sample)
+            return {"pixels": render(*image_of(sample), choose)} | told
+        pixels = render(*image_of(sample), choose)
+        grid, position = self.size // self.factor, int(positions[row])
+        seen = Seen(self.size, grid, self.seed, position, pixels, choose.source, choose.frame)
+        return {"pixels": pixels} | self.conditioner.decode_seen(sample, seen)
 
     def _frame(self, draws: np.ndarray | None, width: int, height: int) -> Frame:
         if draws is None:
@@ -99,6 +108,9 @@ class Moments:
 
     shape: tuple[int, int, int]
     conditioner: Conditioner
+    seed: int = 0
+    factor: int = 1
+    """Pixels a side of one latent cell."""
 
     @property
     def row_bytes(self) -> int:
@@ -109,9 +121,11 @@ class Moments:
         return sys.maxsize  # nothing is decoded, and a slice's rows are copied fastest all at once
 
     def decoder(self, positions: np.ndarray) -> Callable[[int, Sample], Columns]:
-        return self._decode
+        return partial(self._decode, positions)
 
     def columns(self, groups: list[tuple[Rows, np.ndarray]]) -> Columns | None:
+        if self.conditioner.depends_on_view:
+            return None
         total = sum(len(places) for _, places in groups)
         first, _ = groups[0]
         prefix, dtype, shape = npy_header(first.sample(0).members["npy"], first.keys[0])
@@ -123,7 +137,7 @@ class Moments:
         conditions = self.conditioner.decode_rows(groups)
         return None if conditions is None else {"moments": moments.view(dtype).reshape(total, *shape)} | conditions
 
-    def _decode(self, row: int, sample: Sample) -> Columns:
+    def _decode(self, positions: np.ndarray, row: int, sample: Sample) -> Columns:
         if "npy" not in sample.members:
             raise DataError(f"{sample.key}: expected moments (npy), got {', '.join(sample.members)}")
         moments = from_npy(sample.members["npy"], sample.key)
@@ -131,7 +145,9 @@ class Moments:
             raise DataError(
                 f"{sample.key}: expected moments of shape {self.shape}, got {moments.dtype} of shape {moments.shape}"
             )
-        return {"moments": moments} | self.conditioner.decode(sample)
+        grid = self.shape[-1]
+        seen = Seen(grid * self.factor, grid, self.seed, int(positions[row]))
+        return {"moments": moments} | self.conditioner.decode_seen(sample, seen)
 
 
 def _class(sample: Sample) -> Columns:

@@ -6,7 +6,7 @@ posterior.
 Shapes: b batch, z latent channels, y x latent grid.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import compress
 from typing import TypedDict
@@ -14,17 +14,20 @@ from typing import TypedDict
 import numpy as np
 import torch
 
-from rayograph.ingest.columns import to_npy
+from rayograph.conditioning.spatial.layout_boxes import BOXES, boxes_of
+from rayograph.ingest.columns import image_of, to_npy
 from rayograph.ingest.images.decoding import decoded_images, require_few
 from rayograph.json_types import Json
 from rayograph.models.autoencoder import posterior_sample, to_images
 from rayograph.models.model_folder import load_autoencoder
 from rayograph.models.normalisation import LatentNormalisation
 from rayograph.runs.artifact import Artifact
-from rayograph.runs.philox import RngStream, normal
+from rayograph.runs.philox import normal
+from rayograph.runs.rng_streams import RngStream
 from rayograph.shards.committed import Shards
 from rayograph.shards.pixels.decode import EXTENSIONS
-from rayograph.shards.pixels.frames import middle_square
+from rayograph.shards.pixels.frames import Frame, middle_square
+from rayograph.shards.pixels.sizes import upright_size
 from rayograph.shards.sample import Sample, key_fraction
 from rayograph.shards.shard_index import ShardIndex
 from rayograph.shards.store import find_index, put_shard
@@ -102,7 +105,9 @@ class ShardEncoder:
             latents = posterior_sample(moments, normal(self._seed, RngStream.ENCODE, positions, shape)).double()
             sums.append(torch.stack([latents.sum(dim=(0, 2, 3)), latents.square().sum(dim=(0, 2, 3))]).cpu().numpy())
             arrays = moments.cpu().numpy()
-            samples += [_encoded(sample, array) for (_, sample, _), array in zip(decoded, arrays, strict=True)]
+            samples += [
+                _encoded(sample, array, self._choose) for (_, sample, _), array in zip(decoded, arrays, strict=True)
+            ]
         facts: dict[str, Json] = {"places": 0, "rejected": rejected} if rejected else {}
         if samples:
             total, squares = np.sum(sums, axis=0).tolist()
@@ -129,7 +134,16 @@ def _not_finite(name: str, sample: Sample) -> dict[str, str]:
     return {"key": sample.key, "reason": f"{name} {sample.key}: expected finite moments, got nan or infinity"}
 
 
-def _encoded(sample: Sample, moments: np.ndarray) -> Sample:
-    """The moments, and all that stood beside the image: what a denoiser is told is chosen when it is trained."""
+def _encoded(sample: Sample, moments: np.ndarray, choose: Callable[[int, int], Frame]) -> Sample:
+    """The moments, and all that stood beside the image: what a denoiser is told is chosen when it is trained.
+
+    Boxes are of what was encoded. Maps, which have a size, tell their own middle.
+    """
     kept = {name: data for name, data in sample.members.items() if name not in EXTENSIONS and name != MOMENTS}
+    boxes = boxes_of(sample)
+    if boxes is not None:
+        data, name = image_of(sample)
+        size = upright_size(data, lambda: data, name)
+        if size[0] != size[1]:
+            kept[BOXES] = boxes.within(choose(*size), size).to_json()
     return Sample(sample.key, {MOMENTS: to_npy(moments), **kept})

@@ -15,11 +15,10 @@ from rayograph.config import Pack
 from rayograph.config.job.stages import background_colour
 from rayograph.errors import DataError
 from rayograph.ingest.sources.source import Boxes, Row
-from rayograph.shards.pixels import png
 from rayograph.shards.pixels.decode import Reading, render, resample, to_jpeg, to_png
 from rayograph.shards.pixels.frames import Frame, middle_square, shorter_side, whole
-from rayograph.shards.pixels.pictures import FORMATS, check_size, open_picture, upright
-from rayograph.shards.pixels.signatures import described
+from rayograph.shards.pixels.labels import read_labels, shown_labels
+from rayograph.shards.pixels.pictures import FORMATS, open_picture, upright
 from rayograph.shards.sample import Sample
 
 MASK, MAP, ALPHA = "mask.png", "map.png", "alpha.png"
@@ -124,30 +123,11 @@ def _boxes(boxes: Boxes, frame: Frame) -> dict[str, Any]:
 
 
 def _mask(data: bytes, framing: Framing, where: str) -> bytes:
-    """The frame of a mask, each pixel the class of the nearest one: classes have no between."""
-    try:
-        plain = png.read_chunks(data, where).image if data.startswith(png.SIGNATURE) else data
-        image = Image.open(io.BytesIO(plain), formats=FORMATS)
-        check_size(*image.size, where)
-        image.load()
-    except DataError:
-        raise
-    except Exception as error:  # whatever a foreign file does to a reader, the answer is one line
-        raise DataError(f"{where}: expected a mask, got {described(data)}") from error
-    if image.size != framing.source or image.mode not in ("1", "L", "P", "I;16"):
+    """The frame of a mask, each pixel the class of the nearest one."""
+    classes = read_labels(data, where, "a mask")
+    height, width = classes.shape
+    if (width, height) != framing.source:
         raise DataError(
-            f"{where}: expected a mask of {framing.source[0]}×{framing.source[1]} class indices, got "
-            f"{image.width}×{image.height} of mode {image.mode}"
+            f"{where}: expected a mask of {framing.source[0]}×{framing.source[1]} class indices, got {width}×{height}"
         )
-    classes, frame = np.asarray(image), framing.frame
-    rows = frame.top + _nearest(frame.height, frame.size[1])
-    columns = frame.left + _nearest(frame.width, frame.size[0])
-    found = classes[np.ix_(rows, columns)]
-    if found.dtype != np.uint16:
-        found = found.astype(np.uint8)
-    return to_png(found[:, ::-1] if frame.flip else found)
-
-
-def _nearest(length: int, size: int) -> np.ndarray:
-    """For each of `size` pixels the one of `length` under its middle."""
-    return ((np.arange(size) + 0.5) * length / size).astype(np.int64)
+    return to_png(shown_labels(classes, framing.frame))

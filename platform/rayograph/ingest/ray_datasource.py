@@ -5,13 +5,13 @@ A source, and no map over numbers: each number would be a task of its own before
 
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import numpy as np
 import pyarrow as pa
 import ray
-from ray.data import Datasource
-from ray.data.block import BlockAccessor, BlockMetadata
+from ray.data import DataContext, Datasource
+from ray.data.block import Block, BlockAccessor, BlockMetadata
 from ray.data.datasource import ReadTask
 
 T = TypeVar("T")
@@ -27,8 +27,8 @@ class EachItem(Datasource):
         self._work = ray.put(work)  # once: it may know of every file there is, and a copy in each task would add up
 
     def get_read_tasks(
-        self, parallelism: int, per_task_row_limit: int | None = None, data_context: Any = None
-    ) -> list[Any]:
+        self, parallelism: int, per_task_row_limit: int | None = None, data_context: DataContext | None = None
+    ) -> list[ReadTask]:
         """One for each item, whatever is asked for."""
         return [ReadTask(partial(_blocks, self._work, item), _UNKNOWN) for item in self._items]
 
@@ -37,6 +37,6 @@ class EachItem(Datasource):
         return None
 
 
-def _blocks(work: Any, item: T) -> Iterator[Any]:
+def _blocks(work: ray.ObjectRef, item: T) -> Iterator[Block]:
     for columns in ray.get(work)(item):
         yield BlockAccessor.batch_to_block(columns)

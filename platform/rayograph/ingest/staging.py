@@ -4,7 +4,6 @@ import queue
 import threading
 from collections.abc import Iterator
 from contextlib import suppress
-from typing import Any
 
 import numpy as np
 import torch
@@ -19,7 +18,7 @@ class Staged(Iterator[Batch]):
     """The same batches, taken ahead by a thread from now on; in page-locked memory, which a GPU fetches by itself."""
 
     def __init__(self, batches: Iterator[Batch], pinned: bool = False) -> None:
-        self._waiting: queue.Queue[Any] = queue.Queue(AHEAD)
+        self._waiting: queue.Queue[Batch | BaseException | None] = queue.Queue(AHEAD)
         self._closed = threading.Event()
         self._thread = threading.Thread(target=self._fill, args=(batches, pinned), name="staging", daemon=True)
         self._thread.start()

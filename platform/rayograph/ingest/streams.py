@@ -4,14 +4,15 @@ Each training worker owns its stream. There is no split and no coordinator: what
 (the plan), so a stream can start at any step, for any number of workers.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
-from typing import Any, TypeVar
+from typing import Generic, SupportsIndex, TypedDict, TypeVar
 
 import numpy as np
 import ray
 import ray.data
 import torch
+from ray.data import Dataset
 
 from rayograph import errors
 from rayograph.config import IngestScale
@@ -92,7 +93,7 @@ def _in_tasks(
             yield _batch(columns)
 
 
-def _by_tasks(items: Sequence[T], work: Callable[[T], Iterator[dict[str, np.ndarray]]], scale: IngestScale) -> Any:
+def _by_tasks(items: Sequence[T], work: Callable[[T], Iterator[dict[str, np.ndarray]]], scale: IngestScale) -> Dataset:
     """The data set of all blocks of work(item): how many tasks at once, and what each needs of a node."""
     return ray.data.read_datasource(
         EachItem(items, work),
@@ -103,7 +104,7 @@ def _by_tasks(items: Sequence[T], work: Callable[[T], Iterator[dict[str, np.ndar
     )
 
 
-def _ordered(dataset: Any) -> Any:
+def _ordered(dataset: Dataset) -> Dataset:
     """Blocks in the order of their rows, whichever task ends first; and no bars or stall limits of Ray Data's own."""
     context = dataset.context
     pause_between_rounds(context)
@@ -130,25 +131,33 @@ def _results_of(work: Callable[[T], bytes], item: T) -> Iterator[dict[str, np.nd
     yield {name: np.array([value], object) for name, value in _outcome(work, item).items()}
 
 
-class _Pooled:
+class _Outcome(TypedDict):
+    """A result, or the class and the message of the error that came in its place."""
+
+    result: bytes
+    error: str
+    message: str
+
+
+class _Pooled(Generic[T]):
     """An actor of `each_with`."""
 
-    def __init__(self, worker: Callable[[], Callable[[Any], bytes]], items: list[Any]) -> None:
+    def __init__(self, worker: Callable[[], Callable[[T], bytes]], items: list[T]) -> None:
         self._items = items
         try:
             self._work = worker()
         except errors.RayographError as error:  # an actor that cannot start would be started again and again
             self._work = partial(_refused, error)
 
-    def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
+    def __call__(self, row: Mapping[str, SupportsIndex]) -> _Outcome:
         return _outcome(self._work, self._items[row["id"]])
 
 
-def _refused(error: errors.RayographError, item: Any) -> bytes:
+def _refused(error: errors.RayographError, item: object) -> bytes:
     raise error
 
 
-def _outcome(work: Callable[[T], bytes], item: T) -> dict[str, Any]:
+def _outcome(work: Callable[[T], bytes], item: T) -> _Outcome:
     """The result, or the user's own error as a value: raised in a task it would come back wrapped, after retries."""
     try:
         return {"result": work(item), "error": "", "message": ""}
@@ -156,7 +165,7 @@ def _outcome(work: Callable[[T], bytes], item: T) -> dict[str, Any]:
         return {"result": b"", "error": type(error).__name__, "message": str(error)}
 
 
-def _results(dataset: Any) -> Iterator[bytes]:
+def _results(dataset: Dataset) -> Iterator[bytes]:
     for row in _ordered(dataset).iter_rows():
         if row["error"]:
             raise getattr(errors, row["error"])(row["message"])

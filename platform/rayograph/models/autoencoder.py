@@ -77,6 +77,14 @@ def posterior_sample(moments: Moments, noise: Noise) -> Latents:
     return mean + torch.exp(0.5 * logvar.clamp(*LOGVAR_RANGE)) * noise
 
 
+@torch.no_grad()
+def moments_of(autoencoder: AutoencoderNetwork, images: Images) -> Moments:
+    """Return moments in fp32 of images that are only encoded, whatever the network computes in."""
+    weight = next(autoencoder.parameters(), None)
+    with torch.autocast(images.device.type, enabled=False):
+        return autoencoder.encode(images if weight is None else images.to(weight.dtype)).float()
+
+
 def without_variance(mean: Latents) -> Moments:
     """Return moments of a posterior that is as good as its mean."""
     return torch.cat([mean, torch.full_like(mean, LOGVAR_RANGE[0])], dim=1)

@@ -27,7 +27,7 @@ from rayograph.models.denoisers.unet import UNetDenoiser
 from rayograph.models.denoisers.unet_condition import ConditionUNet
 from rayograph.models.layout import AUTOENCODER, CONFIG, DENOISER, SCHEDULE, SCHEDULER_CONFIG
 from rayograph.models.schedule import TrainingSchedule
-from rayograph.models.specs import SPEC, autoencoder_spec, denoiser_spec
+from rayograph.models.specs import SPEC, AutoencoderSpec, autoencoder_spec, denoiser_spec
 from rayograph.runs.artifact import Artifact
 
 __all__ = ["AUTOENCODER", "DENOISER", "SCHEDULE", "load_autoencoder", "load_denoiser", "load_schedule", "save_model"]
@@ -81,11 +81,12 @@ def load_autoencoder(artifact: Artifact) -> AutoencoderNetwork:
     return _opened(artifact, AUTOENCODER, "AutoencoderKL", opened).eval()
 
 
-def downsampling_factor(artifact: Artifact) -> int:
-    """Return the f of an artifact's first stage, without its weights. Raises CheckpointError where it does not say."""
+def first_stage_spec(artifact: Artifact) -> AutoencoderSpec:
+    """Return what an artifact's first stage makes of images, without its weights. Raises CheckpointError for a folder
+    that is not whole."""
     name = f"{AUTOENCODER}/{CONFIG}"
     try:
-        return autoencoder_spec(json.loads(artifact.read(name))).factor
+        return autoencoder_spec(json.loads(artifact.read(name)))
     except (MissingObjectError, ValueError, KeyError, TypeError) as error:
         raise CheckpointError(f"{artifact.uri}/{name}: expected an autoencoder's configuration: {error}") from error
 

@@ -13,8 +13,8 @@ import numpy as np
 import torch
 
 from rayograph.errors import CheckpointError
-from rayograph.models.autoencoder import AutoencoderNetwork
-from rayograph.shapes import Latents
+from rayograph.models.autoencoder import AutoencoderNetwork, moments_of
+from rayograph.shapes import Images, Latents
 
 
 @dataclass(frozen=True)
@@ -29,6 +29,10 @@ class LatentNormalisation:
 
     def denormalise(self, latents: Latents) -> Latents:
         return latents * _column(self.std, latents) + _column(self.mean, latents)
+
+    def encode(self, autoencoder: AutoencoderNetwork, images: Images) -> Latents:
+        """Return images' latents, by the posterior's mean."""
+        return self.normalise(moments_of(autoencoder, images).chunk(2, dim=1)[0])
 
     def keep_in(self, autoencoder: AutoencoderNetwork) -> None:
         """Write the scale into the autoencoder's spec, to be saved with it."""

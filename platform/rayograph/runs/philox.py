@@ -9,27 +9,15 @@ Shapes: b batch.
 
 import math
 from collections.abc import Sequence
-from enum import IntEnum
 
 import torch
 from torch import Tensor
 
+from rayograph.runs.rng_streams import RngStream
+
 _MASK = 0xFFFFFFFF
 _MULTIPLIERS = (0xD2511F53, 0xCD9E8D57)
 _WEYL = (0x9E3779B9, 0xBB67AE85)
-
-
-class RngStream(IntEnum):
-    """What a draw is for. Two streams of one seed are independent; a number, once used, keeps its meaning."""
-
-    POSTERIOR = 1
-    NOISE = 2
-    TIMESTEP = 3
-    CONDITION_DROP = 4
-    SAMPLE_NOISE = 5
-    ENCODE = 6
-    SAMPLER_STEP = 7
-    VIEW = 8
 
 
 def uniform(seed: int, stream: RngStream, positions: Tensor, count: int) -> Tensor:

@@ -5,6 +5,7 @@ Shapes: b batch, z latent channels, y x latent grid, h w pixels, s kept steps.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from types import MappingProxyType
 from typing import Any, Literal
 
@@ -12,8 +13,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from rayograph.conditioning.seen import Canvas
 from rayograph.conditioning.trained import TrainedConditioner, load_conditioner
 from rayograph.config import Sampler
+from rayograph.evaluation.extractors import build_extractor
 from rayograph.models.autoencoder import AutoencoderNetwork, to_pixels
 from rayograph.models.conditioning import Conditioning
 from rayograph.models.denoiser import DenoiserNetwork
@@ -21,7 +24,8 @@ from rayograph.models.finite import require_finite
 from rayograph.models.model_folder import load_autoencoder, load_denoiser, load_schedule
 from rayograph.models.normalisation import LatentNormalisation
 from rayograph.runs.artifact import Artifact
-from rayograph.runs.philox import RngStream, normal
+from rayograph.runs.philox import normal
+from rayograph.runs.rng_streams import RngStream
 from rayograph.sampling.requests.sample_batch import SampleBatch
 from rayograph.sampling.solvers import build_solver
 from rayograph.shapes import Latents, Noise, Positions
@@ -58,6 +62,11 @@ class DiffusionModel:
     normalisation: LatentNormalisation
     device: torch.device
 
+    def __post_init__(self) -> None:
+        """Tell conditions that are made of images what makes them."""
+        self.conditioner.network.use_first_stage(partial(self.normalisation.encode, self.autoencoder))
+        self.conditioner.network.use_extractors(partial(build_extractor, device=self.device.type))
+
     @staticmethod
     def load(
         artifact: Artifact, device: str, precision: Literal["fp32", "bf16"] = "fp32", compile: bool = False
@@ -84,7 +93,7 @@ class DiffusionModel:
     def examples(self, numbers: Positions) -> dict[str, Tensor]:
         """What samples are of, by their numbers, where nobody says: columns (b, …)."""
         conditioner = self.conditioner.conditioner
-        columns = conditioner.arrays(conditioner.examples(numbers.numpy()))
+        columns = conditioner.arrays_on(conditioner.examples(numbers.numpy()), self.canvas())
         return {name: torch.from_numpy(values) for name, values in columns.items()}
 
     def draw(
@@ -116,14 +125,20 @@ class DiffusionModel:
     def told(self, draws: SampleBatch) -> tuple[SampleNoise, dict[str, Tensor]]:
         """A batch's noise, and what its samples are conditioned on."""
         seeds, counters = torch.from_numpy(draws.seeds), torch.from_numpy(draws.counters)
-        noise = self.noise(seeds, counters, (draws.group.height, draws.group.width))
-        columns = self.conditioner.conditioner.arrays(draws.rows)
+        size = draws.group.height, draws.group.width
+        noise = self.noise(seeds, counters, size)
+        columns = self.conditioner.conditioner.arrays_on(draws.rows, self.canvas(size))
         return noise, {name: torch.from_numpy(values) for name, values in columns.items()}
+
+    def canvas(self, size: tuple[int, int] | None = None) -> Canvas:
+        """Pixels of (height, width), as its first stage sees them; None is the size it was trained at."""
+        side, factor = self.denoiser.spec.size, self.autoencoder.spec.factor
+        height, width = (side * factor, side * factor) if size is None else size
+        return Canvas(height, width, factor)
 
     def noise(self, seeds: int | torch.Tensor, counters: Positions, size: tuple[int, int] | None = None) -> SampleNoise:
         """Of pixels of (height, width); None is the size it was trained at."""
-        side, factor = self.denoiser.spec.size, self.autoencoder.spec.factor
-        height, width = (side, side) if size is None else (size[0] // factor, size[1] // factor)
+        height, width = self.canvas(size).grid
         if isinstance(seeds, torch.Tensor):
             seeds = seeds.to(self.device)
         shape = (self.denoiser.spec.in_channels, height, width)
@@ -163,7 +178,7 @@ class DiffusionModel:
             fresh = noise.after(step) if solver.adds_noise(step) else None
             latents = solver.advance(step, latents, denoised, earlier, fresh)
             earlier = denoised
-        return self._pixels(latents, numbers), kept
+        return network.finished(self._pixels(latents, numbers), columns).cpu(), kept
 
     def _predicted(
         self,

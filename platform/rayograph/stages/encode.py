@@ -96,7 +96,7 @@ def run_encode(stage: StageContext, declared: Encode) -> StageResult:
     if not facts:
         raise DataError(f"{images.uri}: expected images in the {TRAIN} split, got none that can be decoded")
     found = normalisation(facts)
-    outcome.facts = {
+    outcome.facts = {name: packed.facts[name] for name in ("box_labels",) if name in packed.facts} | {
         "rejected": rejected,
         "class_names": packed.facts["class_names"],
         "latent_shape": facts[0]["latent_shape"],

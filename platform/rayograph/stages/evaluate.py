@@ -12,7 +12,12 @@ from rayograph.runs.stage_result import StageResult
 from rayograph.stages.stage import CheckContext, Stage
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import numpy as np
+
+    from rayograph.evaluation.report.page import AskedSample
+    from rayograph.ingest.images.image_sets import ImageSet
 
 FIGURES = "report.json"
 SMALLEST_SSIM_SIDE = 11
@@ -88,7 +93,7 @@ def _evaluated(declared: Evaluate, stage: StageContext) -> StageResult:
         steps = _steps(stage)
         recorder.progress.doing("now", "measures")
         measures = measure(found.get("train"), found.get("held_out"), found["samples"], declared.neighbours)
-        report = report_of(stage, measures, found, steps)
+        report = report_of(stage, measures, found, steps, _asked(stage, sets))
         figures = summary(report)
         recorder.wandb.summarise({name: value for name, value in figures.items() if isinstance(value, float)})
         for name, picture in pictures(report, found["samples"]).items():
@@ -115,3 +120,16 @@ def _steps(stage: StageContext) -> "np.ndarray | None":
     task = ray.remote(num_cpus=stage.scale.encode.cpus_per_actor, num_gpus=stage.scale.gpus)(denoising_steps)
     steps: np.ndarray = ray.get(task.remote(stage.inputs["model"], drawn, stage.scale.device))
     return steps
+
+
+def _asked(stage: StageContext, sets: "Sequence[ImageSet]") -> "list[AskedSample]":
+    """The first samples beside what they were asked for; none of images that no generation drew."""
+    from rayograph.sampling.asked_samples import asked_samples
+    from rayograph.sampling.requests.model_spec import ModelSpec
+
+    _, drawn = stage.input("samples")
+    if drawn.kind != "sample":
+        return []
+    conditioner = ModelSpec.of(*stage.input("model")).conditioner if "model" in stage.inputs else None
+    shards = {images.name: images.read(stage.scale.access) for images in sets}
+    return asked_samples(shards["samples"], conditioner, shards.get("held_out", shards.get("train")))

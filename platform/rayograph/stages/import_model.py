@@ -69,7 +69,8 @@ class ImportModelStage(Stage[ImportModel]):
             digest = _digest({file.name: _fetched(source.store, file, Path(place)) for file in files})
             if digest != context.source:  # not the declared ones, or changed since the key was made of them
                 raise DataError(f"{source.uri}: expected files of sha256 {context.source}, got {digest}")
-            notes = converted(Path(place), declared.output, source.uri) if (Path(place) / ORIGINAL).exists() else []
+            published = (Path(place) / ORIGINAL).exists()
+            notes = converted(Path(place), declared.output, source.uri) if published else []
             completed(Path(place), declared.output, source.uri)
             copy = Artifact(open_store(place), "")
             outcome = StageResult(files=copy.records("model/"), warnings=notes)
@@ -78,7 +79,8 @@ class ImportModelStage(Stage[ImportModel]):
             for file in outcome.files:
                 context.artifact.write(file.path, (Path(place) / file.path).read_bytes())
         outcome.headline = f"sha256 {digest}"
-        if outcome.facts.get("class_names") and not any(file.path.startswith(CONDITIONER) for file in outcome.files):
+        within = not any(file.path.startswith(CONDITIONER) for file in outcome.files)
+        if outcome.facts.get("class_names") and (published or within):
             outcome.warnings.append(NULL_CLASS_ASSUMED)
         return outcome
 

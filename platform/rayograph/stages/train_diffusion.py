@@ -8,13 +8,16 @@ from typing import Any
 from rayograph.conditioning.protocol import Conditioner
 from rayograph.config import FlowSchedule, Identity, TrainDiffusion
 from rayograph.config.batches import worker_counts
+from rayograph.config.kinds import imported
 from rayograph.errors import ConfigError
 from rayograph.models.specs import LatentShape
+from rayograph.runs.digests import digest_of
 from rayograph.runs.stage_context import StageContext
 from rayograph.runs.stage_result import StageResult
 from rayograph.sampling.requests.model_spec import ModelSpec
 from rayograph.stages.seen_images import foreseen_size
 from rayograph.stages.stage import CheckContext, Foreseen, Stage
+from rayograph.storage import Access
 from rayograph.training.cost import Cost
 
 
@@ -38,6 +41,12 @@ class TrainDiffusionStage(Stage[TrainDiffusion]):
             for conditioner in conditioners:
                 with _network_of(context):
                     declared.network.require_ways(conditioner.gives(latents))
+
+    def source_digest(self, declared: TrainDiffusion, access: Access) -> str | None:
+        """Digest the files that conditions name, as a tokenizer's; nothing where they name none."""
+        conditions = [one for one in declared.conditioning.studied if one.digested_by]
+        digests = [imported(condition.digested_by)(condition, access) for condition in conditions]
+        return digest_of(digests) if any(digests) else None
 
     def foresee(self, declared: TrainDiffusion, context: CheckContext) -> Foreseen:
         """Return what the model can be asked for."""
@@ -71,8 +80,8 @@ class TrainDiffusionStage(Stage[TrainDiffusion]):
 
         if not declared.conditioning.needs_data:
             return diffusion_cost(declared, latents)
-        counted, _ = settled(context.name, declared, [{"class_names": ()}])
-        note = "num_classes auto: counted without classes; the data tells how many, once it is packed"
+        counted, _ = settled(context.name, declared, [{"class_names": ("one",)}])
+        note = "num_classes auto: counted with one class; the data tells how many, once it is packed"
         return replace(diffusion_cost(counted, latents), notes=(note,))
 
     def check_cluster(self, declared: TrainDiffusion, context: StageContext) -> None:
@@ -106,10 +115,13 @@ class TrainDiffusionStage(Stage[TrainDiffusion]):
             # An autoencoder may have been trained at another size than images are encoded at.
             return replace(first_stage, image_size=sides[0]) if sides else first_stage
         pixels = Identity()
+        first_stage = Foreseen(downsampling_factor=pixels.downsampling_factor, latent_channels=pixels.latent_channels)
+        if declared.autoencoder is not None:
+            first_stage = context.input("autoencoder")
         return replace(
             foreseen_size(declared.view, context),
-            downsampling_factor=pixels.downsampling_factor,
-            latent_channels=pixels.latent_channels,
+            downsampling_factor=first_stage.downsampling_factor,
+            latent_channels=first_stage.latent_channels,
         )
 
     def _grid(self, declared: TrainDiffusion, context: CheckContext) -> int | None:
@@ -117,6 +129,11 @@ class TrainDiffusionStage(Stage[TrainDiffusion]):
         seen = self._seen(declared, context)
         if seen.image_size is None or seen.downsampling_factor is None:
             return None
+        if declared.images is not None and seen.image_size % seen.downsampling_factor:
+            raise ConfigError(
+                f"{context.name}.view.image_size: f = {seen.downsampling_factor} needs a size divisible by it, got "
+                f"{seen.image_size}"
+            )
         return seen.image_size // seen.downsampling_factor
 
     def _latents(self, declared: TrainDiffusion, context: CheckContext) -> LatentShape | None:

@@ -90,5 +90,9 @@ def samples(
     )
     numbers = torch.arange(count)
     steps = min(Sampler().num_inference_steps, model.schedule.config.num_train_timesteps)
-    pixels, _ = model.draw(seed, numbers, model.examples(numbers), Sampler(num_inference_steps=steps))
+    columns = model.examples(numbers)
+    if conditioner.conditioner.needs_examples:
+        real = reader.read(np.arange(count))
+        columns = {name: torch.from_numpy(real[name]) for name in columns}
+    pixels, _ = model.draw(seed, numbers, columns, Sampler(num_inference_steps=steps))
     return tile(pixels.numpy(), COLUMNS)

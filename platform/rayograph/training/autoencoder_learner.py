@@ -26,7 +26,8 @@ from rayograph.models.autoencoder import (
 from rayograph.models.discriminator import PatchDiscriminator
 from rayograph.models.model_folder import AUTOENCODER
 from rayograph.models.perceptual import PerceptualDistance, build_perceptual
-from rayograph.runs.philox import RngStream, normal
+from rayograph.runs.philox import normal
+from rayograph.runs.rng_streams import RngStream
 from rayograph.shapes import Images, Noise, Scalar
 from rayograph.shards.batch import Batch
 from rayograph.training.checkpoints.initial_weights import start_from

@@ -4,6 +4,7 @@ Shapes: b batch, z latent channels, y x latent grid.
 """
 
 from collections.abc import Iterator, Mapping
+from functools import partial
 from typing import Any
 
 import torch
@@ -11,20 +12,23 @@ from torch import Tensor, nn
 
 from rayograph.conditioning.trained import TrainedConditioner, conditioned, conditioner_of
 from rayograph.config import DiffusionLoss, TrainDiffusion, TrainingScale
+from rayograph.evaluation.extractors import build_extractor
 from rayograph.losses.diffusion_loss import ForwardProcess, diffusion_loss
-from rayograph.models.autoencoder import posterior_sample, to_images
+from rayograph.models.autoencoder import AutoencoderNetwork, moments_of, posterior_sample, to_images
 from rayograph.models.denoiser import DenoiserNetwork, build_denoiser
 from rayograph.models.layout import CONDITIONER
 from rayograph.models.model_folder import DENOISER, SCHEDULE
 from rayograph.models.normalisation import LatentNormalisation
 from rayograph.models.schedule import build_schedule, noise_levels, prediction_type, timesteps_at
 from rayograph.models.specs import LatentShape
-from rayograph.runs.philox import RngStream, integers, normal, uniform
+from rayograph.runs.philox import integers, normal, uniform
+from rayograph.runs.rng_streams import RngStream
 from rayograph.shapes import Latents, Noise, Positions, Timesteps
 from rayograph.shards.batch import Batch
 from rayograph.training.checkpoints.initial_weights import start_from
 from rayograph.training.engine.engine import Engine
 from rayograph.training.engine.flat import Loss
+from rayograph.training.first_stage import frozen
 from rayograph.training.learner import Metrics, mean_metrics
 from rayograph.training.setup import averages_of, engine_settings, learning_rate, prepared
 from rayograph.training.workers import device, world
@@ -52,9 +56,9 @@ class DenoisingPass(nn.Module):
     def forward(
         self, latents: Latents, noise: Noise, timesteps: Timesteps, columns: Mapping[str, Tensor], keep: Tensor
     ) -> Loss:
-        """Of samples conditioned on what `columns` say, or on nothing where `keep` (b,) is false."""
+        """Of samples conditioned on what `columns` say; each condition (b, c) on nothing where `keep` is false."""
         noisy_latents = self._process.noisy_latents(latents, noise, timesteps)
-        conditioning = self.conditioner.embed(columns).where(keep, self.conditioner.null(len(latents)))
+        conditioning = self.conditioner.told(columns, keep)
         prediction = self.denoiser(noisy_latents, timesteps, conditioning)
         gamma = self._loss.min_snr_gamma
         weights = None if gamma is None else self._process.min_snr_weights(timesteps, gamma)
@@ -84,8 +88,9 @@ class DiffusionLearner:
         normalisation: LatentNormalisation,
         latents: LatentShape,
         initial: Mapping[str, Tensor] | None = None,
+        first_stage: AutoencoderNetwork | None = None,
     ) -> None:
-        """`initial` are weights by the engine's names, in the place of fresh ones."""
+        """`initial` are weights by the engine's names, in the place of fresh ones; `first_stage` encodes images."""
         self.notes: list[str] = []
         self._recipe, self._seed, self._normalisation, self._latents = recipe, seed, normalisation, latents
         _, workers = world()
@@ -99,6 +104,10 @@ class DiffusionLearner:
         denoising = DenoisingPass(denoiser, trained.network, process, recipe.loss)
         if initial is not None:
             start_from(denoising, initial)
+        self._first_stage = None if first_stage is None else frozen(first_stage, scale)
+        if self._first_stage is not None:
+            trained.network.use_first_stage(partial(normalisation.encode, self._first_stage))
+            trained.network.use_extractors(partial(build_extractor, device=device().type))
         self._engine = Engine(denoising.to(device()), settings)
 
     def engines(self) -> dict[str, Engine[Any]]:
@@ -127,16 +136,27 @@ class DiffusionLearner:
         timesteps = timesteps_at(self._schedule, numbers)
         told = batch.columns.keys() - {MOMENTS, PIXELS}
         columns = {name: torch.from_numpy(batch.columns[name]).to(device()) for name in sorted(told)}
-        keep = uniform(seed, RngStream.CONDITION_DROP, positions, 1)[:, 0] >= recipe.condition_drop_probability
+        keep = kept_conditions(seed, positions, recipe)
         return self._normalisation.normalise(raw_latents), noise, timesteps, columns, keep
 
     def _raw_latents(self, batch: Batch, positions: Positions) -> Latents:
-        """Of every sample a draw from its posterior; in pixel space the image itself."""
-        if self._recipe.images is not None:
-            return to_images(torch.from_numpy(batch.columns[PIXELS]).to(device()))
-        moments = torch.from_numpy(batch.columns[MOMENTS]).to(device()).float()
+        """Of every sample a draw from its posterior, encoded now or before; in pixel space the image itself."""
+        if self._recipe.images is None:
+            moments = torch.from_numpy(batch.columns[MOMENTS]).to(device()).float()
+        else:
+            images = to_images(torch.from_numpy(batch.columns[PIXELS]).to(device()))
+            if self._recipe.autoencoder is None or self._first_stage is None:
+                return images
+            moments = moments_of(self._first_stage, images)
         shape = (moments.shape[1] // 2, *moments.shape[2:])
         return posterior_sample(moments, normal(self._seed, RngStream.POSTERIOR, positions, shape))
+
+
+def kept_conditions(seed: int, positions: Positions, recipe: TrainDiffusion) -> Tensor:
+    """(b, c) bool: which of its conditions each position is told; each is drawn for by itself."""
+    shares = recipe.conditioning.drop_probabilities(recipe.condition_drop_probability)
+    drawn = uniform(seed, RngStream.CONDITION_DROP, positions, len(shares))
+    return drawn >= torch.tensor(shares, device=drawn.device)
 
 
 def build_networks(recipe: TrainDiffusion, latents: LatentShape) -> tuple[DenoiserNetwork, TrainedConditioner]:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
 from torch.utils.flop_counter import FlopCounterMode
 
+from rayograph.conditioning.seen import Canvas
 from rayograph.config import TrainAutoencoder, TrainDiffusion
 from rayograph.config.job.training import Training
 from rayograph.losses.diffusion_loss import ForwardProcess
@@ -57,9 +58,12 @@ def diffusion_cost(recipe: TrainDiffusion, shape: LatentShape) -> Cost:
         denoising = DenoisingPass(denoiser, trained.network, process, recipe.loss)
         latents = torch.empty(1, shape.channels, shape.side, shape.side)
         numbers = torch.zeros(1, dtype=torch.int64)
-    examples = trained.conditioner.arrays(trained.conditioner.examples(np.zeros(1, np.int64)))
+    pixels = shape.side * shape.factor
+    canvas = Canvas(pixels, pixels, shape.factor)
+    examples = trained.conditioner.arrays_on(trained.conditioner.examples(np.zeros(1, np.int64)), canvas)
+    trained.network.use_first_stage(lambda images: latents)
     columns = {name: torch.from_numpy(values).to("meta") for name, values in examples.items()}
-    keep = numbers == 0
+    keep = torch.ones(1, len(recipe.conditioning.drop_probabilities(0.0)), dtype=torch.bool, device="meta")
     flops, kept = _counted(lambda: denoising(latents, latents, numbers, columns, keep)[0], [denoising])
     size = _size(denoising)
     return Cost({"denoiser": size}, 0, _states(recipe) * size, flops, kept)

@@ -22,8 +22,14 @@ export async function chooseJob(job) {
   asked = { job, start: 0, filter: {} };
   page = null;
   byId("images").replaceChildren();
-  const names = await ask(`/v1/jobs/${job}/classes`).catch(() => []);
-  if (asked.job === job) byId("class-names").replaceChildren(...names.map((name) => element("option", { value: name })));
+  const fields = await ask(`/v1/jobs/${job}/takes`).catch(() => []);
+  if (asked.job !== job) return;
+  const classes = fields.find((field) => field.kind === "class");
+  byId("class-filter").hidden = !classes;
+  byId("class-names").replaceChildren(...(classes?.names ?? []).map((name) => element("option", { value: name })));
+  const texts = fields.filter((field) => ["text", "boxes"].includes(field.kind) && field.column !== "prompt");
+  byId("text-filters").replaceChildren(...texts.map(({ column }) =>
+    element("label", {}, column.replaceAll("_", " "), element("input", { name: column, type: "search", autocomplete: "off" }))));
 }
 
 /** Asks for the page again and fills what is completed since; nothing is asked for once all of it is there. */

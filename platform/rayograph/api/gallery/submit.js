@@ -1,36 +1,49 @@
 // The form that begins a job. What it cannot know, the app refuses in one line, shown here.
 
+import { conditionField } from "./conditions.js";
 import { ask, byId, element, problem } from "./dom.js";
 import { linkTo } from "./jobs.js";
 
-let models = [];
+let takes = null; // of the chosen model: what it takes
+const controls = new WeakMap(); // of each row, by column
 
 export async function openSubmit() {
-  const form = byId("submit-form");
+  const place = byId("submit-form");
   problem(byId("submit-error"), null);
   byId("submit").showModal();
   try {
-    models = await ask("/v1/models");
-    const chosen = form.model.value;
-    form.model.replaceChildren(...models.map((model) => element("option", { value: model.name }, model.name)));
-    if (models.some((model) => model.name === chosen)) form.model.value = chosen;
+    const models = await ask("/v1/models");
+    const chosen = place.model.value;
+    place.model.replaceChildren(...models.map((model) => element("option", { value: model.name }, model.name)));
+    if (models.some((model) => model.name === chosen)) place.model.value = chosen;
     if (!models.length) problem(byId("submit-error"), "This store holds no committed model yet: rayograph run trains one.");
-    if (!byId("row-list").children.length) addRow();
+    else if (takes?.model !== place.model.value) await chooseModel();
   } catch (refusal) {
     problem(byId("submit-error"), refusal.message);
   }
 }
 
+/** Rows are of what the model takes, so another model begins with a new one. */
+async function chooseModel() {
+  const model = byId("submit-form").model.value;
+  byId("row-list").replaceChildren();
+  const found = await ask(`/v1/models/${encodeURI(model)}`);
+  if (model !== byId("submit-form").model.value) return;
+  takes = { ...found, model };
+  addRow();
+}
+
 function addRow() {
-  const field = (label, name, more = {}) => element("label", {}, label, element("input", { name, autocomplete: "off", ...more }));
-  const classes = models.find((model) => model.name === byId("submit-form").model.value)?.class_names ?? [];
+  if (takes === null) return;
+  const input = (label, name, more) => element("label", {}, label, element("input", { name, autocomplete: "off", ...more }));
   const remove = element("button", { type: "button", "aria-label": "Remove this row" }, "×");
+  const fields = takes.takes.map((field) => [field.column, conditionField(field, takes.side)]);
   const row = element("li", {},
-    field("Class", "row-class", { placeholder: classes[0] ?? "" }),
-    field("Prompt", "row-prompt"),
-    field("Count", "row-count", { type: "number", min: 1, value: "4" }),
-    field("Seed", "row-seed", { inputMode: "numeric", pattern: "[0-9]*", placeholder: "as below" }),
+    ...fields.map(([, { node }]) => node),
+    input("Count", "row-count", { type: "number", min: 1, value: "4" }),
+    input("Seed", "row-seed", { inputMode: "numeric", pattern: "[0-9]*", placeholder: "as below" }),
     remove);
+  controls.set(row, fields);
   remove.addEventListener("click", () => row.remove());
   byId("row-list").append(row);
 }
@@ -38,8 +51,10 @@ function addRow() {
 function rowOf(item) {
   const value = (name) => item.querySelector(`[name="row-${name}"]`).value.trim();
   const row = { count: Number(value("count")) };
-  if (value("class") !== "") row.class = value("class");
-  if (value("prompt") !== "") row.prompt = value("prompt");
+  for (const [column, { read }] of controls.get(item)) {
+    const said = read();
+    if (said !== undefined) row[column] = said;
+  }
   if (value("seed") !== "") row.seed = value("seed"); // text: a seed may have more digits than a number here keeps
   return row;
 }
@@ -76,6 +91,7 @@ export function wireSubmit() {
   byId("new-job").addEventListener("click", openSubmit);
   byId("add-row").addEventListener("click", addRow);
   form.addEventListener("submit", send);
+  form.model.addEventListener("change", () => chooseModel().catch((refusal) => problem(byId("submit-error"), refusal.message)));
   form.addEventListener("change", () => {
     byId("rows").hidden = form.what.value !== "rows";
     byId("number").hidden = form.what.value !== "number";

@@ -22,6 +22,7 @@ export async function openImage(job, number) {
   byId("download").href = urlOf(job, number);
   byId("record").replaceChildren();
   byId("lineage").replaceChildren();
+  byId("given").replaceChildren();
   say(byId("command"), "");
   const numbers = drawn();
   byId("view-previous").disabled = !(number > numbers[0]);
@@ -31,6 +32,7 @@ export async function openImage(job, number) {
     const told = await ask(urlOf(job, number, "/lineage"));
     if (shown !== wanted) return;
     byId("record").replaceChildren(...ordered(told.record).flatMap(row));
+    byId("given").replaceChildren(...given(wanted, told.record));
     byId("lineage").replaceChildren(...told.ancestors.map(ancestor));
     say(byId("command"), told.command);
   } catch (refusal) {
@@ -46,6 +48,15 @@ function ordered(record) {
 function row([name, value]) {
   const text = Array.isArray(value) ? value.join("\n") : typeof value === "object" ? JSON.stringify(value) : String(value);
   return [element("dt", {}, name.replaceAll("_", " ")), element("dd", { className: DIGESTS.has(name) ? "digest" : "" }, text)];
+}
+
+/** The files that the image was conditioned on: records name them by their digests. */
+function given({ job, number }, record) {
+  const files = Object.entries(record).filter(([, value]) => typeof value === "string" && value.startsWith("sha256:"));
+  return files.map(([name]) => {
+    const picture = element("img", { alt: `${name} of image ${number}`, src: urlOf(job, number, `/given/${encodeURIComponent(name)}`) });
+    return element("figure", {}, picture, element("figcaption", {}, name.replaceAll("_", " ")));
+  });
 }
 
 function ancestor(one) {

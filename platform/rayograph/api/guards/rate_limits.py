@@ -32,14 +32,17 @@ class Limits:
     costly: Rate = Rate(per_second=0.5, burst=30)
     """Submissions, single images drawn again and tries of a token."""
 
-    def check(self, submission: Submission) -> None:
-        """Raises ConfigError for more rows, or a longer text in one, than one submission may hold."""
+    def check(self, submission: Submission, files: frozenset[str] = frozenset()) -> None:
+        """Raises ConfigError for more rows, or a longer text in one, than one submission may hold.
+
+        `files` are columns of files, which the body's own bound is for.
+        """
         rows = submission.rows or []
         if len(rows) > self.rows:
             raise ConfigError(f"rows: expected at most {self.rows:,}, got {len(rows):,}: put them into a request_uri")
         for number, row in enumerate(rows):
             for name, value in row.said().items():
-                if isinstance(value, str) and len(value) > self.prompt_characters:
+                if name not in files and isinstance(value, str) and len(value) > self.prompt_characters:
                     got = f"expected at most {self.prompt_characters:,} characters, got {len(value):,}"
                     raise ConfigError(f"rows.{number}.{name}: {got}")
 

@@ -12,9 +12,11 @@ from rayograph.api.images import Page
 from rayograph.api.schemas import Ancestor, Answer, Record
 from rayograph.api.services import Given
 from rayograph.conditioning.class_names import class_number
+from rayograph.runs.digests import sha256
 
 FOREVER = "private, max-age=31536000, immutable"
 MOST_IMAGES = 500
+_SAID = ("prompt", "class", "seed", "start", "limit")
 
 router = APIRouter(prefix="/v1/jobs/{job_id}/images", route_class=BodyRoute)
 
@@ -27,10 +29,11 @@ class Lineage(Answer):
     command: str
 
 
-@router.get("", summary="A page of images by number; filters narrow it")
+@router.get("", summary="A page of images by number; filters narrow it: any column of text that the model takes is one")
 def images(
     job_id: str,
     given: Given,
+    request: Request,
     prompt: Annotated[str | None, Query(max_length=4096)] = None,
     class_: Annotated[str | None, Query(alias="class", max_length=256)] = None,
     seed: Annotated[int | None, Query(ge=0, lt=2**64)] = None,
@@ -41,6 +44,13 @@ def images(
     wanted: dict[str, str | int] = {} if not prompt else {"prompt": prompt}
     if class_:
         wanted["class"] = _class_number(class_, given.job_service.class_names(artifact))
+    others = {name: text for name, text in request.query_params.items() if name not in _SAID and text}
+    if others:
+        texts = {field.column for field in given.job_service.fields(artifact) if field.kind in ("text", "boxes")}
+        unknown = sorted(others.keys() - texts)
+        if unknown:
+            raise HTTPException(422, f"{unknown[0][:80]}: expected one of {', '.join((*_SAID, *sorted(texts)))}")
+        wanted |= others
     return given.images.page(artifact, view.dead, wanted=wanted, seed=seed, start=start, limit=limit)
 
 
@@ -55,6 +65,12 @@ def image(job_id: str, number: int, given: Given, request: Request) -> Response:
 def thumbnail(job_id: str, number: int, given: Given, request: Request) -> Response:
     data, media_type = given.images.thumbnail(given.jobs.begun(job_id).artifact, number)
     return _file(request, data, media_type, tag=f"{job_id}-{number}")
+
+
+@router.get("/{number}/given/{column}", response_class=Response, summary="A file that it was conditioned on")
+def given_file(job_id: str, number: int, column: str, given: Given, request: Request) -> Response:
+    data, media_type = given.images.given(given.jobs.begun(job_id).artifact, number, column)
+    return _file(request, data, media_type, tag=f"{job_id}-{number}-given-{sha256(column.encode())[:16]}")
 
 
 @router.get("/{number}/lineage", summary="Record, ancestors, and the command to draw it again")

@@ -6,7 +6,7 @@ from fastapi import APIRouter, Query
 
 from rayograph.api.bodies import BodyRoute
 from rayograph.api.jobs import JobView
-from rayograph.api.schemas import Answer
+from rayograph.api.schemas import Answer, ModelField
 from rayograph.api.services import Given
 
 MOST_JOBS = 500
@@ -39,3 +39,9 @@ def status(job_id: str, given: Given) -> JobView:
 @router.get("/{job_id}/classes", summary="Names of the model's classes, by number")
 def classes(job_id: str, given: Given) -> list[str]:
     return list(given.job_service.class_names(given.jobs.begun(job_id).artifact))
+
+
+@router.get("/{job_id}/takes", summary="What its model takes: the columns that images are found by")
+def takes(job_id: str, given: Given) -> list[ModelField]:
+    fields = given.job_service.fields(given.jobs.begun(job_id).artifact)
+    return [ModelField.model_validate(field, from_attributes=True) for field in fields]

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
-from pydantic import BeforeValidator
+from pydantic import BeforeValidator, Field
 
 from rayograph.config.kinds import Kind, Kinds
 
@@ -32,10 +32,34 @@ class Ways:
 class ConditionerKind(Kind):
     """What the conditioners' declarations have in common."""
 
+    studied_by: ClassVar[str] = ""
+    """The "module:name" of what reads a training's samples before it starts, and returns facts that the condition is
+    settled by: `(declared, shards of each data set, access)`. Empty where manifests say enough."""
+
+    digested_by: ClassVar[str] = ""
+    """The "module:name" of what digests files that it names outside the job, `(declared, access)`, for keys."""
+
+    drop_probability: Annotated[float, Field(ge=0, lt=1)] | None = None
+    """How often a training says nothing instead; None takes its `condition_drop_probability`."""
+
     @property
     def needs_data(self) -> bool:
         """Whether only the data can tell what is meant."""
         return False
+
+    @property
+    def needs_images(self) -> bool:
+        """Whether it looks at the image itself, which latents do not have."""
+        return False
+
+    @property
+    def studied(self) -> tuple["ConditionerKind", ...]:
+        """Those of its conditions that have to be settled by the samples themselves."""
+        return (self,) if self.studied_by else ()
+
+    def drop_probabilities(self, default: float) -> tuple[float, ...]:
+        """Return one for each condition; `default` is the training's."""
+        return (default if self.drop_probability is None else self.drop_probability,)
 
 
 class Unconditional(ConditionerKind):
@@ -66,6 +90,14 @@ CONDITIONERS = Kinds(
     {
         "unconditional": "rayograph.config.job.conditioners:Unconditional",
         "class_label": "rayograph.config.job.conditioners:ClassLabel",
+        "several": "rayograph.config.job.conditions.several:Several",
+        "semantic_map": "rayograph.config.job.conditions.spatial:SemanticMap",
+        "low_resolution": "rayograph.config.job.conditions.spatial:LowResolution",
+        "masked_image": "rayograph.config.job.conditions.spatial:MaskedImage",
+        "image_embedding": "rayograph.config.job.conditions.embedding:ImageEmbedding",
+        "layout": "rayograph.config.job.conditions.layout:Layout",
+        "text": "rayograph.config.job.conditions.text:Text",
+        "frozen_text": "rayograph.config.job.conditions.text:FrozenText",
     },
 )
 

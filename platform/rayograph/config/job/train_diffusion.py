@@ -13,7 +13,8 @@ from rayograph.config.stage_base import ArtifactRef, ArtifactType, Chart, Mixtur
 
 
 class TrainDiffusion(Training):
-    """Trains the second stage on moments, or on `images` as they are: diffusion in pixel space (the paper's LDM-1).
+    """Trains the second stage on moments; on `images`, encoded as they are learned; or on `images` without an
+    autoencoder, as they are: diffusion in pixel space (the paper's LDM-1).
 
     Commits EMA weights, scheduler and first stage as one folder.
     """
@@ -31,11 +32,15 @@ class TrainDiffusion(Training):
 
     kind: Literal["train_diffusion"] = "train_diffusion"
     images: Mixture | None = None
-    """What is learned in pixel space, in the place of moments and of an autoencoder: latents are images in [-1, 1]."""
+    """What is learned in the place of moments: through `autoencoder`, which encodes them as they are seen, or without
+    one in pixel space, where latents are images in [-1, 1]."""
     view: View = View()
-    """Which square of each of `images`, turned round how often."""
+    """Which square of each of `images`, turned round how often; maps, masks and boxes go with it."""
     moments: Mixture | None = "encode"
+    """Latents that were encoded before. Beside `images` and an autoencoder only their scale counts; with none there it
+    is measured over the first 1,024 images, as the training sees them, before it starts."""
     autoencoder: ArtifactRef | None = "train_autoencoder"
+    """The first stage; none beside `images` is pixel space."""
     network: AnyDenoiser
     conditioner: AnyConditioner | None = None
     """What the denoiser is told of a sample; None is the class, where `network.num_classes` says of how many."""
@@ -70,14 +75,19 @@ class TrainDiffusion(Training):
 
     @model_validator(mode="after")
     def _one_space(self) -> "TrainDiffusion":
+        if self.images is not None and self.autoencoder is None and self.moments is not None:
+            raise ValueError(f"moments: expected none beside images without an autoencoder, got {self.moments!r}")
         for name in ("moments", "autoencoder"):
-            said = getattr(self, name)
-            if self.images is not None and said is not None:
-                raise ValueError(f"{name}: expected none beside images, got {said!r}")
-            if self.images is None and said is None:
+            if self.images is None and getattr(self, name) is None:
                 raise ValueError(f"{name}: expected one, or images to learn in pixel space, got none")
         if self.images is None and self.view != View():
             raise ValueError("view: expected none without images: moments are as they were encoded")
+        return self
+
+    @model_validator(mode="after")
+    def _images_are_there(self) -> "TrainDiffusion":
+        if self.images is None and self.conditioning.needs_images:
+            raise ValueError(f"images: expected what {self.conditioning.kind!r} looks at, got moments alone")
         return self
 
     @model_validator(mode="after")

@@ -28,14 +28,19 @@ def suggestion(wrong: str, known: Iterable[str]) -> str:
     return f"; known: {', '.join(sorted(name for name in by_last.values() if '.' not in name))}"
 
 
-def field_paths(model: Models) -> list[str]:
-    """Return a declaration's fields, those of the declarations inside it dotted."""
+def field_paths(model: Models, within: frozenset[type[BaseModel]] = frozenset()) -> list[str]:
+    """Return a declaration's fields, those of the declarations inside it dotted.
+
+    Not of one inside its own kind, as a condition among several may be: `within` are those that are looked into.
+    """
     if isinstance(model, tuple):
-        return [path for member in model for path in field_paths(member)]
-    paths = []
+        return [path for member in model for path in field_paths(member, within)]
+    if model in within:
+        return []
+    within, paths = within | {model}, []
     for name, field in model.model_fields.items():
         name, inner = field.alias or name, _models_of(field)
-        paths += [name] + [f"{name}.{deeper}" for deeper in (field_paths(inner) if inner else [])]
+        paths += [name] + [f"{name}.{deeper}" for deeper in (field_paths(inner, within) if inner else [])]
     return paths
 
 

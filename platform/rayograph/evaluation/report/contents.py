@@ -1,6 +1,6 @@
 """What a report holds of measured sets of images: sheets, charts, lineage, the job."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,7 +12,7 @@ from rayograph.runs.stage_context import StageContext
 
 if TYPE_CHECKING:
     from rayograph.evaluation.measures import Measures
-    from rayograph.evaluation.report.page import Report
+    from rayograph.evaluation.report.page import AskedSample, Report
     from rayograph.evaluation.summaries import Summary
 
 COLUMNS = 12
@@ -20,9 +20,16 @@ COLUMNS = 12
 
 
 def report_of(
-    stage: StageContext, measures: "Measures", found: Mapping[str, "Summary"], steps: np.ndarray | None
+    stage: StageContext,
+    measures: "Measures",
+    found: Mapping[str, "Summary"],
+    steps: np.ndarray | None,
+    asked: Sequence["AskedSample"] = (),
 ) -> "Report":
-    """Gather what the page shows; `steps` are those of a few samples on their way, where a model is named."""
+    """Gather what the page shows; `steps` are those of a few samples on their way, where a model is named.
+
+    `asked` are a few samples beside what they were asked for.
+    """
     from rayograph.evaluation.report.ancestry import lineage, training_curves
     from rayograph.evaluation.report.figures import denoising_strip, reconstruction_pairs, samples_by_class, tile
     from rayograph.evaluation.report.page import Report
@@ -46,6 +53,7 @@ def report_of(
         training=training_curves(ancestry),
         samples_by_class=rows,
         samples=None if rows else tile(shown.pixels[: 8 * COLUMNS], COLUMNS),
+        asked=asked,
         denoising=None if steps is None else denoising_strip(steps, scale=2),
         reconstructions=pairs,
         origins=origins_of(node.manifest.facts for node in ancestry),

@@ -44,6 +44,16 @@ class TrainingCurves:
 
 
 @dataclass(frozen=True)
+class AskedSample:
+    """A sample beside its conditions: texts and PNG bytes by their columns' names; `real` is of the same caption."""
+
+    texts: Sequence[tuple[str, str]]
+    given: Sequence[tuple[str, bytes]]
+    drawn: bytes
+    real: bytes | None = None
+
+
+@dataclass(frozen=True)
 class Report:
     """Everything a page shows. Pictures are PNG bytes; samples come by class or, without classes, as one sheet."""
 
@@ -55,6 +65,7 @@ class Report:
     training: Sequence[TrainingCurves] = ()
     samples_by_class: Sequence[ClassRow] = ()
     samples: bytes | None = None
+    asked: Sequence[AskedSample] = ()
     denoising: bytes | None = None
     reconstructions: bytes | None = None
     origins: Sequence[Origin] = ()  # whose images all of it was made from, where they say so

@@ -11,7 +11,7 @@ from rayograph.ingest.sources.source import Boxes
 _PLACES, _LABELS = ("bbox", "bboxes", "boxes"), ("category", "categories", "label", "labels", "class")
 
 
-def parse_boxes(value: Any, where: str) -> Boxes | None:
+def parse_boxes(value: object, where: str) -> Boxes | None:
     """From [[x, y, w, h], …]; {"bbox": [[…], …], "category": […]}; [{"bbox": […], "category": …}, …]; or JSON of those.
 
     None for None. Raises DataError naming the sample for anything else.
@@ -19,7 +19,7 @@ def parse_boxes(value: Any, where: str) -> Boxes | None:
     if value is None:
         return None
     try:
-        given = json.loads(value) if isinstance(value, str | bytes) else value
+        given: Any = json.loads(value) if isinstance(value, str | bytes) else value
         labels = None
         if isinstance(given, list) and given and isinstance(given[0], dict):
             given = {name: [box.get(name) for box in given] for name in given[0]}

@@ -1,11 +1,9 @@
 """Captions as sources have them: none, a text, or several of one image."""
 
-from typing import Any
-
 from rayograph.errors import DataError
 
 
-def captions_of(given: Any, where: str) -> list[str]:
+def captions_of(given: object, where: str) -> list[str]:
     """All captions in a cell; none for None. Raises DataError naming the sample for what is no text, or not UTF-8."""
     if given is None:
         return []
@@ -14,12 +12,12 @@ def captions_of(given: Any, where: str) -> list[str]:
     return [_text(given, where)]
 
 
-def caption_of(given: Any, where: str) -> str | None:
+def caption_of(given: object, where: str) -> str | None:
     """The first caption, or None. Raises DataError as `captions_of` does."""
     return next(iter(captions_of(given, where)), None)
 
 
-def _text(given: Any, where: str) -> str:
+def _text(given: object, where: str) -> str:
     if isinstance(given, bytes):
         try:
             return given.decode("utf-8-sig")

@@ -4,7 +4,6 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 from rayograph.errors import DataError
 
@@ -26,7 +25,7 @@ class Labels:
     def _numbers(self) -> dict[str, int]:
         return {name: number for number, name in enumerate(self.names)}
 
-    def number(self, label: Any, where: str) -> int:
+    def number(self, label: object, where: str) -> int:
         """Raises DataError naming the sample for a label that is no class."""
         if isinstance(label, bytes):
             label = label.decode(errors="replace").strip()

@@ -1,7 +1,7 @@
 """WebDataset tars as a source: each is a task, however many samples it holds."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -15,6 +15,7 @@ from rayograph.ingest.sources.captions import captions_of
 from rayograph.ingest.sources.labels import Labels
 from rayograph.ingest.sources.naming import KNOWN
 from rayograph.ingest.sources.source import Findings, Rejected, Row, Task
+from rayograph.json_types import Json
 from rayograph.runs.artifact import Artifact
 from rayograph.runs.digests import sha256
 from rayograph.shards.headers import printable
@@ -87,7 +88,7 @@ class Tars:
             return scan_shard(self._store, key)
         return index
 
-    def _wanted(self, present: dict[str, Any]) -> set[str]:
+    def _wanted(self, present: Iterable[str]) -> set[str]:
         parts = {name for part in KNOWN for name in _candidates(self._columns, part)}
         return (parts | {"json"}) & set(present)
 
@@ -127,7 +128,7 @@ def _candidates(columns: Columns, part: str) -> tuple[str, ...]:
     return (*_ALSO.get(part, ()), *KNOWN[part])
 
 
-def _part(columns: Columns, part: str, members: dict[str, bytes], fields: dict[str, Any]) -> Any:
+def _part(columns: Columns, part: str, members: dict[str, bytes], fields: Mapping[str, Json]) -> Any:
     """The member's bytes, or else the field's value; None for neither."""
     for name in _candidates(columns, part):
         if name in members:
@@ -135,7 +136,7 @@ def _part(columns: Columns, part: str, members: dict[str, bytes], fields: dict[s
     return next((fields[name] for name in _candidates(columns, part) if fields.get(name) is not None), None)
 
 
-def _fields(data: bytes | None, where: str) -> dict[str, Any]:
+def _fields(data: bytes | None, where: str) -> dict[str, Json]:
     """What a json member says; NaN, as pandas writes what is missing, is null.
 
     Raises DataError naming the sample for what is no JSON, or such as nothing else would read again: Python alone knows

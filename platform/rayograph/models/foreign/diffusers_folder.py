@@ -84,7 +84,9 @@ def completed(folder: Path, makes: ArtifactType, uri: str) -> None:
         config.pop("_name_or_path", None)
         if makes is ArtifactType.DIFFUSION_MODEL and path.parent.name == "vae":
             config = _with_statistics(config, where)
-        if path.parent.name == "unet" and SPEC not in config and config.get("_class_name") != "UNet2DModel":
+        told = (path.parent.parent / _CONDITIONER / CONFIG).exists()
+        taken = ("UNet2DModel", "UNet2DConditionModel") if told else ("UNet2DModel",)
+        if path.parent.name == "unet" and SPEC not in config and config.get("_class_name") not in taken:
             got = config.get("_class_name")
             raise DataError(f"{where}: expected a UNet2DModel, got {got!r}: 'autoencoder' takes a pipeline's vae alone")
         if path.name == SCHEDULER_CONFIG:

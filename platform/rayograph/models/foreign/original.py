@@ -90,7 +90,7 @@ def converted(folder: Path, makes: ArtifactType, uri: str) -> list[str]:
         conditioner = write_latent_model(checkpoint, yaml, folder, uri)
         if conditioner:
             raise DataError(
-                f"{uri}: expected an unconditional model, got weights of a conditioner: {some(conditioner)}"
+                f"{uri}: expected a model of classes or of none, got weights of a conditioner: {some(conditioner)}"
             )
     else:
         left_out = write_first_stage(checkpoint, yaml, folder, uri)

@@ -6,15 +6,20 @@ Only then is it what every other folder is, and goes the same way on.
 import json
 from pathlib import Path
 
+from diffusers import UNet2DConditionModel
+from safetensors.torch import save_file
 from torch import Tensor
 
 from rayograph.errors import DataError
-from rayograph.models.layout import AUTOENCODER, CONFIG, DENOISER, SCHEDULE
+from rayograph.models.layout import AUTOENCODER, CONDITIONER, CONFIG, DENOISER, SCHEDULE
 from rayograph.models.published.checkpoint_file import read_weights
 from rayograph.models.published.first_stage import first_stage
 from rayograph.models.published.latent_model import PublishedWeights, parted, schedule_of
 from rayograph.models.published.settings import Settings, read_settings
-from rayograph.models.published.unet import unet
+from rayograph.models.published.unet import Denoiser, unet
+
+_CLASSES = "embedding.weight"
+"""What embeds classes has, and nothing else."""
 
 
 def settings_of(configuration: Path | None, where: str) -> Settings:
@@ -39,7 +44,8 @@ def write_first_stage(checkpoint: Path, configuration: Path | None, folder: Path
 
 
 def write_latent_model(checkpoint: Path, configuration: Path | None, folder: Path, where: str) -> dict[str, Tensor]:
-    """Write first stage, denoiser and schedule below `folder`; return the weights of what the model is conditioned by.
+    """Write first stage, denoiser, schedule and embedded classes below `folder`; return the weights of any other
+    conditioner.
 
     Raises DataError naming weights that are missing or left over.
     """
@@ -59,7 +65,18 @@ def write_latent_model(checkpoint: Path, configuration: Path | None, folder: Pat
     denoiser = unet(parts.denoiser, said.heads, said.latent_size, where)
     denoiser.save_pretrained(folder / DENOISER, safe_serialization=True)
     schedule_of(parts, said.schedule, where).save_pretrained(folder / SCHEDULE)
-    return parts.conditioner
+    return parts.conditioner if not _write_classes(parts.conditioner, denoiser, folder) else {}
+
+
+def _write_classes(conditioner: dict[str, Tensor], denoiser: Denoiser, folder: Path) -> bool:
+    """Write what classes are embedded by, if it is that; the last of them is the one for no class."""
+    if set(conditioner) != {_CLASSES} or not isinstance(denoiser, UNet2DConditionModel):
+        return False
+    (folder / CONDITIONER).mkdir(parents=True)
+    config = {"kind": "class_label", "num_classes": len(conditioner[_CLASSES]) - 1, "way": "cross_attention"}
+    (folder / CONDITIONER / CONFIG).write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
+    save_file({_CLASSES: conditioner[_CLASSES].float().contiguous()}, folder / CONDITIONER / "model.safetensors")
+    return True
 
 
 def _scale(parts: PublishedWeights, said: float) -> float:

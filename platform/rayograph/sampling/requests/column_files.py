@@ -11,10 +11,12 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Literal
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from cachetools import LRUCache
 
-from rayograph.conditioning.member_columns import shown
+from rayograph.conditioning.member_columns import WrongRow, nulls, shown, whole
 from rayograph.conditioning.protocol import Conditioner
 from rayograph.config import Request
 from rayograph.errors import DataError
@@ -145,6 +147,47 @@ class ColumnFiles:
         if len(data) > MAX_FILE_BYTES:
             raise DataError(f"{where}: expected at most {MAX_FILE_BYTES:,} bytes, got {len(data):,}")
         return data
+
+
+def validated(conditioner: Conditioner, rows: pa.Table) -> pa.Table:
+    """Check rows whose files stand in dictionaries: a conditioner is shown bytes, no more of them than a page holds.
+
+    Raises WrongRow for the first bad row.
+    """
+    files = [name for name in rows.column_names if pa.types.is_dictionary(rows[name].type)]
+    if not files:
+        return conditioner.validate(rows)
+    parts = []
+    for start, stop in _bounds([whole(rows[name]) for name in files], len(rows)):
+        part = rows.slice(start, stop - start)
+        for name in files:
+            column = whole(part[name]).dictionary_decode()
+            part = part.set_column(part.column_names.index(name), name, column)
+        try:
+            found = conditioner.validate(part)
+        except WrongRow as error:
+            raise WrongRow(start + error.row, error.column, error.expected, error.got) from error
+        for at, kind in enumerate(found.schema.types):
+            if pa.types.is_binary(kind):
+                found = found.set_column(at, found.column_names[at], whole(found.column(at)).dictionary_encode())
+        parts.append(found)
+    return pa.concat_tables(parts, promote_options="default").combine_chunks()
+
+
+def _bounds(columns: list[pa.DictionaryArray], rows: int) -> Iterator[tuple[int, int]]:
+    """Cuts rows where their files together, each row with its own copies, come to `PAGE_BYTES`."""
+    sizes = np.zeros(rows, np.int64)
+    for column in columns:
+        lengths = pc.binary_length(column.dictionary).to_numpy(zero_copy_only=False)
+        known = ~nulls(column)
+        sizes[known] += lengths[np.array(column.indices.drop_null())]
+    start, held = 0, 0
+    for row, size in enumerate(sizes.tolist()):
+        if row > start and held + size > PAGE_BYTES:
+            yield start, row
+            start, held = row, 0
+        held += size
+    yield start, rows
 
 
 _DATA_URL = "data:"

@@ -139,6 +139,11 @@ class Plan:
         units, row = divmod(at, self._said["unit_size"])
         return int(self._first_units[group]) + units, row
 
+    def condition(self, number: int, column: str) -> object:
+        """What a sample is conditioned on, a file as its bytes; None for nothing. Raises DataError for none such."""
+        unit, row = self.place(number)
+        return self.draws(self.unit(unit))[row : row + 1].conditions(0).get(column)
+
     def find(
         self, wanted: Mapping[str, str | int], seed: int | None = None, start: int = 0, limit: int = 100
     ) -> list[int]:

@@ -14,7 +14,7 @@ from rayograph.conditioning.member_columns import WrongRow, nulls, refuse, shown
 from rayograph.config import Request, Sampler
 from rayograph.config.reading.explain import suggestion
 from rayograph.errors import DataError
-from rayograph.sampling.requests.column_files import FILE
+from rayograph.sampling.requests.column_files import FILE, validated
 from rayograph.sampling.requests.model_spec import ModelSpec
 from rayograph.sampling.requests.options import Option, options
 from rayograph.sampling.requests.sample_batch import ALWAYS_PER_SAMPLE, KEEP
@@ -82,7 +82,8 @@ class Checker:
                 if field.kind == "text" and field.column in read.columns:
                     read.texts(field.column)
             given = {name: read.columns[name] for name in conditioner.columns if name in read.columns}
-            conditions = conditioner.validate(pa.table(given))
+            conditions = validated(conditioner, pa.table(given))
+            conditioner.validate_sizes(conditions, page["height"], page["width"])
             page |= {name: conditions[name] for name in conditions.column_names}
             page |= {f"{KEEP}{name}": read.texts(name) for name in self.request.keep}
         except WrongRow as error:

@@ -9,7 +9,7 @@ import io
 import json
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
+from typing import cast
 
 import pyarrow as pa
 
@@ -37,7 +37,7 @@ class JsonLines:
         """`labels` are names of fields whose different values are kept. Raises DataError for what is no such table."""
         self.where = store.uri_of(key)
         self.faults = Faults(self.where)
-        self._wanted, self._values = frozenset(wanted), {name: dict[Any, int]() for name in labels}
+        self._wanted, self._values = frozenset(wanted), {name: dict[object, int]() for name in labels}
         names: dict[str, None] = {}
         lines: list[pa.Array] = []
         texts: dict[str, list[pa.Array]] = {}
@@ -124,7 +124,7 @@ def parse_line(line: bytes) -> Cells:
     return fields
 
 
-def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _object(pairs: list[tuple[str, object]]) -> Cells:
     made = dict(pairs)
     if len(made) < len(pairs):
         names = [name for name, _ in pairs]
@@ -161,7 +161,7 @@ def _parse_together(lines: Sequence[bytes]) -> list[Cells] | None:
     return list(rows)
 
 
-def _first_rows(values: Sequence[Any], start: int) -> Iterable[tuple[Any, int]]:
+def _first_rows(values: Sequence[object], start: int) -> Iterable[tuple[object, int]]:
     """(value, number of a row), the first of each value among them."""
     numbers = range(start, start + len(values))
     if set(map(type, values)) <= {str, int, type(None)}:
@@ -169,11 +169,11 @@ def _first_rows(values: Sequence[Any], start: int) -> Iterable[tuple[Any, int]]:
     return zip(values, numbers, strict=True)
 
 
-def _looked_up(values: list[Any]) -> pa.Array:
+def _looked_up(values: Sequence[object]) -> pa.Array:
     """Texts, and numbers as texts; none for all else."""
-    if not set(map(type, values)) <= {str, type(None)}:
-        values = [str(v) if isinstance(v, str | int) and not isinstance(v, bool) else None for v in values]
-    return text_array(values)
+    if set(map(type, values)) <= {str, type(None)}:
+        return text_array(cast(Sequence[str | None], values))
+    return text_array([str(v) if isinstance(v, str | int) and not isinstance(v, bool) else None for v in values])
 
 
 def _chunks(store: ObjectStore, key: str) -> Iterator[tuple[int, list[bytes]]]:

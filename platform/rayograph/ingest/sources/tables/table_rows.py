@@ -4,7 +4,6 @@ import json
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import pyarrow as pa
 
@@ -29,7 +28,7 @@ __all__ = [
     "left_out",
 ]
 
-Cells = dict[str, Any]
+Cells = dict[str, object]
 
 
 @dataclass(frozen=True)
@@ -91,7 +90,7 @@ class TableRows:
             captions_left=0 if self.all_captions else max(0, len(captions) - 1),
         )
 
-    def _cell(self, cells: Cells, name: str | None, where: str) -> Any:
+    def _cell(self, cells: Cells, name: str | None, where: str) -> object:
         value = None if name is None else cells.get(name)
         if isinstance(value, Unreadable):
             what = "a caption in UTF-8" if name == self.chosen.caption else f"text in UTF-8 in column {name!r}"
@@ -106,7 +105,7 @@ class TableRows:
                     f"{str(cells[0].get(name))[:40]!r}, got {str(row.get(name))[:40]!r}"
                 )
 
-    def _bytes(self, cell: Any, where: str) -> bytes:
+    def _bytes(self, cell: object, where: str) -> bytes:
         if isinstance(cell, dict):  # Hugging Face's
             cell = cell.get("path") if cell.get("bytes") is None else cell["bytes"]
         if isinstance(cell, bytes):
@@ -189,18 +188,18 @@ def _is_plain(kind: pa.DataType) -> bool:
     return bool(is_text(kind) or pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_boolean(kind))
 
 
-def _is_json(value: Any) -> bool:
+def _is_json(value: object) -> bool:
     """Not what pandas writes for none. What is infinite is found when the row's JSON is made."""
     return isinstance(value, str | int | list | dict) or (isinstance(value, float) and not math.isnan(value))
 
 
-def _key(given: Any, where: str) -> str:
+def _key(given: object, where: str) -> str:
     if not isinstance(given, str | int | float):
         raise DataError(f"{where}: expected a key that is text or a number, got {type(given).__name__}")
     return clean_key(str(given))
 
 
-def _together(name: str, cells: Sequence[Cells], where: str) -> Any:
+def _together(name: str, cells: Sequence[Cells], where: str) -> object:
     """What several rows say of one image: one value where they agree, or else all."""
     values = [row.get(name) for row in cells]
     unreadable = next((value for value in values if isinstance(value, Unreadable)), None)
@@ -209,15 +208,16 @@ def _together(name: str, cells: Sequence[Cells], where: str) -> Any:
     return values[0] if all(value == values[0] for value in values) else values
 
 
-def _values(column: pa.Array | pa.ChunkedArray) -> list[Any]:
+def _values(column: pa.Array | pa.ChunkedArray) -> list[object]:
     try:
         return list(column.to_pylist())
     except Exception:  # noqa: BLE001 - some value is none of Python's: which one, each is asked
         return [_value(scalar) for scalar in column]
 
 
-def _value(scalar: pa.Scalar) -> Any:
+def _value(scalar: pa.Scalar) -> object:
     try:
-        return scalar.as_py()
+        found: object = scalar.as_py()
+        return found
     except Exception as error:  # noqa: BLE001 - said of its own row
         return Unreadable(str(error))

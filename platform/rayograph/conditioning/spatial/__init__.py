@@ -1,0 +1,1 @@
+"""Conditions of places: maps, boxes, small images, holes. One file a kind."""

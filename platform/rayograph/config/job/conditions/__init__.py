@@ -1,0 +1,1 @@
+"""Declarations of conditions other than a class: each names what is read of a sample, and what a request must say."""
