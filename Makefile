@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help install demo emoji test lint bench soak clean ruff layers types
+.PHONY: help install demo test lint bench soak clean ruff layers types
 
 help:  ## this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 10
@@ -19,9 +19,6 @@ $(STAMP): pyproject.toml constraints.txt
 
 demo: $(STAMP)  ## from handwritten digits to generated ones; the last line is the report's path
 	$(BIN)/rayograph run jobs/digits.py --on cluster/laptop/scale.yaml --store runs
-
-emoji: $(STAMP)  ## drawings by their names, captions never seen among them; the last line is the report's path
-	$(BIN)/rayograph run jobs/emoji.py --on cluster/laptop/scale.yaml --store runs
 
 test: $(STAMP) lint  ## everything but the long runs
 	$(BIN)/python -m pytest -m 'not soak'
