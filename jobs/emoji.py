@@ -2,8 +2,8 @@
 
 200 drawings are held out whose words are all seen in others, together in none; they are asked for, and 200 seen ones
 (emoji_captions.jsonl). Needs `pip install 'rayograph[emoji,evaluation]'`; run it from the folder above this one.
-It runs to its end, shortened; at this length it is not measured yet: two cores make some 18 images/s of the second stage
-in fp32, an hour. `--set scale.training.precision=bf16` is faster where the processor knows it.
+It runs to its end, shortened; at this length it is not measured yet: two cores make some 18 images/s of the second
+stage in fp32, an hour. `--set scale.training.precision=bf16` is faster where the processor knows it.
 """
 
 from rayograph.config import (

@@ -257,7 +257,7 @@ def test_flat_tiles_are_left_out_and_small_photographs_named(tmp_path):
     assert "small.png: expected at least 16 pixels a side at 1/1 of the size, got 9×9" in rejected.reason
 
 
-EMOJI = Path(__file__).parents[2] / "jobs" / "emoji.py"
+EMOJI = Path(__file__).parents[3] / "jobs" / "emoji.py"
 
 
 def test_the_recipe_asks_for_all_unseen_combinations_and_as_many_seen_ones():

@@ -29,6 +29,14 @@ def test_the_first_estimate_leaves_start_up_out(start_up, every):
     assert estimated == pytest.approx(true, rel=0.1, abs=1.0)
 
 
+def test_the_first_estimate_is_not_of_steps_that_warm_up():
+    """As the demo's second stage on two cores: three seconds at a third of the later rate."""
+    slow = [(20 + 0.2 * part, 64.0 * part) for part in range(1, 16)]
+    fast = [(23 + 0.075 * part, 64.0 * (15 + part)) for part in range(1, 786)]
+    estimated, true = first_estimate(slow + fast, 64.0 * 800)
+    assert true / 2 <= estimated <= 2 * true
+
+
 @pytest.mark.parametrize("at_once", [2, 3, 8])
 def test_parts_that_come_in_bursts_do_not_look_fast(at_once):
     """Replicas that draw side by side land their units almost together, every ten seconds."""
@@ -69,7 +77,7 @@ def test_nothing_is_made_up_of_one_arrival_or_of_none():
     assert rate.per_second(0) is None
     rate.arrived(1.0, 10)
     assert rate.per_second(100) is None
-    rate.arrived(3.0, 20)
-    assert rate.per_second(3.0) == 5
+    rate.arrived(6.0, 35)
+    assert rate.per_second(6.0) == 5
     rate.restart()
-    assert rate.seconds_left(4.0, 100) is None
+    assert rate.seconds_left(7.0, 100) is None

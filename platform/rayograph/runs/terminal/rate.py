@@ -3,8 +3,8 @@
 from collections import deque
 
 WINDOW_SECONDS = 30.0
-SHORTEST_SECONDS = 1.0
-"""Less than this is chance."""
+SHORTEST_SECONDS = 4.0
+"""Less than this is chance, and warming up: first steps are several times slower than what follows."""
 MOST_ARRIVALS = 1000
 
 
